@@ -1,0 +1,51 @@
+# Everything a person or a machine does with this repository. Needs make and Python 3.11+; the rest is made here.
+#   make demo   an offline day from nothing: set-up, seed, conflicts, reconciliation, proof of the books
+#   make up     the whole system, left running with its console
+#   make test   lint, types, import contracts and the whole test suite
+#   make lock   new requirements.lock after a change of dependencies (UPGRADE=--upgrade takes the newest of everything)
+
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= 2
+UPGRADE ?=
+UV_VERSION = 0.13.8
+
+BIN = $(VENV)/bin
+STAMP = $(VENV)/.installed
+LOCK_TOOLS = build/lock-tools
+PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
+
+.PHONY: demo up test lint lock clean
+
+demo: $(STAMP)
+	$(BIN)/tallystick demo
+
+up: $(STAMP)
+	$(BIN)/tallystick up
+
+test: lint
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+# The stamp is written last: an install that was interrupted is taken up again, one that is complete costs nothing.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("tallystick needs Python 3.11 or newer: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --require-hashes -r requirements.lock
+	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+# One lock for every platform and Python we support; only names, versions and hashes go in.
+lock:
+	test -x $(LOCK_TOOLS)/bin/uv || { $(PYTHON) -m venv $(LOCK_TOOLS) && $(LOCK_TOOLS)/bin/pip install --quiet uv==$(UV_VERSION); }
+	$(LOCK_TOOLS)/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --extra server --extra embedded \
+	    --group dev --generate-hashes --no-header --no-annotate --quiet $(UPGRADE) --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

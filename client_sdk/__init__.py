@@ -1,0 +1,71 @@
+"""What an app embeds: a replica of its town that works all day without a network, and every fault it can report.
+
+Names are loaded when they are first used, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from client_sdk.errors import (
+        ActingAsMissing,
+        AlreadyEnrolled,
+        BadAnswer,
+        DiskFailed,
+        DiskFull,
+        KeyMissing,
+        NeverSynced,
+        NoKeystore,
+        NotAQuery,
+        NotAReplica,
+        NotEnrolled,
+        Offline,
+        Refused,
+        ReplicaBusy,
+        ReplicaClosed,
+        ReplicaCorrupt,
+        ReplicaReadOnly,
+        ReplicaTooNew,
+        ServerProblem,
+        StaleExchange,
+        UnknownActor,
+        WrongPassphrase,
+        WrongPin,
+    )
+    from client_sdk.replica import Replica
+
+__all__ = [
+    "ActingAsMissing",
+    "AlreadyEnrolled",
+    "BadAnswer",
+    "DiskFailed",
+    "DiskFull",
+    "KeyMissing",
+    "NeverSynced",
+    "NoKeystore",
+    "NotAQuery",
+    "NotAReplica",
+    "NotEnrolled",
+    "Offline",
+    "Refused",
+    "Replica",
+    "ReplicaBusy",
+    "ReplicaClosed",
+    "ReplicaCorrupt",
+    "ReplicaReadOnly",
+    "ReplicaTooNew",
+    "ServerProblem",
+    "StaleExchange",
+    "UnknownActor",
+    "WrongPassphrase",
+    "WrongPin",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module("client_sdk.replica" if name == "Replica" else "client_sdk.errors")
+    return getattr(module, name)

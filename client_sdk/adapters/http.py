@@ -1,0 +1,275 @@
+"""The `Transport` port over HTTP: tokens, compression, streamed lines, and what counts as an answer of ours.
+
+Everything that is not our server speaking our protocol (no route, a captive portal, a proxy's error page, a redirect, a
+cut) is `Offline`; a problem document (RFC 9457) with a code is `ServerProblem`. The HTTP library is imported when the
+first request is made, so that opening a replica costs nothing for it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from pydantic import ValidationError
+
+from client_sdk.application.ports import Identity, System
+from client_sdk.errors import BadAnswer, Offline, ServerProblem
+from sync.kernel.ids import RANDOM_BYTES, make_id
+from sync.protocol.messages import EnrolAnswer, EnrolRequest, Hello, HelloLine
+
+if TYPE_CHECKING:
+    import httpx2
+
+LINES_TYPE = "application/x-ndjson"
+PROBLEM_TYPE = "application/problem+json"
+JSON_TYPE = "application/json"
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+CONNECT_TIMEOUT_SECONDS = 10.0
+READ_TIMEOUT_SECONDS = 60.0
+WRITE_TIMEOUT_SECONDS = 30.0
+ANSWER_LINE_BYTES_MAX = 16 * 1024 * 1024
+DOCUMENT_BYTES_MAX = 256 * 1024
+"""An answer that is one JSON document: a token, a problem, an enrolment."""
+
+COMPRESS_FROM_BYTES = 1024
+COMPRESS_LEVEL = 4
+ASSERTION_SECONDS = 55
+"""How long a client assertion is good for; the server takes at most 60 s (RFC 7523 leaves it to the parties)."""
+
+TOKEN_EARLY_SECONDS = 60
+"""An access token is replaced this long before it expires."""
+
+CLOCK_TOLERATED_SECONDS = 20
+"""A device clock further off than this is corrected by the server's `Date` when a token is asked for."""
+
+HTTP_OK, HTTP_CREATED, HTTP_BAD_REQUEST, HTTP_UNAUTHORIZED = 200, 201, 400, 401
+
+
+class HttpTransport:
+    """One server, spoken to by one device; without an identity it can only enrol. Safe to use from several threads."""
+
+    def __init__(self, server_url: str, system: System, identity: Identity | None = None) -> None:
+        self._base = server_url.rstrip("/")
+        self._system = system
+        self._identity = identity
+        self._token = ""
+        self._token_until_ms = 0
+        self._clock_offset_ms = 0
+        self._bytes_up = 0
+        self._bytes_down = 0
+
+    @property
+    def bytes_up(self) -> int:
+        """Bytes of request bodies as sent, compressed."""
+        return self._bytes_up
+
+    @property
+    def bytes_down(self) -> int:
+        """Bytes of answer bodies as received, compressed."""
+        return self._bytes_down
+
+    def close(self) -> None:
+        """Close the connections; the next request opens them again."""
+        client = self.__dict__.pop("_client", None)
+        if client is not None:
+            client.close()
+
+    def enrol(self, request: EnrolRequest) -> EnrolAnswer:
+        """`POST /v1/devices`. Raises `Offline`, `ServerProblem`, `BadAnswer`."""
+        said = self._document("/v1/devices", request.model_dump_json().encode(), {"Content-Type": JSON_TYPE})
+        try:
+            return EnrolAnswer.model_validate(said)
+        except ValidationError:
+            raise BadAnswer("the answer to the enrolment is not complete") from None
+
+    def exchange(self, hello: Hello, lines: Sequence[bytes]) -> Iterator[bytes]:
+        """Send one request and yield the answer line by line; the request is made when the first line is asked for.
+
+        A token that is refused is replaced once. Raises `Offline`, `ServerProblem`.
+        """
+        identity = self._identity
+        assert identity is not None, "an exchange needs an identity"
+        path = f"/v1/towns/{identity.town_id}/exchange"
+        body = b"\n".join((HelloLine(hello=hello).model_dump_json(by_alias=True).encode(), *lines, b""))
+        headers = {"Content-Type": LINES_TYPE, "Accept": f"{LINES_TYPE}, {PROBLEM_TYPE}"}
+        if len(body) > COMPRESS_FROM_BYTES:
+            body = gzip.compress(body, compresslevel=COMPRESS_LEVEL, mtime=0)
+            headers["Content-Encoding"] = "gzip"
+        had_token = bool(self._token)
+        try:
+            yield from self._lines(path, body, headers | self._authorization(identity))
+        except ServerProblem as problem:
+            if problem.status != HTTP_UNAUTHORIZED or not had_token:
+                raise
+            self._token = ""
+            yield from self._lines(path, body, headers | self._authorization(identity))
+
+    def _lines(self, path: str, body: bytes, headers: dict[str, str]) -> Iterator[bytes]:
+        with self._post(path, body, headers) as answer:
+            _check_type(answer, LINES_TYPE)
+            yield from split_lines(answer.iter_bytes(), ANSWER_LINE_BYTES_MAX)
+
+    def _authorization(self, identity: Identity) -> dict[str, str]:
+        if not self._token or self._now_ms() >= self._token_until_ms:
+            self._renew_token(identity)
+        return {"Authorization": f"Bearer {self._token}"}
+
+    def _renew_token(self, identity: Identity) -> None:
+        """Ask for an access token; when the device clock is the trouble, once more with the server's time."""
+        try:
+            said = self._ask_token(identity)
+        except _ClockOff as off:
+            self._clock_offset_ms = off.offset_ms
+            said = self._ask_token(identity)
+        token, seconds = said.get("access_token"), said.get("expires_in")
+        if not isinstance(token, str) or not isinstance(seconds, int):
+            raise Offline(f"{self._base} did not answer as a tallystick server does")
+        self._token = token
+        self._token_until_ms = self._now_ms() + max(seconds - TOKEN_EARLY_SECONDS, 0) * 1000
+
+    def _ask_token(self, identity: Identity) -> dict[str, Any]:
+        """OAuth 2 client credentials with a signed assertion (RFC 6749 section 4.4, RFC 7523 section 2.2)."""
+        import jwt  # noqa: PLC0415  as slow to import as the HTTP client
+
+        address, now_ms = "/v1/oauth/token", self._now_ms()
+        claims = {
+            "iss": identity.device_id,
+            "sub": identity.device_id,
+            "aud": self._base + address,
+            "jti": make_id(now_ms, self._system.random(RANDOM_BYTES)),
+            "iat": now_ms // 1000,
+            "exp": now_ms // 1000 + ASSERTION_SECONDS,
+            "town": identity.town_id,
+        }
+        form = {
+            "grant_type": "client_credentials",
+            "client_assertion_type": ASSERTION_TYPE,
+            "client_assertion": jwt.encode(claims, identity.key, algorithm="EdDSA"),
+        }
+        body = "&".join(f"{name}={value.replace(':', '%3A')}" for name, value in form.items()).encode()
+        return self._document(address, body, {"Content-Type": "application/x-www-form-urlencoded"})
+
+    def _document(self, path: str, body: bytes, headers: dict[str, str]) -> dict[str, Any]:
+        with self._post(path, body, headers | {"Accept": f"{JSON_TYPE}, {PROBLEM_TYPE}"}) as answer:
+            _check_type(answer, JSON_TYPE)
+            return _read_document(answer)
+
+    @contextmanager
+    def _post(self, path: str, body: bytes, headers: dict[str, str]) -> Iterator[httpx2.Response]:
+        """Make a request and give its good answer; translate every fault of the library and every problem document."""
+        import httpx2  # noqa: PLC0415  slow to import, and not needed to open a replica
+
+        address = self._base + path
+        try:
+            with self._client.stream("POST", address, content=body, headers=headers) as answer:
+                self._bytes_up += len(body)
+                try:
+                    if answer.status_code not in {HTTP_OK, HTTP_CREATED}:
+                        self._raise_problem(answer, path)
+                    yield answer
+                finally:
+                    self._bytes_down += answer.num_bytes_downloaded
+        except (httpx2.HTTPError, httpx2.InvalidURL) as fault:
+            raise Offline(f"{self._base} cannot be reached ({type(fault).__name__}); go on working") from fault
+
+    def _raise_problem(self, answer: httpx2.Response, path: str) -> None:
+        status = answer.status_code
+        said = _read_document(answer) if status >= HTTP_BAD_REQUEST and _type_of(answer) == PROBLEM_TYPE else {}
+        code, expected_seq = said.get("code"), said.get("expected_seq")
+        if not isinstance(code, str):
+            raise Offline(f"something that is not a tallystick server answered for {self._base} (status {status})")
+        if status == HTTP_UNAUTHORIZED and path.endswith("/token"):
+            self._check_clock(answer)
+        raise ServerProblem(
+            code,
+            status=status,
+            message=said.get("detail") or said.get("title"),
+            retry_after_seconds=_retry_after_seconds(answer.headers.get("Retry-After", "")),
+            expected_seq=expected_seq if isinstance(expected_seq, int) else None,
+        )
+
+    def _check_clock(self, answer: httpx2.Response) -> None:
+        """Raise `_ClockOff` when the server's clock is far from the one the assertion was made with."""
+        try:
+            server_ms = int(parsedate_to_datetime(answer.headers["Date"]).timestamp() * 1000)
+        except (KeyError, ValueError):
+            return
+        if abs(server_ms - self._now_ms()) > CLOCK_TOLERATED_SECONDS * 1000:
+            raise _ClockOff(server_ms - self._system.now_ms())
+
+    def _now_ms(self) -> int:
+        return self._system.now_ms() + self._clock_offset_ms
+
+    @cached_property
+    def _client(self) -> httpx2.Client:
+        import httpx2  # noqa: PLC0415  as in `_post`
+
+        timeout = httpx2.Timeout(
+            connect=CONNECT_TIMEOUT_SECONDS,
+            read=READ_TIMEOUT_SECONDS,
+            write=WRITE_TIMEOUT_SECONDS,
+            pool=CONNECT_TIMEOUT_SECONDS,
+        )
+        accepted = "zstd, gzip" if importlib.util.find_spec("backports.zstd") else "gzip"
+        headers = {"User-Agent": "tallystick", "Accept-Encoding": accepted}
+        return httpx2.Client(timeout=timeout, headers=headers, follow_redirects=False)
+
+
+class _ClockOff(Exception):
+    """The device clock is off by so many milliseconds."""
+
+    def __init__(self, offset_ms: int) -> None:
+        super().__init__(offset_ms)
+        self.offset_ms = offset_ms
+
+
+def split_lines(chunks: Iterable[bytes], line_bytes_max: int) -> Iterator[bytes]:
+    """The lines in `chunks`, without newlines. Raises `Offline` for a line without end, or one that is too long."""
+    rest = bytearray()
+    for chunk in chunks:
+        *whole, tail = chunk.split(b"\n")
+        if whole:
+            yield bytes(rest) + whole[0]
+            yield from whole[1:]
+            rest.clear()
+        rest += tail
+        if len(rest) > line_bytes_max:
+            raise Offline(f"the answer has a line of more than {line_bytes_max} bytes; it is not a tallystick server")
+    if rest:
+        raise Offline("the answer was cut in the middle of a line; sync again")
+
+
+def _check_type(answer: httpx2.Response, expected: str) -> None:
+    if _type_of(answer) != expected:
+        raise Offline(f"the answer is {_type_of(answer)[:60] or 'of no type'}: perhaps a login page of this network")
+
+
+def _type_of(answer: httpx2.Response) -> str:
+    return answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+def _read_document(answer: httpx2.Response) -> dict[str, Any]:
+    body = b""
+    for chunk in answer.iter_bytes():
+        body += chunk
+        if len(body) > DOCUMENT_BYTES_MAX:
+            raise Offline(f"the answer is over {DOCUMENT_BYTES_MAX} bytes; it is not a tallystick server")
+    try:
+        said = orjson.loads(body)
+    except ValueError:
+        said = None
+    if not isinstance(said, dict):
+        raise Offline("the answer is not readable; it is not a tallystick server")
+    return said
+
+
+def _retry_after_seconds(text: str) -> float | None:
+    """Seconds from a Retry-After header; dates (RFC 9110 section 10.2.3) are not used by our server."""
+    return float(text) if text.isdecimal() else None

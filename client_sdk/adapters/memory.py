@@ -1,0 +1,392 @@
+"""A replica in memory: the `Store` port for simulation and for the tests of apps. Shipped, supported, never durable.
+
+It keeps to plain values and computes checksums and the overlay from nothing each time, so that it is also what the
+SQLite store is compared with. Only `query` borrows SQLite: the same views over a copy of the rows.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from client_sdk.application.answer import RowsLine, check_hash, read_line, verdict_of
+from client_sdk.application.overlay import decide_pending
+from client_sdk.application.ports import (
+    BaseMark,
+    Contact,
+    Contents,
+    Entry,
+    ExchangeState,
+    Identity,
+    LineStatus,
+    LocalHead,
+    OutboxLine,
+    Row,
+    Settled,
+    Standing,
+    System,
+)
+from client_sdk.errors import AlreadyEnrolled, NotEnrolled, StaleExchange
+from sync.engine.chain import genesis_hash
+from sync.engine.feed import BucketSum
+from sync.kernel.changeset import ChangeSet, Fields, RowKey, Verdict
+from sync.kernel.module import Registry
+from sync.protocol.codec import parse_line
+from sync.protocol.messages import BucketLine, Checkpoint, VerdictLine, Welcome
+
+_SEED_BYTES = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Base:
+    bucket: str
+    version: int
+    fields: Fields
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Spool:
+    epoch: str
+    cursors: Mapping[str, int]
+    lines: tuple[bytes, ...]
+
+
+@dataclass(kw_only=True, slots=True)
+class _State:
+    """Everything that one transaction may change; a failed one is undone by putting the old copy back."""
+
+    generation: int = 0
+    head: LocalHead | None = None
+    before: tuple[int, bytes] = (0, b"")
+    standing: Standing = Standing(epoch=None, version=0, witness=None, contact=None)
+    entries: dict[int, Entry] = field(default_factory=dict)
+    base: dict[RowKey, _Base] = field(default_factory=dict)
+    overlay: dict[RowKey, Fields] = field(default_factory=dict)
+    cursors: dict[str, int] = field(default_factory=dict)
+    spool: _Spool | None = None
+    dismissed: set[str] = field(default_factory=set)
+
+
+class MemoryStore:
+    """The replica's values, under one lock."""
+
+    def __init__(self, registry: Registry, system: System) -> None:
+        self._registry = registry
+        self._system = system
+        self._key = Ed25519PrivateKey.from_private_bytes(system.random(_SEED_BYTES))
+        self._identity: Identity | None = None
+        self._state = _State()
+        self._lock = threading.RLock()
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def device_key(self) -> Ed25519PrivateKey:
+        """The device's key pair."""
+        return self._key
+
+    def is_enrolled(self) -> bool:
+        """Whether `identity` has something to say."""
+        return self._identity is not None
+
+    def enrolled(self, identity: Identity) -> None:
+        """Keep who this replica is, and begin its chain at the certificate."""
+        if self._identity is not None:
+            raise AlreadyEnrolled
+        self._identity = identity
+        genesis = genesis_hash(identity.certificate)
+        self._state.before = (0, genesis)
+        self._state.head = LocalHead(seq=0, digest=genesis, signature="", at=None, totals={})
+
+    def identity(self) -> Identity:
+        """Who this replica is; raise `NotEnrolled`."""
+        if self._identity is None:
+            raise NotEnrolled
+        return self._identity
+
+    def exchange_state(self) -> ExchangeState:
+        """Where this replica stands, with what is spooled counted as held."""
+        state, head = self._state, self._head()
+        pending = [entry.seq for entry in self.entries(LineStatus.PENDING)]
+        return ExchangeState(
+            generation=state.generation,
+            epoch=state.spool.epoch if state.spool else state.standing.epoch,
+            version=state.standing.version,
+            cursors=dict(state.spool.cursors if state.spool else state.cursors),
+            acked=pending[0] - 1 if pending else head.seq,
+            head_seq=head.seq,
+            pending=len(pending),
+            witness=state.standing.witness,
+        )
+
+    def outbox_from(self, seq: int, *, lines_max: int, bytes_max: int) -> Sequence[OutboxLine]:
+        """Recorded lines from a place on, within the limits."""
+        lines: list[OutboxLine] = []
+        for entry in self.entries():
+            if entry.seq < seq:
+                continue
+            bytes_max -= len(entry.line) + 1
+            if len(lines) == lines_max or (bytes_max < 0 and lines):
+                break
+            lines.append(OutboxLine(seq=entry.seq, line=entry.line, digest=entry.digest, signature=entry.signature))
+        return lines
+
+    def spool(self, state: ExchangeState, lines: Sequence[bytes], checkpoint: Checkpoint) -> ExchangeState:
+        """Keep an intermediate page as it came."""
+        with self._changing() as now:
+            cursors = dict(self._fresh(state).cursors)
+            for line in lines:
+                said = read_line(line)
+                if isinstance(said, BucketLine) and said.state != "kept":
+                    cursors.pop(said.b, None)
+            cursors |= {name: mark.version for name, mark in checkpoint.buckets.items()}
+            kept = (*(now.spool.lines if now.spool else ()), *lines)
+            now.spool = _Spool(epoch=checkpoint.epoch, cursors=cursors, lines=kept)
+            now.generation += 1
+        return self.exchange_state()
+
+    def settle(
+        self, state: ExchangeState, welcome: Welcome, lines: Iterable[bytes], checkpoint: Checkpoint
+    ) -> Settled:
+        """Take a checkpoint, whole."""
+        contact = Contact(
+            server_time=welcome.time,
+            device_ms=self._system.now_ms(),
+            monotonic_ms=self._system.monotonic_ms(),
+            boot=self._system.boot_id(),
+        )
+        with self._changing() as now:
+            self._fresh(state)
+            if now.standing.epoch not in (None, checkpoint.epoch):
+                _reopen(now, welcome.acked)
+            rows, verdicts = 0, list[tuple[int, Verdict]]()
+            for line in (*(now.spool.lines if now.spool else ()), *lines):
+                said = read_line(line)
+                if isinstance(said, RowsLine):
+                    _apply(now, said)
+                    rows += len(said.put) + len(said.gone)
+                elif isinstance(said, BucketLine):
+                    _mark(now, said)
+                elif isinstance(said, VerdictLine):
+                    verdicts.extend(_answer(now, said, welcome.time))
+            mismatched = _finish(now, checkpoint)
+            witness = (checkpoint.journal.version, checkpoint.journal.hash)
+            now.standing = Standing(
+                epoch=checkpoint.epoch, version=checkpoint.version, witness=witness, contact=contact
+            )
+            self._relay(now)
+            now.spool = None
+            now.generation += 1
+        return Settled(rows=rows, verdicts=tuple(verdicts), mismatched=mismatched)
+
+    def drop_spool(self) -> None:
+        """Forget spooled pages; an exchange that counted on them becomes stale."""
+        with self._changing() as now:
+            now.spool = None
+            now.generation += 1
+
+    @contextmanager
+    def recording(self) -> Iterator[_MemoryRecording]:
+        """One transaction that appends to the chain."""
+        with self._changing() as now:
+            yield _MemoryRecording(now, self._head())
+
+    def standing(self) -> Standing:
+        """The last checkpoint."""
+        return self._state.standing
+
+    def pending_count(self) -> int:
+        """How many lines the server has not answered."""
+        return len(self.entries(LineStatus.PENDING))
+
+    def row(self, entity: str, row_id: str) -> Row | None:
+        """One row as the user sees it."""
+        with self._lock:
+            base, fields = self._state.base.get((entity, row_id)), self._state.overlay.get((entity, row_id))
+        if fields is None and base is None:
+            return None
+        return Row(version=base.version if base else None, fields=fields or (base.fields if base else {}))
+
+    def base_rows(self, entity: str) -> Sequence[tuple[str, Fields]]:
+        """All base rows of an entity, by id."""
+        with self._lock:
+            return sorted((key[1], row.fields) for key, row in self._state.base.items() if key[0] == entity)
+
+    def query(self, sql: str, parameters: Sequence[Any]) -> Sequence[dict[str, Any]]:
+        """The rows of one reading statement, asked of a copy of the rows."""
+        from client_sdk.adapters.sqlite import scratch  # noqa: PLC0415  simulations never query
+
+        with self._lock:
+            base = [(*key, row.version, row.fields) for key, row in self._state.base.items()]
+            overlay = [(*key, fields) for key, fields in self._state.overlay.items()]
+        return scratch.query(self._registry, base, overlay, sql, parameters)
+
+    def entries(self, status: LineStatus | None = None) -> Sequence[Entry]:
+        """Recorded lines by place."""
+        with self._lock:
+            return [entry for _, entry in sorted(self._state.entries.items()) if status in (None, entry.status)]
+
+    def dismissed(self) -> frozenset[str]:
+        """What the user has seen."""
+        return frozenset(self._state.dismissed)
+
+    def dismiss(self, key: str) -> None:
+        """Keep that the user has seen this."""
+        self._state.dismissed.add(key)
+
+    def contents(self) -> Contents:
+        """Everything that `verify` compares."""
+        with self._lock:
+            state = self._state
+            marks = [
+                BaseMark(bucket=row.bucket, entity=entity, row_id=row_id, version=row.version)
+                for (entity, row_id), row in state.base.items()
+            ]
+            return Contents(
+                head=self._head(),
+                before=state.before,
+                entries=self.entries(),
+                marks=marks,
+                sums=_sums(state),
+                overlay=dict(state.overlay),
+                base={key: row.fields for key, row in state.base.items()},
+            )
+
+    @contextmanager
+    def _changing(self) -> Iterator[_State]:
+        with self._lock:
+            # Rows are never changed in place, so a copy of the containers is a copy of everything.
+            before = replace(
+                self._state, **{name: copy.copy(getattr(self._state, name)) for name in _State.__slots__}
+            )
+            try:
+                yield self._state
+            except BaseException:
+                self._state = before
+                raise
+
+    def _fresh(self, state: ExchangeState) -> ExchangeState:
+        now = self.exchange_state()
+        if now.generation != state.generation:
+            raise StaleExchange
+        return now
+
+    def _head(self) -> LocalHead:
+        if self._state.head is None:
+            raise NotEnrolled
+        return self._state.head
+
+    def _relay(self, now: _State) -> None:
+        identity = self.identity()
+        now.overlay = {}
+
+        def visible(entity: str, row_id: str) -> Fields | None:
+            base = now.base.get((entity, row_id))
+            return now.overlay.get((entity, row_id), base.fields if base else None)
+
+        for entry in self.entries(LineStatus.PENDING):
+            parsed = parse_line(
+                entry.line, town=identity.town_id, device=identity.device_id, registry=self._registry
+            ).change_set
+            if isinstance(parsed, ChangeSet):
+                decision, touch = decide_pending(parsed, visible, self._registry)
+                now.overlay.update(decision.rows)
+                now.entries[entry.seq] = replace(entry, reads=touch.reads, writes=touch.writes)
+
+
+class _MemoryRecording:
+    """The `Recording` port over the values."""
+
+    def __init__(self, state: _State, head: LocalHead) -> None:
+        self._state = state
+        self._head = head
+
+    @property
+    def head(self) -> LocalHead:
+        return self._head
+
+    @property
+    def standing(self) -> Standing:
+        return self._state.standing
+
+    def row(self, entity: str, row_id: str) -> Fields | None:
+        base = self._state.base.get((entity, row_id))
+        return self._state.overlay.get((entity, row_id), base.fields if base else None)
+
+    def append(self, entry: Entry, totals: Mapping[str, Mapping[str, int]], rows: Mapping[RowKey, Fields]) -> None:
+        assert entry.seq == self._head.seq + 1, (entry.seq, self._head.seq)
+        self._state.entries[entry.seq] = entry
+        self._state.overlay.update(rows)
+        self._head = LocalHead(
+            seq=entry.seq, digest=entry.digest, signature=entry.signature, at=entry.at, totals=totals
+        )
+        self._state.head = self._head
+
+
+def _reopen(now: _State, acked: int) -> None:
+    for seq, entry in now.entries.items():
+        if seq > acked and entry.verdict is not None:
+            earlier = (*entry.earlier, entry.verdict)
+            now.entries[seq] = replace(
+                entry, status=LineStatus.PENDING, verdict=None, version=None, answered_at=None, earlier=earlier
+            )
+
+
+def _answer(now: _State, line: VerdictLine, at: str) -> list[tuple[int, Verdict]]:
+    entry = now.entries.get(line.seq)
+    check_hash(line, entry.digest if entry else None)
+    if entry is None or entry.status is LineStatus.ANSWERED:
+        return []
+    verdict = verdict_of(line)
+    now.entries[line.seq] = replace(
+        entry, status=LineStatus.ANSWERED, verdict=verdict, version=line.version, answered_at=at
+    )
+    return [(line.seq, verdict)]
+
+
+def _apply(now: _State, line: RowsLine) -> None:
+    now.cursors.setdefault(line.bucket, 0)
+    for row_id, version, fields in line.put:
+        now.base[line.entity, row_id] = _Base(bucket=line.bucket, version=version, fields=fields)
+    for row_id, _ in line.gone:
+        row = now.base.get((line.entity, row_id))
+        if row and row.bucket == line.bucket:
+            del now.base[line.entity, row_id]
+
+
+def _mark(now: _State, line: BucketLine) -> None:
+    if line.state == "kept":
+        return
+    _empty(now, line.b)
+    if line.state != "dropped":
+        now.cursors[line.b] = 0
+
+
+def _empty(now: _State, bucket: str) -> None:
+    now.cursors.pop(bucket, None)
+    for key in [key for key, row in now.base.items() if row.bucket == bucket]:
+        del now.base[key]
+
+
+def _finish(now: _State, checkpoint: Checkpoint) -> tuple[str, ...]:
+    sums, mismatched = _sums(now), []
+    for name, mark in checkpoint.buckets.items():
+        now.cursors[name] = mark.version
+        held = sums.get(name, BucketSum())
+        if mark.sum is not None and (mark.rows, int(mark.sum, 16)) != (held.rows, held.total):
+            mismatched.append(name)
+            _empty(now, name)
+    return tuple(mismatched)
+
+
+def _sums(state: _State) -> dict[str, BucketSum]:
+    sums = dict.fromkeys(state.cursors, BucketSum())
+    for (entity, row_id), row in state.base.items():
+        sums[row.bucket] = sums.get(row.bucket, BucketSum()).with_row(entity, row_id, row.version)
+    return sums

@@ -1,0 +1,1 @@
+"""The replica as an encrypted SQLite file (SQLite3MultipleCiphers through apsw)."""

@@ -1,0 +1,91 @@
+"""The few values of which a replica has one each, as JSON under a key: identity, head, standing, spool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import apsw
+import orjson
+
+from client_sdk.application.ports import Contact, LocalHead, Standing
+from client_sdk.errors import ReplicaCorrupt
+from sync.engine.chain import HASH_BYTES, decode_bytes, encode_bytes
+
+_GET = "SELECT value FROM meta WHERE key = ?"
+_PUT = "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)"
+_DROP = "DELETE FROM meta WHERE key = ?"
+
+
+def get(connection: apsw.Connection, key: str) -> Any | None:
+    """The value under `key`, or None."""
+    text = connection.execute(_GET, (key,)).get
+    return None if text is None else orjson.loads(text)
+
+
+def put(connection: apsw.Connection, key: str, value: object) -> None:
+    """Keep `value` under `key`."""
+    connection.execute(_PUT, (key, orjson.dumps(value).decode()))
+
+
+def drop(connection: apsw.Connection, key: str) -> None:
+    """Forget what is under `key`."""
+    connection.execute(_DROP, (key,))
+
+
+def read_head(connection: apsw.Connection) -> LocalHead:
+    """The end of the local chain."""
+    said = _must(connection, "head")
+    return LocalHead(**{**said, "digest": decode_bytes(said["digest"], HASH_BYTES)})
+
+
+def write_head(connection: apsw.Connection, head: LocalHead) -> None:
+    """Move the end of the local chain."""
+    said = {"seq": head.seq, "digest": encode_bytes(head.digest), "signature": head.signature, "at": head.at}
+    put(connection, "head", {**said, "totals": {currency: dict(sums) for currency, sums in head.totals.items()}})
+
+
+def read_standing(connection: apsw.Connection) -> Standing:
+    """The last checkpoint."""
+    said: Mapping[str, Any] = get(connection, "standing") or {}
+    witness, contact = said.get("witness"), said.get("contact")
+    return Standing(
+        epoch=said.get("epoch"),
+        version=said.get("version", 0),
+        witness=(witness[0], witness[1]) if witness else None,
+        contact=Contact(**contact) if contact else None,
+    )
+
+
+def write_standing(connection: apsw.Connection, standing: Standing) -> None:
+    """Keep the checkpoint that was just taken."""
+    put(connection, "standing", asdict(standing))
+
+
+def read_before(connection: apsw.Connection) -> tuple[int, bytes]:
+    """Place and hash of what the first kept line follows on from: the certificate, or the last line that was let go."""
+    seq, digest = _must(connection, "before")
+    return seq, decode_bytes(digest, HASH_BYTES)
+
+
+def write_before(connection: apsw.Connection, seq: int, digest: bytes) -> None:
+    """Say what the first kept line follows on from."""
+    put(connection, "before", [seq, encode_bytes(digest)])
+
+
+def read_generation(connection: apsw.Connection) -> int:
+    """How often checkpoints or pages were taken."""
+    return int(get(connection, "generation") or 0)
+
+
+def next_generation(connection: apsw.Connection) -> None:
+    """Make exchanges that began before this moment stale."""
+    put(connection, "generation", read_generation(connection) + 1)
+
+
+def _must(connection: apsw.Connection, key: str) -> Any:
+    said = get(connection, key)
+    if said is None:
+        raise ReplicaCorrupt(f"the replica has lost its {key}")
+    return said

@@ -1,0 +1,149 @@
+"""The outbox and the head of the chain, inside a transaction that the store has opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import apsw
+import orjson
+
+from client_sdk.adapters.sqlite import meta
+from client_sdk.application.answer import read_verdict
+from client_sdk.application.overlay import Touch
+from client_sdk.application.ports import Entry, LineStatus, LocalHead, OutboxLine, Standing
+from sync.kernel.changeset import Fields, RowKey
+
+_OVERLAY_ROW = "SELECT body FROM overlay_row WHERE entity = ? AND id = ?"
+_BASE_ROW = "SELECT body FROM base_row WHERE entity = ? AND id = ?"
+_PUT_OVERLAY = "INSERT OR REPLACE INTO overlay_row (entity, id, body) VALUES (?, ?, ?)"
+_APPEND = """INSERT INTO outbox (seq, line, digest, signature, at, status, guess, reads, writes)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_ENTRIES = """SELECT seq, line, digest, signature, at, status, guess, reads, writes, verdict, version, answered_at, earlier
+    FROM outbox"""
+_LINES_FROM = "SELECT seq, line, digest, signature FROM outbox WHERE seq >= ? ORDER BY seq LIMIT ?"
+_PENDING = "SELECT seq, reads, writes FROM outbox WHERE status = 'pending' ORDER BY seq"
+
+
+class SqliteRecording:
+    """The `Recording` port; reads are cached for the length of one transaction by being asked once each."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self._head = meta.read_head(connection)
+        self._standing = meta.read_standing(connection)
+
+    @property
+    def head(self) -> LocalHead:
+        """The head as this transaction found or left it."""
+        return self._head
+
+    @property
+    def standing(self) -> Standing:
+        """The last checkpoint."""
+        return self._standing
+
+    def row(self, entity: str, row_id: str) -> Fields | None:
+        """The row as the user sees it."""
+        overlay = overlay_fields(self._connection, entity, row_id)
+        return base_fields(self._connection, entity, row_id) if overlay is None else overlay
+
+    def append(self, entry: Entry, totals: Mapping[str, Mapping[str, int]], rows: Mapping[RowKey, Fields]) -> None:
+        """The next line and its effect on what the user sees."""
+        assert entry.seq == self._head.seq + 1, (entry.seq, self._head.seq)
+        self._connection.execute(
+            _APPEND,
+            (
+                entry.seq,
+                entry.line,
+                entry.digest,
+                entry.signature,
+                entry.at,
+                entry.status.value,
+                _text(entry.guess.as_dict()),
+                encode_keys(entry.reads),
+                encode_keys(entry.writes),
+            ),
+        )
+        put_overlay(self._connection, rows)
+        self._head = LocalHead(
+            seq=entry.seq, digest=entry.digest, signature=entry.signature, at=entry.at, totals=totals
+        )
+        meta.write_head(self._connection, self._head)
+
+
+def overlay_fields(connection: apsw.Connection, entity: str, row_id: str) -> Fields | None:
+    """What pending work has made of a row, if anything."""
+    body = connection.execute(_OVERLAY_ROW, (entity, row_id)).get
+    return None if body is None else orjson.loads(body)
+
+
+def base_fields(connection: apsw.Connection, entity: str, row_id: str) -> Fields | None:
+    """A row as the server last said."""
+    body = connection.execute(_BASE_ROW, (entity, row_id)).get
+    return None if body is None else orjson.loads(body)
+
+
+def put_overlay(connection: apsw.Connection, rows: Mapping[RowKey, Fields]) -> None:
+    """Make the overlay show these rows."""
+    if rows:
+        connection.executemany(_PUT_OVERLAY, [(entity, row_id, _text(row)) for (entity, row_id), row in rows.items()])
+
+
+def lines_from(connection: apsw.Connection, seq: int, lines_max: int, bytes_max: int) -> Sequence[OutboxLine]:
+    """Lines from a place on, each with its newline within `bytes_max` together; at least one if there is any."""
+    lines: list[OutboxLine] = []
+    for place, line, digest, signature in connection.execute(_LINES_FROM, (seq, lines_max)):
+        bytes_max -= len(line) + 1
+        if bytes_max < 0 and lines:
+            break
+        lines.append(OutboxLine(seq=place, line=line, digest=digest, signature=signature))
+    return lines
+
+
+def entries(connection: apsw.Connection, status: LineStatus | None) -> Iterator[Entry]:
+    """Kept lines in order."""
+    where, bound = (" WHERE status = ?", (status.value,)) if status else ("", ())
+    for row in connection.execute(f"{_ENTRIES}{where} ORDER BY seq", bound):
+        yield _entry(row)
+
+
+def pending_touches(connection: apsw.Connection) -> dict[int, Touch]:
+    """What the pending lines have read and written, by place."""
+    return {
+        seq: Touch(seq=seq, reads=decode_keys(reads), writes=decode_keys(writes))
+        for seq, reads, writes in connection.execute(_PENDING)
+    }
+
+
+def encode_keys(keys: Iterable[RowKey]) -> str:
+    """Row keys as JSON."""
+    return _text([list(key) for key in sorted(keys)])
+
+
+def decode_keys(text: str) -> frozenset[RowKey]:
+    """Row keys from JSON."""
+    return frozenset((entity, row_id) for entity, row_id in orjson.loads(text))
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    seq, line, digest, signature, at, status, guess, reads, writes, verdict, version, answered_at, earlier = row
+    return Entry(
+        seq=seq,
+        line=line,
+        digest=digest,
+        signature=signature,
+        at=at,
+        status=LineStatus(status),
+        guess=read_verdict(orjson.loads(guess)),
+        reads=decode_keys(reads),
+        writes=decode_keys(writes),
+        verdict=read_verdict(orjson.loads(verdict)) if verdict else None,
+        version=version,
+        answered_at=answered_at,
+        earlier=tuple(read_verdict(said) for said in orjson.loads(earlier)),
+    )
+
+
+def _text(value: object) -> str:
+    return orjson.dumps(value).decode()

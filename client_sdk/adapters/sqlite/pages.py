@@ -1,0 +1,134 @@
+"""Rows from the server into base rows, in bulk, with every bucket's count and checksum kept beside them.
+
+One object lives for one settling transaction. A row is in one bucket; when another bucket puts it, the first one's
+checksum gives it up. `gone` takes a row only out of the bucket that says so, whatever the order of the lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+import apsw
+import orjson
+
+from client_sdk.application.answer import RowsLine
+from sync.engine.feed import SUM_MODULUS, BucketSum, row_sum
+from sync.kernel.changeset import RowKey
+from sync.protocol.messages import BucketLine, Checkpoint
+
+_FIND = """SELECT base_row.id, base_row.bucket, base_row.version FROM json_each(?) AS asked
+    CROSS JOIN base_row ON base_row.entity = ? AND base_row.id = asked.value"""
+_PUT = """INSERT INTO base_row (entity, id, bucket, version, body) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (entity, id) DO UPDATE SET bucket = excluded.bucket, version = excluded.version, body = excluded.body"""
+_GONE = """DELETE FROM base_row WHERE entity = ? AND bucket = ? AND id IN (SELECT value FROM json_each(?))
+    RETURNING id, version"""
+_EMPTY = "DELETE FROM base_row WHERE bucket = ? RETURNING entity, id"
+_BUCKETS = "SELECT id, name, cursor, rows, total FROM bucket"
+_WRITE_BUCKET = "UPDATE bucket SET cursor = ?, rows = ?, total = ? WHERE id = ?"
+
+
+class _Bucket:
+    """A bucket as this transaction has made it so far."""
+
+    def __init__(self, bucket_id: int, cursor: int, rows: int, total: int) -> None:
+        self.id = bucket_id
+        self.cursor = cursor
+        self.rows = rows
+        self.total = total
+
+    @property
+    def sum(self) -> BucketSum:
+        return BucketSum(rows=self.rows, total=self.total % SUM_MODULUS)
+
+
+class PageWriter:
+    """Applies bucket and rows lines; `dirty` gathers which of the `watched` rows have changed."""
+
+    def __init__(self, connection: apsw.Connection, watched: Collection[RowKey]) -> None:
+        self._connection = connection
+        self._watched = watched
+        self._buckets: dict[str, _Bucket] = {}
+        self._by_id: dict[int, _Bucket] = {}
+        for bucket_id, name, cursor, rows, total in connection.execute(_BUCKETS):
+            self._keep(name, _Bucket(bucket_id, cursor, rows, int(total, 16)))
+        self.dirty: set[RowKey] = set()
+        self.rows = 0
+
+    def bucket(self, line: BucketLine) -> None:
+        """Empty a bucket that starts anew, forget one that is no longer held."""
+        if line.state == "dropped":
+            self._forget(line.b)
+        elif line.state in ("added", "reset"):
+            self._empty(self._bucket(line.b))
+
+    def apply(self, line: RowsLine) -> None:
+        """Put and take out the rows of one line."""
+        bucket = self._bucket(line.bucket)
+        if line.put:
+            self._put(bucket, line)
+        if line.gone:
+            self._gone(bucket, line)
+        self.rows += len(line.put) + len(line.gone)
+
+    def finish(self, checkpoint: Checkpoint) -> tuple[str, ...]:
+        """Set the cursors and compare the checksums; the names of the buckets that did not fit and were emptied."""
+        mismatched = []
+        for name, mark in checkpoint.buckets.items():
+            bucket = self._bucket(name)
+            bucket.cursor = mark.version
+            if mark.sum is not None and (mark.rows, int(mark.sum, 16)) != (bucket.sum.rows, bucket.sum.total):
+                mismatched.append(name)
+                self._forget(name)
+        written = [(one.cursor, one.rows, f"{one.sum.total:016x}", one.id) for one in self._buckets.values()]
+        self._connection.executemany(_WRITE_BUCKET, written)
+        return tuple(mismatched)
+
+    def _put(self, bucket: _Bucket, line: RowsLine) -> None:
+        entity = line.entity
+        asked = orjson.dumps([row_id for row_id, _, _ in line.put]).decode()
+        for row_id, bucket_id, version in self._connection.execute(_FIND, (asked, entity)):
+            was = self._by_id[bucket_id]
+            was.rows -= 1
+            was.total -= row_sum(entity, row_id, version)
+        self._connection.executemany(
+            _PUT,
+            [(entity, row_id, bucket.id, version, orjson.dumps(row).decode()) for row_id, version, row in line.put],
+        )
+        bucket.rows += len(line.put)
+        bucket.total += sum(row_sum(entity, row_id, version) for row_id, version, _ in line.put)
+        if self._watched:
+            self._note((entity, row_id) for row_id, _, _ in line.put)
+
+    def _gone(self, bucket: _Bucket, line: RowsLine) -> None:
+        asked = orjson.dumps([row_id for row_id, _ in line.gone]).decode()
+        for row_id, version in self._connection.execute(_GONE, (line.entity, bucket.id, asked)).fetchall():
+            bucket.rows -= 1
+            bucket.total -= row_sum(line.entity, row_id, version)
+            self._note([(line.entity, row_id)])
+
+    def _empty(self, bucket: _Bucket, *, is_count_trusted: bool = True) -> None:
+        # The count tells whether the whole table must be searched.
+        if bucket.rows or not is_count_trusted:
+            self._note(self._connection.execute(_EMPTY, (bucket.id,)).fetchall())
+        bucket.cursor = bucket.rows = bucket.total = 0
+
+    def _forget(self, name: str) -> None:
+        bucket = self._buckets.pop(name, None)
+        if bucket:
+            self._empty(bucket, is_count_trusted=False)
+            del self._by_id[bucket.id]
+            self._connection.execute("DELETE FROM bucket WHERE id = ?", (bucket.id,))
+
+    def _bucket(self, name: str) -> _Bucket:
+        if name not in self._buckets:
+            new = "INSERT INTO bucket (name, cursor, rows, total) VALUES (?, 0, 0, '0')"
+            self._connection.execute(new, (name,))
+            self._keep(name, _Bucket(self._connection.last_insert_rowid(), 0, 0, 0))
+        return self._buckets[name]
+
+    def _keep(self, name: str, bucket: _Bucket) -> None:
+        self._buckets[name] = bucket
+        self._by_id[bucket.id] = bucket
+
+    def _note(self, keys: Iterable[RowKey]) -> None:
+        self.dirty.update(key for key in keys if key in self._watched)

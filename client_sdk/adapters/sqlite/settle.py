@@ -1,0 +1,136 @@
+"""Taking a checkpoint: spooled pages, rows, verdicts, the overlay of what is still pending, all in one transaction.
+
+The caller holds the transaction and has checked that the exchange is not stale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+
+import apsw
+import orjson
+
+from client_sdk.adapters.sqlite import meta, outbox
+from client_sdk.adapters.sqlite.pages import PageWriter
+from client_sdk.application.answer import RowsLine, check_hash, read_line, verdict_of
+from client_sdk.application.overlay import Touch, rebuild
+from client_sdk.application.ports import Contact, Identity, Settled, Standing
+from sync.kernel.changeset import ChangeSet, Fields, RowKey, Verdict
+from sync.kernel.clock import format_time, parse_time
+from sync.kernel.module import Registry
+from sync.protocol.codec import parse_line
+from sync.protocol.messages import BucketLine, Checkpoint, VerdictLine, Welcome
+
+ANSWERED_KEPT_MS = 30 * 24 * 3600 * 1000
+"""How long answered lines are kept, in case the server loses its end and asks for them again."""
+
+# What the server lost with its old epoch is pending again; the verdict that was told then is kept beside.
+_REOPEN = """UPDATE outbox SET status = 'pending', earlier = json_insert(earlier, '$[#]', json(verdict)), verdict = NULL,
+    version = NULL, answered_at = NULL WHERE status = 'answered' AND seq > ? RETURNING seq, reads, writes"""
+_ANSWER = "UPDATE outbox SET status = 'answered', verdict = ?, version = ?, answered_at = ? WHERE seq = ?"
+_FIRST_KEPT = "SELECT min(seq) FROM outbox WHERE status = 'pending' OR answered_at >= ? OR seq = ?"
+_LET_GO = "DELETE FROM outbox WHERE seq < ?"
+_UNLAY = "DELETE FROM overlay_row WHERE entity = ? AND id = ?"
+_TOUCH = "UPDATE outbox SET reads = ?, writes = ? WHERE seq = ?"
+
+
+class Settling:
+    """One checkpoint in the taking."""
+
+    def __init__(
+        self, connection: apsw.Connection, identity: Identity, registry: Registry, welcome: Welcome, contact: Contact
+    ) -> None:
+        self._connection = connection
+        self._identity = identity
+        self._registry = registry
+        self._welcome = welcome
+        self._contact = contact
+        self._verdicts: list[tuple[int, Verdict]] = []
+        self._dirty: set[RowKey] = set()
+
+    def take(self, lines: Iterable[bytes], checkpoint: Checkpoint) -> Settled:
+        """Do all of it, in the order that makes each step see what it needs."""
+        standing = meta.read_standing(self._connection)
+        if standing.epoch is not None and standing.epoch != checkpoint.epoch:
+            self._reopen()
+        for line in lines:
+            said = read_line(line)
+            if isinstance(said, RowsLine):
+                self._pages.apply(said)
+            elif isinstance(said, VerdictLine):
+                self._answer(said)
+            elif isinstance(said, BucketLine):
+                self._pages.bucket(said)
+        mismatched = self._pages.finish(checkpoint)
+        self._relay()
+        self._let_go()
+        witness = (checkpoint.journal.version, checkpoint.journal.hash)
+        meta.write_standing(
+            self._connection,
+            Standing(epoch=checkpoint.epoch, version=checkpoint.version, witness=witness, contact=self._contact),
+        )
+        return Settled(rows=self._pages.rows, verdicts=tuple(self._verdicts), mismatched=mismatched)
+
+    @cached_property
+    def _pending(self) -> dict[int, Touch]:
+        return outbox.pending_touches(self._connection)
+
+    @cached_property
+    def _pages(self) -> PageWriter:
+        watched = {key for touch in self._pending.values() for key in touch.reads | touch.writes}
+        return PageWriter(self._connection, watched)
+
+    def _reopen(self) -> None:
+        for _, reads, writes in self._connection.execute(_REOPEN, (self._welcome.acked,)).fetchall():
+            # Their effect was base and becomes overlay again, whatever happens to the base rows.
+            self._dirty |= outbox.decode_keys(reads) | outbox.decode_keys(writes)
+
+    def _answer(self, line: VerdictLine) -> None:
+        found = self._connection.execute("SELECT digest, status FROM outbox WHERE seq = ?", (line.seq,)).fetchall()
+        check_hash(line, found[0][0] if found else None)
+        if found[0][1] == "answered":
+            return  # the same verdict again, after a lost answer
+        verdict = verdict_of(line)
+        said = orjson.dumps(verdict.as_dict()).decode()
+        self._connection.execute(_ANSWER, (said, line.version, self._welcome.time, line.seq))
+        self._verdicts.append((line.seq, verdict))
+        self._dirty |= self._pending.pop(line.seq).writes
+
+    def _relay(self) -> None:
+        """Decide the connected part of the pending work again on the new base."""
+        dirty = self._dirty | self._pages.dirty
+        if not dirty:
+            return
+        pending = [self._pending[seq] for seq in sorted(self._pending)]
+        rebuilt = rebuild(pending, dirty, self._read, self._base, self._overlay, self._registry)
+        self._connection.executemany(_UNLAY, rebuilt.cleared)
+        outbox.put_overlay(self._connection, rebuilt.rows)
+        changed = [touch for touch in rebuilt.touches if touch != self._pending[touch.seq]]
+        self._connection.executemany(_TOUCH, _encoded(changed))
+
+    def _read(self, seq: int) -> ChangeSet | None:
+        line: bytes = self._connection.execute("SELECT line FROM outbox WHERE seq = ?", (seq,)).get
+        town, device = self._identity.town_id, self._identity.device_id
+        change_set = parse_line(line, town=town, device=device, registry=self._registry).change_set
+        return change_set if isinstance(change_set, ChangeSet) else None
+
+    def _base(self, entity: str, row_id: str) -> Fields | None:
+        return outbox.base_fields(self._connection, entity, row_id)
+
+    def _overlay(self, entity: str, row_id: str) -> Fields | None:
+        return outbox.overlay_fields(self._connection, entity, row_id)
+
+    def _let_go(self) -> None:
+        """Forget answered lines that are old enough, from the beginning up to the first that must stay."""
+        oldest = format_time(max(0, parse_time(self._welcome.time) - ANSWERED_KEPT_MS))
+        head = meta.read_head(self._connection)
+        first = self._connection.execute(_FIRST_KEPT, (oldest, head.seq)).get
+        digest = self._connection.execute("SELECT digest FROM outbox WHERE seq = ?", ((first or 0) - 1,)).get
+        if digest is not None:
+            self._connection.execute(_LET_GO, (first,))
+            meta.write_before(self._connection, first - 1, digest)
+
+
+def _encoded(touches: Iterable[Touch]) -> Iterator[tuple[str, str, int]]:
+    return ((outbox.encode_keys(touch.reads), outbox.encode_keys(touch.writes), touch.seq) for touch in touches)

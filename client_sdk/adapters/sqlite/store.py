@@ -1,0 +1,307 @@
+"""The `Store` port over one encrypted SQLite file, safe for threads and for several processes.
+
+Two connections: one writes, under a lock, in transactions that hold SQLite's write lock from the start; the other only
+reads and is what apps query, so a long checkpoint never blocks a screen. The device's key is sealed a second time
+inside the file, so that no query can show it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import apsw
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+from client_sdk.adapters.sqlite import meta, outbox, reading
+from client_sdk.adapters.sqlite.connection import connect, translated, writing
+from client_sdk.adapters.sqlite.schema import prepare
+from client_sdk.adapters.sqlite.settle import Settling
+from client_sdk.application.answer import read_line
+from client_sdk.application.ports import (
+    Contact,
+    Contents,
+    Entry,
+    ExchangeState,
+    Identity,
+    LineStatus,
+    LocalHead,
+    OutboxLine,
+    Row,
+    Settled,
+    Standing,
+    System,
+)
+from client_sdk.errors import AlreadyEnrolled, NotEnrolled, ReplicaClosed, StaleExchange
+from sync.engine.chain import decode_bytes, encode_bytes, genesis_hash
+from sync.kernel.changeset import Fields
+from sync.kernel.module import Registry
+from sync.protocol.messages import BucketLine, Checkpoint, Welcome
+
+_SEED = b"tallystick/device-seed/1"
+_SEED_BYTES = 32
+_NONCE_BYTES = 12
+_TAG_BYTES = 16
+_FIRST_PENDING = "SELECT min(seq) FROM outbox WHERE status = 'pending'"
+_PENDING_COUNT = "SELECT count(*) FROM outbox WHERE status = 'pending'"
+_SPOOL = "INSERT INTO spool (line) VALUES (?)"
+
+
+class SqliteStore:
+    """The replica's database."""
+
+    def __init__(
+        self, path: Path, key: bytes, registry: Registry, system: System, *, may_create: bool = False
+    ) -> None:
+        self._key = key
+        self._registry = registry
+        self._system = system
+        self._lock = threading.RLock()
+        self._reading_lock = threading.Lock()
+        self._identity: Identity | None = None
+        self._is_closed = False
+        self._writer = connect(path, key, may_create=may_create)
+        try:
+            with translated():
+                prepare(self._writer, registry, may_create=may_create)
+            self._reader = connect(path, key, may_create=False)
+            reading.allow_reading_only(self._reader)
+        except BaseException:
+            self._writer.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        with self._lock, self._reading_lock, translated():
+            self._is_closed = True
+            self._reader.close()
+            self._writer.close()
+
+    # Identity -----------------------------------------------------------------------------------------------------
+
+    def device_key(self) -> Ed25519PrivateKey:
+        """The device's key pair, made once when it is first asked for."""
+        with self._writing():
+            sealed = meta.get(self._writer, "device_key")
+            if sealed is None:
+                seed, nonce = self._system.random(_SEED_BYTES), self._system.random(_NONCE_BYTES)
+                closed = ChaCha20Poly1305(self._key).encrypt(nonce, seed, _SEED)
+                meta.put(self._writer, "device_key", [encode_bytes(nonce), encode_bytes(closed)])
+                return Ed25519PrivateKey.from_private_bytes(seed)
+        nonce, closed = decode_bytes(sealed[0], _NONCE_BYTES), decode_bytes(sealed[1], _SEED_BYTES + _TAG_BYTES)
+        return Ed25519PrivateKey.from_private_bytes(ChaCha20Poly1305(self._key).decrypt(nonce, closed, _SEED))
+
+    def is_enrolled(self) -> bool:
+        """Whether `identity` has something to say."""
+        with self._reading() as connection:
+            return meta.get(connection, "identity") is not None
+
+    def enrolled(self, identity: Identity) -> None:
+        """Keep who this replica is, and begin its chain at the certificate."""
+        said = {name: getattr(identity, name) for name in _IDENTITY} | {"server_keys": dict(identity.server_keys)}
+        genesis = genesis_hash(identity.certificate)
+        with self._writing():
+            if meta.get(self._writer, "identity") is not None:
+                raise AlreadyEnrolled
+            meta.put(self._writer, "identity", said)
+            meta.write_before(self._writer, 0, genesis)
+            meta.write_head(self._writer, LocalHead(seq=0, digest=genesis, signature="", at=None, totals={}))
+
+    def identity(self) -> Identity:
+        """Who this replica is; raise `NotEnrolled`."""
+        if self._identity is None:
+            with self._reading() as connection:
+                said = meta.get(connection, "identity")
+            if said is None:
+                raise NotEnrolled
+            self._identity = Identity(**said, key=self.device_key())
+        return self._identity
+
+    # Exchange -----------------------------------------------------------------------------------------------------
+
+    def exchange_state(self) -> ExchangeState:
+        """Where this replica stands, with what is spooled counted as held."""
+        with self._snapshot() as connection:
+            return _exchange_state(connection)
+
+    def outbox_from(self, seq: int, *, lines_max: int, bytes_max: int) -> Sequence[OutboxLine]:
+        """Recorded lines from a place on, within the limits."""
+        with self._reading() as connection:
+            return outbox.lines_from(connection, seq, lines_max, bytes_max)
+
+    def spool(self, state: ExchangeState, lines: Sequence[bytes], checkpoint: Checkpoint) -> ExchangeState:
+        """Keep an intermediate page as it came."""
+        with self._writing():
+            cursors = dict(_fresh(self._writer, state).cursors)
+            for line in lines:
+                said = read_line(line)
+                if isinstance(said, BucketLine) and said.state != "kept":
+                    cursors.pop(said.b, None)
+            cursors |= {name: mark.version for name, mark in checkpoint.buckets.items()}
+            self._writer.executemany(_SPOOL, [(line,) for line in lines])
+            meta.put(self._writer, "spool", {"epoch": checkpoint.epoch, "cursors": cursors})
+            meta.next_generation(self._writer)
+            return _exchange_state(self._writer)
+
+    def settle(
+        self, state: ExchangeState, welcome: Welcome, lines: Iterable[bytes], checkpoint: Checkpoint
+    ) -> Settled:
+        """Take a checkpoint, whole."""
+        identity, contact = self.identity(), self._contact(welcome)
+        with self._writing():
+            _fresh(self._writer, state)
+            settling = Settling(self._writer, identity, self._registry, welcome, contact)
+            self._system.reached("settle.begin")
+            settled = settling.take(_all_lines(self._writer, lines), checkpoint)
+            _forget_spool(self._writer)
+            self._system.reached("settle.before_commit")
+        self._system.reached("settle.after_commit")
+        return settled
+
+    def drop_spool(self) -> None:
+        """Forget spooled pages; an exchange that counted on them becomes stale."""
+        with self._writing():
+            _forget_spool(self._writer)
+
+    # Recording ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def recording(self) -> Iterator[outbox.SqliteRecording]:
+        """One transaction that appends to the chain."""
+        with self._writing():
+            yield outbox.SqliteRecording(self._writer)
+
+    # Reading ------------------------------------------------------------------------------------------------------
+
+    def standing(self) -> Standing:
+        """The last checkpoint."""
+        with self._reading() as connection:
+            return meta.read_standing(connection)
+
+    def pending_count(self) -> int:
+        """How many lines the server has not answered."""
+        with self._reading() as connection:
+            return int(connection.execute(_PENDING_COUNT).get)
+
+    def row(self, entity: str, row_id: str) -> Row | None:
+        """One row as the user sees it."""
+        with self._snapshot() as connection:
+            return reading.row(connection, entity, row_id)
+
+    def base_rows(self, entity: str) -> Sequence[tuple[str, Fields]]:
+        """All base rows of an entity, by id."""
+        with self._reading() as connection:
+            return reading.base_rows(connection, entity)
+
+    def query(self, sql: str, parameters: Sequence[Any]) -> Sequence[dict[str, Any]]:
+        """The rows of one reading statement."""
+        with self._reading() as connection:
+            return reading.query(connection, sql, parameters)
+
+    def entries(self, status: LineStatus | None = None) -> Sequence[Entry]:
+        """Recorded lines by place."""
+        with self._reading() as connection:
+            return list(outbox.entries(connection, status))
+
+    def dismissed(self) -> frozenset[str]:
+        """What the user has seen."""
+        with self._reading() as connection:
+            return frozenset(key for (key,) in connection.execute("SELECT key FROM dismissed"))
+
+    def dismiss(self, key: str) -> None:
+        """Keep that the user has seen this."""
+        with self._writing():
+            self._writer.execute("INSERT OR IGNORE INTO dismissed VALUES (?)", (key,))
+
+    def contents(self) -> Contents:
+        """Everything that `verify` compares."""
+        with self._snapshot() as connection:
+            return reading.contents(connection)
+
+    # Helpers ------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with self._lock:
+            if self._is_closed:
+                raise ReplicaClosed
+            with writing(self._writer):
+                yield
+
+    @contextmanager
+    def _reading(self) -> Iterator[apsw.Connection]:
+        """The reading connection; each statement sees the last commit."""
+        with self._reading_lock:
+            if self._is_closed:
+                raise ReplicaClosed
+            with translated():
+                yield self._reader
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[apsw.Connection]:
+        """The reading connection; all statements see one commit."""
+        with self._reading() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.execute("ROLLBACK")
+
+    def _contact(self, welcome: Welcome) -> Contact:
+        return Contact(
+            server_time=welcome.time,
+            device_ms=self._system.now_ms(),
+            monotonic_ms=self._system.monotonic_ms(),
+            boot=self._system.boot_id(),
+        )
+
+
+_IDENTITY = ("server_url", "device_id", "town_id", "town_name", "currency", "role", "user_id", "certificate")
+
+
+def _exchange_state(connection: apsw.Connection) -> ExchangeState:
+    head, standing, spool = meta.read_head(connection), meta.read_standing(connection), meta.get(connection, "spool")
+    first_pending = connection.execute(_FIRST_PENDING).get
+    held: Mapping[str, int] = dict(connection.execute("SELECT name, cursor FROM bucket").fetchall())
+    return ExchangeState(
+        generation=meta.read_generation(connection),
+        epoch=spool["epoch"] if spool else standing.epoch,
+        version=standing.version,
+        cursors=spool["cursors"] if spool else held,
+        acked=head.seq if first_pending is None else first_pending - 1,
+        head_seq=head.seq,
+        pending=connection.execute(_PENDING_COUNT).get,
+        witness=standing.witness,
+    )
+
+
+def _fresh(connection: apsw.Connection, state: ExchangeState) -> ExchangeState:
+    """What stands now, when it is still what the exchange began with."""
+    now = _exchange_state(connection)
+    if now.generation != state.generation:
+        raise StaleExchange
+    return now
+
+
+def _forget_spool(connection: apsw.Connection) -> None:
+    connection.execute("DELETE FROM spool")
+    meta.drop(connection, "spool")
+    meta.next_generation(connection)
+
+
+def _all_lines(connection: apsw.Connection, lines: Iterable[bytes]) -> Iterator[bytes]:
+    for (line,) in connection.execute("SELECT line FROM spool ORDER BY seq"):
+        yield line
+    yield from lines
+
+

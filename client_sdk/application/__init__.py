@@ -1,0 +1,1 @@
+"""What the SDK does, over its ports: record, exchange, enrol, verify."""

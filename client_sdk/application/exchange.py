@@ -1,0 +1,340 @@
+"""The exchange: what was recorded goes up as it is, verdicts and rows come down, and a checkpoint is taken whole.
+
+Everything that decides is elsewhere: `sync.engine.replica` judges what is heard, `sync.engine.transitions` says what
+follows, the store keeps, the transport carries. Here the actions are performed. Whatever breaks off leaves the outbox
+as it was and the rows as they were; asking again repairs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from client_sdk.application.ports import ExchangeState, Identity, OutboxLine, Settled, Store, System, Transport
+from client_sdk.errors import BadAnswer, HistoryAltered, Offline, OldCopy, ReplicaCorrupt, ServerProblem, StaleExchange
+from sync.engine.chain import encode_bytes, genesis_hash, head_message, parse_public_key, sign
+from sync.engine.replica import Asked, Conversation
+from sync.engine.transitions import PROBLEM_EVENTS, RESTING, Action, Event
+from sync.kernel.changeset import Verdict
+from sync.kernel.clock import format_time
+from sync.kernel.errors import Malformed, TallystickError
+from sync.protocol import limits
+from sync.protocol.messages import Hello, SignedHead, Witness
+from sync.protocol.version import PROTOCOL, SCHEMA
+
+SDK_VERSION = "0.1.0"
+
+LINES_BYTES_MAX = limits.BODY_WIRE_BYTES_MAX - limits.LINE_BYTES_MAX
+"""Change sets in one request, in bytes before compression; they fit on the wire, hello and all, even uncompressed."""
+
+PAGE_BYTES_MAX = 64 * 1024 * 1024
+"""One page of an answer, held in memory until its checkpoint is heard."""
+
+FRUITLESS_ROUNDS_MAX = 5
+"""Exchanges in a row that may end without progress before `sync_to_quiet` gives up and says why."""
+
+ROUNDS_MAX = 10_000
+"""Exchanges in one `sync_to_quiet`; who records faster than the wire carries is told so far, and goes on next time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Round:
+    """What one exchange came to.
+
+    `next_seq` is the position to send from next, None for the one after the last answered. `settled` is None when no
+    final checkpoint was taken. `goes_on` says that another exchange is needed whatever is pending; `setback` says why
+    this one brought nothing forward.
+    """
+
+    sent: int
+    next_seq: int | None
+    settled: Settled | None
+    version: int
+    goes_on: bool
+    setback: TallystickError | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SyncReport:
+    """What a sync did: change sets answered, their verdicts, rows changed, the town version now, bytes on the wire."""
+
+    pushed: int
+    verdicts: tuple[tuple[int, Verdict], ...]
+    rows: int
+    version: int
+    bytes_up: int
+    bytes_down: int
+    rounds: int
+    mismatched: tuple[str, ...]
+    """Buckets whose checksum did not fit on the way and that were fetched anew."""
+
+
+def sync_to_quiet(store: Store, transport: Transport, system: System, *, app: str = "python") -> SyncReport:
+    """Exchange until everything recorded is answered and the last checkpoint is complete.
+
+    Raises `Offline`, `ServerProblem` (with `retry_after_seconds` when the server is busy), `BadAnswer`, `OldCopy`,
+    `HistoryAltered`, and what the store raises. Whatever was settled before stays settled.
+    """
+    bytes_up, bytes_down = transport.bytes_up, transport.bytes_down
+    rounds: list[Round] = []
+    next_seq: int | None = None
+    fruitless = 0
+    while len(rounds) < ROUNDS_MAX:
+        done = exchange_once(store, transport, system, from_seq=next_seq, app=app)
+        rounds.append(done)
+        next_seq = done.next_seq
+        fruitless = fruitless + 1 if done.setback else 0
+        if done.setback and fruitless >= FRUITLESS_ROUNDS_MAX:
+            raise done.setback
+        if not done.goes_on and next_seq is not None and store.exchange_state().head_seq < next_seq:
+            break
+    taken = [(done, done.settled) for done in rounds if done.settled]
+    return SyncReport(
+        pushed=sum(done.sent for done, _ in taken),
+        verdicts=tuple(answer for _, settled in taken for answer in settled.verdicts),
+        rows=sum(settled.rows for _, settled in taken),
+        version=rounds[-1].version,
+        bytes_up=transport.bytes_up - bytes_up,
+        bytes_down=transport.bytes_down - bytes_down,
+        rounds=len(rounds),
+        mismatched=tuple(bucket for _, settled in taken for bucket in settled.mismatched),
+    )
+
+
+def exchange_once(
+    store: Store, transport: Transport, system: System, *, from_seq: int | None = None, app: str = "python"
+) -> Round:
+    """One request and its whole answer. `from_seq` is where to send from when not after the last answered position.
+
+    Raises as `sync_to_quiet` does.
+    """
+    exchange = _Exchange(store, transport, system, from_seq, app)
+    try:
+        return exchange.run()
+    finally:
+        exchange.hang_up()
+
+
+class _Exchange:
+    """One exchange under way; `run` drives it from START to rest."""
+
+    def __init__(self, store: Store, transport: Transport, system: System, from_seq: int | None, app: str) -> None:
+        self._store, self._transport, self._system = store, transport, system
+        identity = store.identity()
+        self._state = store.exchange_state()
+        first = self._state.acked + 1 if from_seq is None else from_seq
+        self._lines = _lines_from(store, self._state, first)
+        head = _signed_head(store, identity, self._lines, first)
+        self._hello = _hello(self._state, head=head, first=first, now_ms=system.now_ms(), app=app)
+        self._talk = Conversation(asked=_asked(identity, self._state, self._lines, first))
+        self._answer: Iterator[bytes] = iter(())
+        self._line = b""
+        self._page: list[bytes] = []
+        self._page_bytes = 0
+        self._next_seq = from_seq  # moves only when verdicts are settled: a spool may yet be dropped
+        self._version = self._state.version
+        self._settled: Settled | None = None
+        self._goes_on = False
+        self._setback: TallystickError | None = None
+        self._problem: TallystickError = Offline()
+        self._raising: TallystickError | None = None
+        self._perform: dict[Action, Callable[[], None]] = {
+            Action.SEND: self._send,
+            Action.KEEP_LINE: self._keep_line,
+            Action.SPOOL: self._spool,
+            Action.SETTLE: self._settle,
+            Action.DROP_SPOOL: self._drop_spool,
+            Action.REWIND_TO_ACKED: self._rewind,
+            Action.KEEP_PENDING: lambda: None,
+            Action.GO_ON: self._go_on,
+            Action.HANG_UP: self.hang_up,
+            Action.RAISE_OFFLINE: lambda: self._raise(Offline(self._fault())),
+            Action.RAISE_PROBLEM: lambda: self._raise(self._problem),
+            Action.RAISE_PROTOCOL_ERROR: lambda: self._raise(BadAnswer(self._fault())),
+            Action.RAISE_FORKED: lambda: self._raise(OldCopy(self._fault())),
+            Action.RAISE_ALTERED: lambda: self._raise(HistoryAltered(self._fault())),
+        }
+
+    def run(self) -> Round:
+        self._happen(Event.START)
+        while self._talk.state not in RESTING:
+            self._hear()
+        return Round(
+            sent=len(self._lines),
+            next_seq=self._next_seq,
+            settled=self._settled,
+            version=self._version,
+            goes_on=self._goes_on,
+            setback=self._setback,
+        )
+
+    def hang_up(self) -> None:
+        close = getattr(self._answer, "close", None)
+        if close:
+            close()
+
+    def _hear(self) -> None:
+        try:
+            line = next(self._answer, None)
+        except Offline as offline:
+            self._problem = offline
+            self._happen(Event.TORN)
+        except ServerProblem as problem:
+            self._problem = problem
+            self._happen(PROBLEM_EVENTS.get(problem.code, Event.PROBLEM_OTHER))
+        else:
+            if line is None:
+                self._problem = Offline("the answer ended before its checkpoint; sync again")
+                self._happen(Event.END)
+            else:
+                self._hear_line(line)
+
+    def _hear_line(self, line: bytes) -> None:
+        self._line = line
+        event, self._talk = self._talk.judge(line)
+        self._problem = BadAnswer(f"the answer has a {event} where none belongs")
+        if event is Event.WELCOME_AHEAD and self._recorded_elsewhere():
+            event = Event.STALE
+        if self._page_bytes + len(line) > PAGE_BYTES_MAX:
+            event, self._problem = Event.UNREADABLE, Offline(f"a page of the answer is over {PAGE_BYTES_MAX} bytes")
+        self._happen(event)
+        if event in {Event.WELCOME, Event.WELCOME_NEW_EPOCH}:
+            self._system.reached("exchange.after_welcome")
+        if event is Event.VERDICT and self._talk.verdicts == len(self._lines):
+            self._system.reached("exchange.after_verdicts")
+
+    def _happen(self, event: Event) -> None:
+        try:
+            for action in self._talk.actions(event):
+                self._perform[action]()
+        except StaleExchange as stale:
+            self._setback = stale
+            self._happen(Event.STALE)
+            return
+        except (BadAnswer, Malformed) as problem:
+            self._problem = problem
+            self._happen(Event.PAGE_UNREADABLE)
+            return
+        self._talk = self._talk.after(event)
+        if self._raising:
+            raise self._raising
+
+    def _send(self) -> None:
+        self._system.reached("exchange.before_send")
+        self._answer = self._transport.exchange(self._hello, [line.line for line in self._lines])
+
+    def _keep_line(self) -> None:
+        self._page.append(self._line)
+        self._page_bytes += len(self._line)
+
+    def _spool(self) -> None:
+        checkpoint = self._talk.checkpoint
+        assert checkpoint is not None
+        before = self._state.cursors
+        self._state = self._store.spool(self._state, self._page, checkpoint)
+        self._setback = None if self._state.cursors != before else BadAnswer("a page of the answer led nowhere")
+        self._page, self._page_bytes = [], 0
+        self._system.reached("exchange.after_page")
+
+    def _settle(self) -> None:
+        welcome, checkpoint = self._talk.welcome, self._talk.checkpoint
+        assert welcome is not None
+        assert checkpoint is not None
+        self._system.reached("exchange.before_settle")
+        self._settled = self._store.settle(self._state, welcome, self._page, checkpoint)
+        self._system.reached("exchange.after_settle")
+        self._version, self._next_seq, self._setback = checkpoint.version, self._talk.asked.next_seq, None
+        self._page, self._page_bytes = [], 0
+        if self._settled.mismatched:
+            self._goes_on = True
+            self._setback = BadAnswer(f"the checksum of {', '.join(self._settled.mismatched)} does not fit")
+
+    def _drop_spool(self) -> None:
+        """Forget the spool; raise `StaleExchange` when the request was made on top of it, or another process moved."""
+        before = self._state
+        self._store.drop_spool()
+        self._state = self._store.exchange_state()
+        if _standing(self._state) != _standing(before):
+            raise StaleExchange
+
+    def _rewind(self) -> None:
+        welcome, expected = self._talk.welcome, getattr(self._problem, "expected_seq", None)
+        expected = welcome.acked + 1 if welcome else expected
+        if expected is None or not 1 <= expected < self._talk.asked.from_seq:
+            raise BadAnswer("the server misses change sets, but does not say which")
+        self._next_seq = expected
+        self._setback = ServerProblem("chain_gap", status=409, expected_seq=expected)
+
+    def _go_on(self) -> None:
+        self._goes_on = True
+
+    def _raise(self, error: TallystickError) -> None:
+        self._raising = error
+
+    def _fault(self) -> str:
+        """What was wrong, in words: with the line that was judged last, or around it."""
+        return self._talk.fault or self._problem.message
+
+    def _recorded_elsewhere(self) -> bool:
+        """Whether another process on this replica recorded and sent what the server counts."""
+        welcome = self._talk.welcome
+        if welcome is None or self._store.exchange_state().head_seq < welcome.acked:
+            return False
+        self._setback = StaleExchange()
+        return True
+
+
+def _standing(state: ExchangeState) -> tuple[object, ...]:
+    """What a request says about the replica; a request that said something else must not be settled on it."""
+    return state.epoch, state.version, dict(state.cursors), state.acked, state.witness
+
+
+def _lines_from(store: Store, state: ExchangeState, first: int) -> Sequence[OutboxLine]:
+    lines = store.outbox_from(first, lines_max=limits.CHANGE_SETS_MAX, bytes_max=LINES_BYTES_MAX)
+    if first <= state.head_seq and (not lines or lines[0].seq != first):
+        told = f"the server has lost change set {first}, and this device no longer keeps it; tell an admin"
+        raise ServerProblem("chain_gap", status=409, message=told, expected_seq=first)
+    return lines
+
+
+def _asked(identity: Identity, state: ExchangeState, lines: Sequence[OutboxLine], first: int) -> Asked:
+    return Asked(
+        town=identity.town_id,
+        server_keys=[parse_public_key(key) for key in identity.server_keys.values()],
+        epoch=state.epoch,
+        version=state.version,
+        witness=state.witness,
+        from_seq=first,
+        digests=[encode_bytes(line.digest) for line in lines],
+        head_seq=max(state.head_seq, first + len(lines) - 1),
+    )
+
+
+def _hello(state: ExchangeState, *, head: SignedHead, first: int, now_ms: int, app: str) -> Hello:
+    return Hello.model_validate(
+        {
+            "protocol": PROTOCOL,
+            "schema": SCHEMA,
+            "sdk": SDK_VERSION,
+            "app": app,
+            "clock": format_time(now_ms),
+            "epoch": state.epoch,
+            "cursors": dict(state.cursors),
+            "head": head,
+            "from_seq": first,
+            "pending": state.pending,
+            "witness": Witness(version=state.witness[0], journal=state.witness[1]) if state.witness else None,
+        }
+    )
+
+
+def _signed_head(store: Store, identity: Identity, lines: Sequence[OutboxLine], first: int) -> SignedHead:
+    """The head that covers everything up to the last line sent; without lines, the last one recorded before them."""
+    if not lines and first == 1:
+        genesis = genesis_hash(identity.certificate)
+        message = head_message(identity.device_id, 0, genesis)
+        return SignedHead(seq=0, hash=encode_bytes(genesis), sig=sign(identity.key, message))
+    last = lines[-1:] or store.outbox_from(first - 1, lines_max=1, bytes_max=limits.LINE_BYTES_MAX)
+    if not last:
+        raise ReplicaCorrupt(f"change set {first - 1}, the last one recorded, is missing from the replica")
+    return SignedHead(seq=last[0].seq, hash=encode_bytes(last[0].digest), sig=last[0].signature)

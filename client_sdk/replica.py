@@ -1,0 +1,282 @@
+"""The public face: one replica of one town on this device. Blocking, thread-safe, usable with no network all day."""
+
+from __future__ import annotations
+
+import platform
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self
+
+from client_sdk.adapters.keys import key_path, make_key, read_key
+from client_sdk.adapters.sqlite.store import SqliteStore
+from client_sdk.adapters.system import RealSystem
+from client_sdk.application import attention, record, verify
+from client_sdk.application.ports import Entry, LineStatus, Store, System, Transport
+from client_sdk.errors import (
+    ActingAsMissing,
+    AlreadyEnrolled,
+    KeyMissing,
+    NotAReplica,
+    Offline,
+    ServerProblem,
+    UnknownActor,
+    WrongPin,
+)
+from sync.kernel.changeset import Operation
+from sync.kernel.clock import parse_time
+from sync.kernel.errors import TallystickError
+from sync.kernel.module import Registry
+from sync.kernel.pins import verify_pin
+
+if TYPE_CHECKING:
+    from client_sdk.application.exchange import SyncReport
+
+_SUSPENDED = frozenset({"device_suspended", "device_revoked", "chain_forked"})
+_NEEDS_UPGRADE = "upgrade_required"
+
+# Who acts, by replica; a context variable, so that threads and tasks each have their own.
+_ACTORS: ContextVar[Mapping[int, str]] = ContextVar("tallystick_actors", default=MappingProxyType({}))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReplicaStatus:
+    """How this replica stands. `online`, `suspended`, `needs_upgrade`, `last_problem` are as the last sync found.
+
+    `clock_offset_ms` is what must be added to the device's clock to give the server's time; None before any contact.
+    """
+
+    online: bool
+    pending: int
+    version: int
+    last_contact: str | None
+    clock_offset_ms: int | None
+    suspended: bool
+    needs_upgrade: bool
+    last_problem: TallystickError | None
+
+
+class Replica:
+    """One replica; make it with `enrol` or `open`, close it or use it in a `with` block."""
+
+    def __init__(self, store: Store, registry: Registry, system: System, transport: Transport | None = None) -> None:
+        self._store = store
+        self._registry = registry
+        self._system = system
+        self._transport = transport
+        self._identity = store.identity()
+        self._sync_lock = threading.Lock()
+        self._is_online = False
+        self._problem: TallystickError | None = None
+
+    @classmethod
+    def enrol(
+        cls,
+        url: str,
+        *,
+        code: str,
+        path: str | Path,
+        passphrase: str | None = None,
+        name: str = "",
+        registry: Registry | None = None,
+        transport: Transport | None = None,
+        system: System | None = None,
+    ) -> Self:
+        """Make this device a device of a town: needs the network, once. `name` is what admins see in the fleet.
+
+        Keys are on the disk before the server hears of them, so when the answer is lost, call it again on the same
+        path with the same passphrase and any valid code. Without a passphrase the platform's keystore keeps the key.
+        Raises `Offline`, `ServerProblem` (`enrolment_refused`), `AlreadyEnrolled`, `WrongPassphrase`, `NoKeystore`.
+        """
+        from client_sdk.application.enrol import enrol_device  # noqa: PLC0415  needed once in the life of a replica
+
+        path, system, registry = Path(path), system or RealSystem(), registry or _built_in()
+        store = _enrolling_store(path, passphrase, registry, system)
+        try:
+            if store.is_enrolled():
+                raise AlreadyEnrolled
+            store.enrolled(
+                enrol_device(
+                    transport or _http(url, system, None),
+                    server_url=url,
+                    code=code,
+                    key=store.device_key(),
+                    name=name or platform.node() or "device",
+                )
+            )
+            return cls(store, registry, system, transport)
+        except BaseException:
+            store.close()
+            raise
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        passphrase: str | None = None,
+        registry: Registry | None = None,
+        transport: Transport | None = None,
+        system: System | None = None,
+    ) -> Self:
+        """Open an enrolled replica, with or without a network.
+
+        Raises `NotAReplica`, `NotEnrolled`, `WrongPassphrase`, `KeyMissing`, `ReplicaCorrupt`, `ReplicaTooNew`,
+        `ReplicaReadOnly`.
+        """
+        path, system, registry = Path(path), system or RealSystem(), registry or _built_in()
+        if not path.is_file():
+            raise NotAReplica(f"there is no replica at {path.name}; check the path, or enrol first")
+        store = SqliteStore(path, read_key(path, passphrase), registry, system)
+        try:
+            return cls(store, registry, system, transport)
+        except BaseException:
+            store.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file and the connections; recorded work stays for the next time. A second call does nothing."""
+        close = getattr(self._transport, "close", None)
+        if close:
+            close()
+        self._store.close()
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> Sequence[dict[str, Any]]:
+        """The rows of one SELECT over the views (`orders`, `payments` ...): what the server said plus pending work.
+
+        Columns are id, version (NULL for what only pending work has made) and the entity's fields; lists and maps are
+        JSON text, booleans 0 and 1. Raises `NotAQuery`.
+        """
+        return self._store.query(sql, parameters)
+
+    def get(self, entity: str, row_id: str) -> dict[str, Any] | None:
+        """One row as a dict of id, version and fields, or None when this replica does not hold it."""
+        row = self._store.row(entity, row_id)
+        return {"id": row_id, "version": row.version, **row.fields} if row else None
+
+    @contextmanager
+    def acting_as(self, user_id: str, pin: str | None = None) -> Iterator[None]:
+        """Inside this block, in this thread or task, the user `user_id` is who records.
+
+        Raises `UnknownActor`, and `WrongPin` when the user has a PIN on this device and it is not this one.
+        """
+        if self._store.row("user", user_id) is None:
+            raise UnknownActor
+        known = self._pin_of(user_id)
+        if known is not None and (pin is None or not verify_pin(pin, known)):
+            raise WrongPin
+        token = _ACTORS.set({**_ACTORS.get(), id(self): user_id})
+        try:
+            yield
+        finally:
+            _ACTORS.reset(token)
+
+    def record(self, *operations: Operation) -> record.Recorded:
+        """Record one business action of one or more operations, all or none; durable when it returns, online or not.
+
+        Raises `Refused` when the rules do not allow it, `ActingAsMissing`, `NeverSynced`, `DiskFull`; then nothing was
+        recorded.
+        """
+        actor = self._actor()
+        return record.record(self._store, self._system, self._registry, self._identity, actor, operations)
+
+    def sync(self) -> SyncReport:
+        """Exchange with the server until nothing is pending and the replica is at the town's last version.
+
+        Raises `Offline`, `ServerProblem` and the other faults of an exchange; recorded work stays as it is.
+        """
+        from client_sdk.application.exchange import sync_to_quiet  # noqa: PLC0415  offline apps start without it
+
+        with self._sync_lock:
+            if self._transport is None:
+                self._transport = _http(self._identity.server_url, self._system, self._identity)
+            try:
+                report = sync_to_quiet(self._store, self._transport, self._system)
+            except TallystickError as problem:
+                self._is_online = not isinstance(problem, Offline)
+                self._problem = problem
+                raise
+            self._is_online, self._problem = True, None
+            return report
+
+    @property
+    def status(self) -> ReplicaStatus:
+        """How this replica stands."""
+        standing, problem = self._store.standing(), self._problem
+        contact = standing.contact
+        code = problem.code if isinstance(problem, ServerProblem) else ""
+        return ReplicaStatus(
+            online=self._is_online,
+            pending=self._store.pending_count(),
+            version=standing.version,
+            last_contact=contact.server_time if contact else None,
+            clock_offset_ms=parse_time(contact.server_time) - contact.device_ms if contact else None,
+            suspended=code in _SUSPENDED,
+            needs_upgrade=code == _NEEDS_UPGRADE,
+            last_problem=problem,
+        )
+
+    def pending(self) -> Sequence[Entry]:
+        """Change sets that the server has not answered, in order."""
+        return self._store.entries(LineStatus.PENDING)
+
+    def verdicts(self) -> Sequence[Entry]:
+        """Change sets that the server has answered in the last 30 days, in order."""
+        return self._store.entries(LineStatus.ANSWERED)
+
+    def attention(self) -> Sequence[attention.Attention]:
+        """What the user must look at: verdicts other than accepted, and open conflicts, each with its sentence."""
+        return attention.attention(self._store)
+
+    def dismiss(self, item: attention.Attention) -> None:
+        """The user has looked at it; `attention` leaves it out from now on."""
+        self._store.dismiss(item.key)
+
+    def verify(self) -> Sequence[str]:
+        """Check chain, signatures, checksums and overlay; one sentence for each thing that does not fit."""
+        return verify.verify(self._store, self._registry)
+
+    def _actor(self) -> str:
+        actor = _ACTORS.get().get(id(self))
+        if actor is not None:
+            return actor
+        if self._identity.user_id is None or self._pin_of(self._identity.user_id) is not None:
+            raise ActingAsMissing
+        return self._identity.user_id
+
+    def _pin_of(self, user_id: str) -> str | None:
+        for _, row in self._store.base_rows("pin"):
+            if row["user_id"] == user_id:
+                return str(row["hash"])
+        return None
+
+
+def _enrolling_store(path: Path, passphrase: str | None, registry: Registry, system: System) -> SqliteStore:
+    """The replica at `path` as an earlier enrolment left it, or a new one."""
+    has_key = key_path(path).is_file()
+    if path.is_file() and not has_key:
+        raise KeyMissing
+    key = read_key(path, passphrase) if has_key else make_key(path, passphrase, system.random)
+    return SqliteStore(path, key, registry, system, may_create=True)
+
+
+def _http(url: str, system: System, identity: Any) -> Transport:
+    from client_sdk.adapters.http import HttpTransport  # noqa: PLC0415  offline apps start without it
+
+    return HttpTransport(url, system, identity)
+
+
+def _built_in() -> Registry:
+    from sync.modules import registry  # noqa: PLC0415  apps may bring a registry of their own
+
+    return registry()

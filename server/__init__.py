@@ -1,0 +1,1 @@
+"""The server: one FastAPI application, RQ workers and one composition root over the agreement in `sync`."""

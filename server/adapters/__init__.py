@@ -1,0 +1,1 @@
+"""One folder per technology that a port is kept with."""

@@ -1,0 +1,109 @@
+"""The pool: every connection works as `tallystick_api`, with bounded waits, and reads values as the rules know them.
+
+`town_transaction` is the only way to a town's rows: it names the town for row-level security, for one transaction.
+Faults of the driver become `Unavailable` or `WriteRejected` here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import psycopg
+from psycopg import errors
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
+from psycopg.types.json import set_json_loads
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from server.application.ports import Unavailable, WriteRejected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Connection = psycopg.AsyncConnection[Any]
+
+POOL_CONNECTIONS_MAX = 16
+POOL_WAIT_SECONDS = 5
+_SESSION = """
+SET ROLE tallystick_api;
+SET search_path = pg_catalog, tallystick;
+SET timezone = 'UTC';
+SET row_security = on;
+SET statement_timeout = '10s';
+SET lock_timeout = '3s';
+SET idle_in_transaction_session_timeout = '5s';
+"""
+
+_TRANSIENT = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    errors.SerializationFailure,
+    errors.DeadlockDetected,
+    errors.LockNotAvailable,
+    errors.QueryCanceled,
+    errors.InsufficientResources,
+    PoolTimeout,
+)
+
+
+class _TextLoader(Loader):
+    """uuid as the canonical text it is on the wire."""
+
+    def load(self, data: Buffer) -> str:
+        return bytes(data).decode()
+
+
+class _TimeLoader(Loader):
+    """timestamptz as `2026-11-21T08:15:02.114Z`; the session is in UTC, PostgreSQL trims trailing zeros."""
+
+    def load(self, data: Buffer) -> str:
+        text = bytes(data).decode().removesuffix("+00")
+        date, clock = text[:10], text[11:]
+        return f"{date}T{clock if '.' in clock else clock + '.'}".ljust(23, "0") + "Z"
+
+
+async def _configure(connection: Connection) -> None:
+    connection.adapters.register_loader("uuid", _TextLoader)
+    connection.adapters.register_loader("timestamptz", _TimeLoader)
+    set_json_loads(orjson.loads, connection)
+    await connection.execute(_SESSION)
+    await connection.commit()
+
+
+def make_pool(database_url: str) -> AsyncConnectionPool[Connection]:
+    """A closed pool; open it inside the running event loop."""
+    return AsyncConnectionPool(
+        database_url,
+        min_size=1,
+        max_size=POOL_CONNECTIONS_MAX,
+        timeout=POOL_WAIT_SECONDS,
+        configure=_configure,
+        open=False,
+    )
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the driver's faults into those of the ports."""
+    try:
+        yield
+    except _TRANSIENT as fault:
+        raise Unavailable from fault
+    except psycopg.Error as fault:
+        raise WriteRejected from fault
+
+
+@asynccontextmanager
+async def town_transaction(
+    pool: AsyncConnectionPool[Connection], *town_ids: str, snapshot: bool = False
+) -> AsyncIterator[Connection]:
+    """A transaction that sees these towns and no other; `snapshot` makes it read-only and standing still."""
+    with translated():
+        async with pool.connection() as connection, connection.transaction():
+            if snapshot:
+                await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            await connection.execute("SELECT set_config('app.town_ids', %s, true)", ["{" + ",".join(town_ids) + "}"])
+            yield connection

@@ -1,0 +1,21 @@
+"""Every table of the schema `tallystick`, one file per module; a test holds them against the entities' declarations.
+
+Every key leads with `town_id`, so that a town can be one shard. What has no town is listed in `evidence.GLOBAL_TABLES`.
+"""
+
+from __future__ import annotations
+
+from server.adapters.postgres.tables import billing, casework, catalogue, commerce, evidence, identity
+from server.adapters.postgres.tables.base import SCHEMA, TownRow, metadata
+
+__all__ = [
+    "SCHEMA",
+    "TownRow",
+    "billing",
+    "casework",
+    "catalogue",
+    "commerce",
+    "evidence",
+    "identity",
+    "metadata",
+]

@@ -1,0 +1,24 @@
+"""Tables of `sync.modules.catalogue`."""
+
+from __future__ import annotations
+
+from server.adapters.postgres.tables.base import UUID, TownRow, whole
+
+
+class Product(TownRow, table=True):
+    """A product, the same id in every town."""
+
+    __tablename__ = "products"
+    sku: str
+    name: str
+    unit: str
+
+
+class TownProduct(TownRow, table=True):
+    """The price list of the town."""
+
+    __tablename__ = "town_products"
+    product_id: UUID
+    price_minor: int = whole()
+    currency: str
+    is_enabled: bool

@@ -1,0 +1,353 @@
+"""The one write path: every change of a town comes through here, from devices, from the office, from workers.
+
+Waiting requests of one town are decided together (group commit): whoever finds the town idle becomes its applier,
+takes what is waiting up to the batch limits, decides it in memory under the town's head lock, writes it in bulk and
+commits once. Verdicts leave only after COMMIT has returned. The row cache is valid for exactly one town version: when
+another process has written meanwhile, the version differs and the cache is dropped.
+
+Kept apart: a verdict is permanent and only a rule makes one; a fault of the store is transient and makes none. A line
+that makes a rule raise, or that the store refuses, is tried again and after `FAILURES_MAX` attempts quarantined.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from server.application.batch import (
+    BATCH_CHANGE_SETS_MAX,
+    CACHE_ROWS_MAX,
+    CHUNK_LINES_MAX,
+    FAILURES_MAX,
+    WAITING_MAX,
+    Authored,
+    Book,
+    DeviceBarred,
+    DeviceRevoked,
+    Done,
+    Lane,
+    TownBusy,
+    Upload,
+    Waiting,
+    fail,
+    failing,
+    founding_certificate,
+    take_batch,
+)
+from server.application.ports import Bell, JournalEntry, Signer, System, Towns, TownWriter, WriteRejected
+from server.domain.devices import server_device_id
+from sync.engine.chain import (
+    ChainHead,
+    Link,
+    check_links,
+    encode_bytes,
+    genesis_hash,
+    head_message,
+    journal_message,
+    line_hash,
+    split_new,
+)
+from sync.engine.feed import Stored
+from sync.engine.town import RuleFailed, Step, Submitted, TownHead, first_keys, step
+from sync.kernel.changeset import ChangeSet, Operation, RowKey
+from sync.kernel.clock import Hlc, format_time
+from sync.kernel.errors import ChainForked, TallystickError
+from sync.kernel.ids import make_id
+from sync.kernel.module import Registry
+from sync.kernel.view import NeedRows
+from sync.modules.identity import SuspendDevice
+from sync.protocol.codec import encode_change_set, parse_line
+
+
+class Appliers:
+    """All towns' appliers of this process."""
+
+    def __init__(
+        self, *, towns: Towns, registry: Registry, signer: Signer, system: System, bell: Bell | None = None
+    ) -> None:
+        self._towns = towns
+        self._registry = registry
+        self._signer = signer
+        self._system = system
+        self._bell = bell
+        self._lanes: dict[str, Lane] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def submit(self, upload: Upload) -> list[bytes]:
+        """The verdict lines of an upload, in order, after they are committed.
+
+        Raises `ChainGap`, `ChainBroken`, `ChainForked`, `DeviceBarred`, `TownBusy` and the store's `Unavailable`. Lines
+        before the fault are decided, those after it are not.
+        """
+        links, submitted = self._read(upload)
+        check_links(links, None)
+        waiting = []
+        for start in range(0, len(links), CHUNK_LINES_MAX):
+            chunk = slice(start, start + CHUNK_LINES_MAX)
+            waiting.append(self._enqueue(upload.town_id, upload, links[chunk], submitted[chunk]))
+        verdicts: list[bytes] = []
+        try:
+            for place in waiting:
+                verdicts.extend(await place.answer)
+        except ChainForked as fork:
+            await self._suspend(upload, fork)
+            raise
+        finally:
+            for place in waiting:
+                place.answer.cancel()
+        return verdicts
+
+    async def author(self, town_id: str, actor_id: str, operations: Sequence[Operation]) -> bytes:
+        """The verdict line of a change set that the town itself makes; raises what the store raises."""
+        stamped = [
+            operation if operation.id else operation.model_copy(update={"id": self.new_id()})
+            for operation in operations
+        ]
+        waiting = self._enqueue(town_id, Authored(actor_id=actor_id, operations=stamped), (), ())
+        return (await waiting.answer)[0]
+
+    def new_id(self) -> str:
+        """A fresh id for an operation."""
+        return make_id(self._system.now_ms(), self._system.random(10))
+
+    def _read(self, upload: Upload) -> tuple[list[Link], list[Submitted]]:
+        links, submitted = [], []
+        for seq, line in enumerate(upload.lines, upload.from_seq):
+            digest = line_hash(line)
+            parsed = parse_line(line, town=upload.town_id, device=upload.device_id, registry=self._registry)
+            links.append(Link(seq=seq, digest=digest, claimed_seq=parsed.claimed_seq, claimed_prev=parsed.claimed_prev))
+            submitted.append(
+                Submitted(device=upload.device_id, seq=seq, line=line, digest=digest, change_set=parsed.change_set)
+            )
+        return links, submitted
+
+    def _enqueue(
+        self,
+        town_id: str,
+        work: Upload | Authored,
+        links: Sequence[Link],
+        submitted: Sequence[Submitted],
+    ) -> Waiting:
+        lane = self._lanes.setdefault(town_id, Lane(town_id=town_id))
+        if len(lane.queue) >= WAITING_MAX:
+            raise TownBusy
+        answer = asyncio.get_running_loop().create_future()
+        waiting = Waiting(work=work, links=links, submitted=submitted, answer=answer)
+        lane.queue.append(waiting)
+        if not lane.is_running:
+            lane.is_running = True
+            task = asyncio.create_task(self._run(lane))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return waiting
+
+    async def _run(self, lane: Lane) -> None:
+        try:
+            while lane.queue:
+                batch = take_batch(lane.queue)
+                try:
+                    await self._apply(lane, batch)
+                except WriteRejected:
+                    await self._apply_singly(lane, batch)
+                except Exception as fault:  # noqa: BLE001  every waiter is told, whatever it was
+                    lane.head = None
+                    for waiting in batch:
+                        fail(waiting, fault)
+        finally:
+            lane.is_running = False
+
+    async def _apply_singly(self, lane: Lane, batch: Sequence[Waiting]) -> None:
+        """One bad request harms nobody: after a refused bulk write each request is written by itself."""
+        lane.head = None
+        for waiting in batch:
+            try:
+                await self._apply(lane, [waiting])
+            except WriteRejected as fault:
+                lane.head = None
+                await self._isolate(lane, waiting, fault)
+            except Exception as fault:  # noqa: BLE001  the waiter is told
+                lane.head = None
+                fail(waiting, fault)
+
+    async def _isolate(self, lane: Lane, waiting: Waiting, fault: WriteRejected) -> None:
+        """Find the line that the store refuses by counting a failure against each one that fails alone."""
+        if not waiting.submitted:
+            fail(waiting, fault)
+            return
+        for place in range(len(waiting.submitted)):
+            one = slice(place, place + 1)
+            alone = Waiting(
+                work=waiting.work,
+                links=waiting.links[one],
+                submitted=waiting.submitted[one],
+                answer=asyncio.get_running_loop().create_future(),
+            )
+            for _ in range(FAILURES_MAX + 1):
+                try:
+                    await self._apply(lane, [alone])
+                    break
+                except WriteRejected:
+                    lane.head = None
+                    line = alone.submitted[0]
+                    await self._towns.count_failure(lane.town_id, line.device, line.seq)
+            if alone.answer.done() and alone.answer.exception():
+                break
+        await self._apply(lane, [waiting])  # every line is decided now: this repeats the first verdicts
+
+    async def _apply(self, lane: Lane, batch: Sequence[Waiting]) -> None:
+        """Decide and commit one batch; answers or fails every waiter, or raises with nothing committed."""
+        for _ in range(FAILURES_MAX * BATCH_CHANGE_SETS_MAX + 1):
+            try:
+                async with self._towns.writing(lane.town_id) as writer:
+                    done = await self._decide(lane, writer, batch)
+                    self._system.reached("apply.before_commit")
+                break
+            except RuleFailed as failed:
+                line = failed.submitted
+                lane.head = None
+                if line.is_server:
+                    raise WriteRejected from failed
+                await self._towns.count_failure(lane.town_id, line.device, line.seq)
+        else:
+            raise WriteRejected
+        self._system.reached("apply.after_commit")
+        if done.step:
+            self._remember(lane, done.step)
+        for waiting, outcome in done.outcomes:
+            if isinstance(outcome, Exception):
+                fail(waiting, outcome)
+            elif not waiting.answer.done():
+                waiting.answer.set_result(outcome)
+        if done.step and done.step.effects and self._bell:
+            await self._bell.ring(lane.town_id)
+
+    async def _decide(self, lane: Lane, writer: TownWriter, batch: Sequence[Waiting]) -> Done:
+        head = writer.head
+        if lane.head != head:
+            lane.rows.clear()
+        book = await self._open_book(writer, batch)
+        await self._load(lane, writer, book.device_keys)
+        outcomes: list[tuple[Waiting, Sequence[bytes] | Exception]] = []
+        plans: list[tuple[Waiting, Sequence[tuple[str, int]]]] = []
+        for waiting in batch:
+            try:
+                plans.append((waiting, self._plan(lane, head, book, waiting)))
+            except TallystickError as fault:
+                outcomes.append((waiting, fault))
+        made: Step | None = None
+        if book.fresh:
+            made = await self._fold(lane, writer, head, list(book.fresh.values()))
+            await self._write(writer, made, book)
+        said = {(a.submitted.device, a.submitted.seq): a.verdict_line for a in made.answered} if made else {}
+        said.update({position: line.verdict_line for position, line in book.stored.items()})
+        outcomes.extend((waiting, [said[position] for position in positions]) for waiting, positions in plans)
+        return Done(step=made, outcomes=outcomes)
+
+    async def _open_book(self, writer: TownWriter, batch: Sequence[Waiting]) -> Book:
+        """Read what the evidence checks need: chain heads, repeated positions, earlier failures."""
+        server = server_device_id(writer.head.town)
+        devices = {w.work.device_id for w in batch if isinstance(w.work, Upload)} | {server}
+        heads = dict(await writer.device_heads(devices))
+        repeated = [
+            (submitted.device, submitted.seq)
+            for waiting in batch
+            for submitted in waiting.submitted
+            if submitted.device in heads and submitted.seq <= heads[submitted.device].seq
+        ]
+        positions = [(s.device, s.seq) for w in batch for s in w.submitted]
+        return Book(
+            server=server,
+            heads=heads,
+            stored=dict(await writer.stored_lines(repeated)) if repeated else {},
+            failures=await writer.failures(positions) if positions else {},
+            device_keys=frozenset(("device", device) for device in devices),
+        )
+
+    def _plan(self, lane: Lane, head: TownHead, book: Book, waiting: Waiting) -> list[tuple[str, int]]:
+        """Check the evidence of one waiter, add its new lines to the batch, and say which positions answer it."""
+        if isinstance(waiting.work, Authored):
+            line = self._author_line(lane, head, book, waiting.work)
+            book.add(line, self._signer.sign(head_message(line.device, line.seq, line.digest)))
+            return [(line.device, line.seq)]
+        device_id = waiting.work.device_id
+        device = lane.rows[("device", device_id)]
+        if device is None or device.fields["status"] == "revoked":
+            raise DeviceRevoked
+        if device.fields["status"] != "active":
+            raise DeviceBarred
+        chain = book.heads.get(device_id) or ChainHead(seq=0, digest=genesis_hash(device.fields["certificate"]))
+        known = {s.seq: book.digest_of(device_id, s.seq) for s in waiting.submitted if s.seq <= chain.seq}
+        _, fresh = split_new(waiting.links, chain, known)
+        for submitted in waiting.submitted[len(waiting.submitted) - len(fresh) :]:
+            count = book.failures.get((device_id, submitted.seq), 0)
+            is_last = submitted.seq == waiting.work.from_seq + len(waiting.work.lines) - 1
+            book.add(
+                failing(submitted) if count >= FAILURES_MAX else submitted,
+                waiting.work.signature if is_last else None,
+            )
+        return [(device_id, submitted.seq) for submitted in waiting.submitted]
+
+    def _author_line(self, lane: Lane, head: TownHead, book: Book, authored: Authored) -> Submitted:
+        device = lane.rows[("device", book.server)]
+        certificate = device.fields["certificate"] if device else founding_certificate(authored.operations)
+        chain = book.heads.get(book.server) or ChainHead(seq=0, digest=genesis_hash(certificate))
+        change_set = ChangeSet(
+            town=head.town,
+            device=book.server,
+            seq=chain.seq + 1,
+            prev=encode_bytes(chain.digest),
+            actor=authored.actor_id,
+            base=head.version,
+            epoch=head.epoch,
+            at=str(Hlc(unix_ms=self._system.now_ms(), counter=0)),
+            ops=tuple(authored.operations),
+        )
+        line = encode_change_set(change_set)
+        return Submitted(
+            device=book.server,
+            seq=change_set.seq,
+            line=line,
+            digest=line_hash(line),
+            change_set=change_set,
+            is_server=True,
+        )
+
+    async def _fold(self, lane: Lane, writer: TownWriter, head: TownHead, batch: Sequence[Submitted]) -> Step:
+        at = format_time(self._system.now_ms())
+        await self._load(lane, writer, first_keys(batch, self._registry))
+        while True:
+            try:
+                return step(head, batch, lane.rows, self._registry, at)
+            except NeedRows as need:
+                await self._load(lane, writer, need.keys)
+
+    async def _load(self, lane: Lane, writer: TownWriter, keys: Iterable[RowKey]) -> None:
+        missing = [key for key in keys if key not in lane.rows]
+        if missing:
+            lane.rows.update(await writer.load(missing))
+
+    async def _write(self, writer: TownWriter, made: Step, book: Book) -> None:
+        message = journal_message(made.head.town, made.head.version, made.head.journal)
+        entry = JournalEntry(
+            version=made.head.version,
+            body=made.body,
+            digest=made.head.journal,
+            signature=self._signer.sign(message),
+        )
+        await writer.write(made, entry, book.signatures)
+
+    def _remember(self, lane: Lane, made: Step) -> None:
+        """The cache moves with the version; rows that the batch changed are known without reading them again."""
+        if len(lane.rows) > CACHE_ROWS_MAX:
+            lane.rows.clear()
+        for row in made.rows:
+            lane.rows[row.entity, row.row_id] = Stored(version=made.head.version, fields=row.after)
+        lane.head = made.head
+
+    async def _suspend(self, upload: Upload, fork: ChainForked) -> None:
+        """Keep both sides of a fork, and let nothing more of the device take effect until an admin has looked."""
+        at = format_time(self._system.now_ms())
+        lines = upload.lines[max(0, fork.seq - upload.from_seq) :]
+        await self._towns.keep_fork(upload.town_id, upload.device_id, max(fork.seq, upload.from_seq), lines, at)
+        suspend = SuspendDevice(device=upload.device_id, reason=f"two change sets for position {fork.seq}")
+        await self.author(upload.town_id, server_device_id(upload.town_id), [suspend])

@@ -1,0 +1,230 @@
+"""Every Protocol the inside of the server asks for, and the values that pass through them.
+
+A town transaction holds the town's head lock from its first statement to its commit: whoever has one is the town's
+only writer, in any process. Faults of the store come out as `Unavailable` (try again) or `WriteRejected` (this data
+cannot be stored); nothing else leaves an adapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from sync.engine.chain import ChainHead
+from sync.engine.feed import BucketSum, Stored
+from sync.engine.town import Step, TownHead
+from sync.kernel.changeset import RowKey
+from sync.kernel.errors import TallystickError
+
+
+class Unavailable(TallystickError):
+    """The service cannot answer just now; nothing was decided, send it again."""
+
+    code: ClassVar[str] = "unavailable"
+
+    def __init__(self, message: str | None = None, *, retry_after_seconds: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class WriteRejected(TallystickError):
+    """The store refuses this data; it must not be tried again as it is."""
+
+    code: ClassVar[str] = "write_rejected"
+
+
+class TownUnknown(TallystickError):
+    """There is no such town."""
+
+    code: ClassVar[str] = "not_found"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredLine:
+    """A line the journal holds: its hash and the exact bytes of its verdict."""
+
+    digest: bytes
+    verdict_line: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JournalEntry:
+    """One version of a town: the exact bytes, their hash, and the server's signature over town, version and hash."""
+
+    version: int
+    body: bytes
+    digest: bytes
+    signature: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeviceRecord:
+    """A device as the edge needs it before anything is decided."""
+
+    device_id: str
+    town_id: str
+    status: str
+    role: str
+    public_key: str
+    certificate: str
+    buckets: tuple[str, ...]
+    head: ChainHead
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BucketState:
+    """A bucket at the head of its town: its checksum and the version of its last change."""
+
+    version: int
+    total: BucketSum
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeedPage:
+    """A page of the feed as finished `rows` lines; `last_version` is set when rows beyond it are left."""
+
+    rows: int
+    last_version: int | None
+    lines: Sequence[bytes]
+
+
+class TownWriter(Protocol):
+    """One transaction that holds the town's head lock."""
+
+    @property
+    def head(self) -> TownHead: ...
+
+    async def device_heads(self, device_ids: Iterable[str]) -> Mapping[str, ChainHead]:
+        """The chain heads of these devices; a device that has sent nothing is missing."""
+        ...
+
+    async def stored_lines(self, positions: Iterable[tuple[str, int]]) -> Mapping[tuple[str, int], StoredLine]:
+        """What the journal holds at these (device, seq) positions."""
+        ...
+
+    async def load(self, keys: Iterable[RowKey]) -> Mapping[RowKey, Stored | None]:
+        """The rows with these keys, None where there is none; one round trip for all."""
+        ...
+
+    async def failures(self, positions: Iterable[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
+        """How often deciding these lines has failed before."""
+        ...
+
+    async def write(self, step: Step, journal: JournalEntry, signatures: Mapping[tuple[str, int], str]) -> None:
+        """Everything the step changes, in a handful of set-based statements. `signatures` are heads by position."""
+        ...
+
+
+class TownReader(Protocol):
+    """One read-only transaction: a snapshot of a town that stands still while it is read."""
+
+    @property
+    def head(self) -> TownHead: ...
+
+    async def journal_entry(self, version: int) -> JournalEntry | None: ...
+
+    async def device(self, device_id: str) -> DeviceRecord | None: ...
+
+    async def bucket_states(self, buckets: Sequence[str]) -> Mapping[str, BucketState]:
+        """The buckets that were ever written to."""
+        ...
+
+    async def feed_page(self, bucket: str, after: int, rows_max: int) -> FeedPage:
+        """Feed rows of one bucket beyond version `after`, oldest first: `rows_max` and the rest of the last one."""
+        ...
+
+
+class Towns(Protocol):
+    """The store of all towns."""
+
+    def writing(self, town_id: str) -> AbstractAsyncContextManager[TownWriter]:
+        """Take the town's head lock; commit on a clean exit, roll back on an exception."""
+        ...
+
+    def reading(self, town_id: str) -> AbstractAsyncContextManager[TownReader]: ...
+
+    async def create(self, town_id: str, name: str, epoch: str) -> None:
+        """Make the head of a new town at version 0; raise `WriteRejected` when it exists."""
+        ...
+
+    async def list_towns(self) -> Sequence[tuple[str, str]]:
+        """(id, name) of every town."""
+        ...
+
+    async def count_failure(self, town_id: str, device_id: str, seq: int) -> int:
+        """Add one to the failures of a line, in a transaction of its own; returns the new count."""
+        ...
+
+    async def keep_fork(self, town_id: str, device_id: str, seq: int, lines: Sequence[bytes], at: str) -> None:
+        """Keep the lines of a forked chain, from position `seq` on, as evidence."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Enrolment:
+    """A code that an admin made: one use, for one town and role."""
+
+    code_hash: bytes
+    town_id: str
+    role: str
+    user_id: str | None
+    warehouse_id: str | None
+    expires_at: str
+
+
+class Enrolments(Protocol):
+    """Enrolment codes and the public keys that were ever used; the only things looked up without a town."""
+
+    async def add(self, enrolment: Enrolment) -> None: ...
+
+    async def take(self, code_hash: bytes, public_key: str, now: str) -> Enrolment | None:
+        """Use the code up by one atomic statement, bound to this public key; the same key may take it again."""
+        ...
+
+    async def device_of_key(self, public_key: str) -> tuple[str, str] | None:
+        """(town id, device id) of the device that ever had this key."""
+        ...
+
+    async def bind_key(self, public_key: str, town_id: str, device_id: str) -> tuple[str, str]:
+        """Reserve the key for this device for ever; returns the binding that holds (an earlier one wins)."""
+        ...
+
+    async def use_jti(self, jti: str, expires_at: str) -> bool:
+        """Remember a token request id; False when it was used before."""
+        ...
+
+
+class Signer(Protocol):
+    """The installation's signing key."""
+
+    @property
+    def kid(self) -> str: ...
+
+    @property
+    def public_key(self) -> str:
+        """Raw Ed25519 public key in base64url."""
+        ...
+
+    def sign(self, message: bytes) -> str: ...
+
+    def jws(self, claims: Mapping[str, Any], kind: str) -> str:
+        """A compact JWS (EdDSA, header typ = kind) of the claims."""
+        ...
+
+
+class System(Protocol):
+    """Time, randomness and crash points."""
+
+    def now_ms(self) -> int: ...
+
+    def random(self, size: int) -> bytes: ...
+
+    def reached(self, failpoint: str) -> None: ...
+
+
+class Bell(Protocol):
+    """Rings for work that has been committed; may be lost, a sweeper rings again."""
+
+    async def ring(self, town_id: str) -> None: ...

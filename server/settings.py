@@ -1,0 +1,183 @@
+"""What an operator may set: environment variables and files named by them, checked once, at the start.
+
+Nothing else in the server reads the environment: `load_settings` is given it and hands out one frozen value. The
+descriptions here are the text of `docs/reference/settings.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from sync.kernel.errors import TallystickError
+
+SECRET_CHARACTERS_MAX = 65_536
+
+
+class SettingsInvalid(TallystickError):
+    """A setting is missing or wrong."""
+
+    code = "settings_invalid"
+
+
+def _with_scheme(*schemes: str) -> AfterValidator:
+    def check(value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        parts = urlsplit(value.get_secret_value())
+        if parts.scheme not in schemes:
+            raise ValueError("scheme")
+        _ = parts.port  # raises ValueError when it is not a number
+        return value
+
+    return AfterValidator(check)
+
+
+def _origin(value: str) -> str:
+    parts = urlsplit(value)
+    extras = parts.path.strip("/") or parts.query or parts.fragment or parts.username
+    if parts.scheme not in {"http", "https"} or not parts.hostname or extras:
+        raise ValueError("origin")
+    _ = parts.port
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """Every setting of the server; None means not set. Secrets do not show in `repr`."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    database_url: Annotated[SecretStr | None, _with_scheme("postgresql", "postgres")] = Field(
+        default=None,
+        alias="DATABASE_URL",
+        description="The PostgreSQL 18 database, as a role that may create roles. Not set: an embedded one.",
+        json_schema_extra={"expected": "a URL like postgresql://user:password@host:5432/tallystick"},
+    )
+    redis_url: Annotated[SecretStr | None, _with_scheme("redis", "rediss", "unix")] = Field(
+        default=None,
+        alias="REDIS_URL",
+        description="Redis for jobs and live hints; it holds nothing that is truth. Not set: an embedded one.",
+        json_schema_extra={"expected": "a URL like redis://:password@host:6379/0"},
+    )
+    data_dir: Path = Field(
+        default=Path(".tallystick"),
+        alias="TALLYSTICK_DATA_DIR",
+        description="Where embedded servers, keys and files live. Relative paths count from the working directory.",
+        json_schema_extra={"expected": "the path of a directory"},
+    )
+    server_key_file: Path | None = Field(
+        default=None,
+        alias="TALLYSTICK_SERVER_KEY_FILE",
+        description="The server's Ed25519 signing key. Not set: `server.key` in the data directory.",
+        json_schema_extra={"expected": "the path of a file"},
+    )
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+        default="info",
+        alias="TALLYSTICK_LOG_LEVEL",
+        description="The least important lines that are logged.",
+        json_schema_extra={"expected": "debug, info, warning or error"},
+    )
+    log_format: Annotated[Literal["json", "console"], BeforeValidator(_lower)] = Field(
+        default="json",
+        alias="TALLYSTICK_LOG_FORMAT",
+        description="One JSON object per line for machines, or coloured text for a person.",
+        json_schema_extra={"expected": "json or console"},
+    )
+    public_url: Annotated[str, AfterValidator(_origin)] = Field(
+        default="http://127.0.0.1:8000",
+        alias="TALLYSTICK_PUBLIC_URL",
+        description="The address under which devices and browsers reach the server; tokens are made out to it.",
+        json_schema_extra={"expected": "http:// or https://, a host, maybe a port, and no path"},
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is the library's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what is passed in: the process's own environment must not leak into a test or a second server."""
+        return (init_settings,)
+
+    @property
+    def server_key_path(self) -> Path:
+        """Where the signing key is, set or not."""
+        return self.server_key_file or self.data_dir / "server.key"
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """The settings in `environ`; empty counts as not set, and a secret may be in the file that `<NAME>_FILE` names.
+
+    Raises SettingsInvalid with one line: the first wrong variable and what is expected; never a secret's value.
+    """
+    values: dict[str, str] = {}
+    for field in Settings.model_fields.values():
+        value = _value_of(field, environ)
+        if value:
+            values[_name(field)] = value
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as fault:
+        wrong = str(fault.errors()[0]["loc"][0])
+        raise SettingsInvalid(_complaint(wrong, values[wrong])) from None
+
+
+def settings_reference() -> str:
+    """All settings as a Markdown table, in the order of the code."""
+    lines = ["| variable | default | expected | meaning |", "|---|---|---|---|"]
+    for field in Settings.model_fields.values():
+        names = f"`{_name(field)}`" + (f" or `{_name(field)}_FILE`" if _is_secret(field) else "")
+        default = "not set" if field.default is None else f"`{field.default}`"
+        lines.append(f"| {names} | {default} | {_expected(field)} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def _value_of(field: FieldInfo, environ: Mapping[str, str]) -> str | None:
+    name = _name(field)
+    value, file_name = environ.get(name), environ.get(f"{name}_FILE")
+    if not file_name or not _is_secret(field):
+        return value
+    if value:
+        raise SettingsInvalid(f"{name} and {name}_FILE are both set: expected only one of them")
+    try:
+        with Path(file_name).open(encoding="utf-8") as file:
+            text = file.read(SECRET_CHARACTERS_MAX).strip()
+    except (OSError, UnicodeDecodeError) as fault:
+        reason = fault.strerror if isinstance(fault, OSError) else "it is not UTF-8 text"
+        raise SettingsInvalid(f"{name}_FILE is {file_name!r}: expected a file that can be read ({reason})") from fault
+    if not text:
+        raise SettingsInvalid(f"{name}_FILE is {file_name!r}: expected a file with {_expected(field)}, it is empty")
+    return text
+
+
+def _complaint(name: str, value: str) -> str:
+    field = next(field for field in Settings.model_fields.values() if _name(field) == name)
+    shown = "wrong" if _is_secret(field) else repr(value)
+    return f"{name} is {shown}: expected {_expected(field)}"
+
+
+def _name(field: FieldInfo) -> str:
+    assert field.alias is not None
+    return field.alias
+
+
+def _expected(field: FieldInfo) -> str:
+    extra: Any = field.json_schema_extra
+    return str(extra["expected"])
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    return field.annotation == SecretStr | None

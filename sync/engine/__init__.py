@@ -1,0 +1,1 @@
+"""The machinery of the agreement: deciding, chaining, feeding, replaying. It knows modules by their contract."""

@@ -1,0 +1,108 @@
+"""Fold one change set over a view: verdict, changed rows, conflicts, effects. All of it or nothing.
+
+The same function runs on a device (a guess, over what the replica holds) and on the server (the truth). It is pure,
+so it may be run again after more rows were loaded, and replaying a journal gives the same verdicts byte for byte.
+"""
+
+from __future__ import annotations
+
+from sync.kernel.cases import (
+    ACTOR_INACTIVE,
+    ACTOR_REFUSED,
+    DEPENDS_ON,
+    INVALID_AMOUNT,
+    MIXED_INTENTS,
+    NOT_PERMITTED,
+    UNKNOWN_REFERENCE,
+)
+from sync.kernel.changeset import ChangeSet, Decision, Fields, Intent, Note, Operation, Status, Verdict
+from sync.kernel.draft import Context, Draft, Refused, UnknownRow, UnseenRow
+from sync.kernel.errors import InvalidMoney
+from sync.kernel.module import Case, Registry
+from sync.kernel.view import UNSEEN, View
+
+
+def decide(change_set: ChangeSet, view: View, context: Context, registry: Registry) -> Decision:
+    """The decision about `change_set`; raises only `NeedRows` (load and call again) or what a faulty rule raises."""
+    draft = Draft(view, change_set, context)
+    intents = {op.intent_from(is_server=context.is_server) for op in change_set.ops}
+    is_wish = Intent.WISH in intents
+    try:
+        if is_wish and len(intents) > 1:
+            return _refused(MIXED_INTENTS, {}, change_set, Status.REFUSED, context)
+        _check_actor(draft, registry, is_wish=is_wish)
+        for operation in change_set.ops:
+            _apply(operation, draft, registry, context)
+    except Refused as refusal:
+        return _refused(refusal.case, refusal.data, change_set, Status.REFUSED, context)
+    except UnknownRow as unknown:
+        return _unknown(unknown, change_set, view, context, is_wish=is_wish)
+    except InvalidMoney as problem:
+        return _refused(INVALID_AMOUNT, {"problem": problem.message}, change_set, Status.REFUSED, context)
+    status = Status.ADJUSTED if draft.notes else Status.ACCEPTED
+    verdict = Verdict(status=status, rule=draft.rule, notes=tuple(draft.notes), conflicts=tuple(draft.conflicts))
+    return Decision(verdict=verdict, rows=draft.rows, effects=tuple(draft.effects))
+
+
+def quarantine(change_set: ChangeSet | None, code: str, text: str, context: Context) -> Decision:
+    """The decision about a line that is authentic but cannot be read, or that makes a rule raise: kept, no effect."""
+    verdict = Verdict(status=Status.QUARANTINED, rule=code, notes=(Note(code=code, text=text),))
+    return Decision(verdict=verdict, rows=_voided(change_set, context) if change_set else {})
+
+
+def _apply(operation: Operation, draft: Draft, registry: Registry, context: Context) -> None:
+    before = dict(draft.rows)
+    try:
+        for rule in registry.rules[operation.op]:
+            rule(operation, draft)
+    except UnseenRow:
+        # A device cannot judge what it does not hold: it takes the operation on trust and shows no effect of it.
+        assert not context.is_truth
+        draft.rows = before
+
+
+def _check_actor(draft: Draft, registry: Registry, *, is_wish: bool) -> None:
+    if draft.context.is_server:
+        return
+    change_set = draft.change_set
+    actor = draft.get("user", change_set.actor)
+    if actor is None and not draft.sees("user", change_set.actor):
+        return
+    name = actor["name"] if actor else change_set.actor
+    if actor is None or not actor["is_active"]:
+        if is_wish:
+            raise Refused(ACTOR_REFUSED, {"actor_name": name})
+        draft.adjust(ACTOR_INACTIVE, change_set.ops[0], subject=("user", change_set.actor), actor_name=name)
+        return
+    for operation in change_set.ops:
+        if any(registry.permits(role, operation.op) for role in actor["roles"]):
+            continue
+        if is_wish:
+            raise Refused(ACTOR_REFUSED, {"actor_name": name})
+        subject = ("user", change_set.actor)
+        draft.adjust(NOT_PERMITTED, operation, subject=subject, actor_name=name, what=operation.op)
+        return
+
+
+def _unknown(unknown: UnknownRow, change_set: ChangeSet, view: View, context: Context, *, is_wish: bool) -> Decision:
+    """A wish that points nowhere is refused; a fact is kept in quarantine, to be run again when its row is there."""
+    status = Status.REFUSED if is_wish else Status.QUARANTINED
+    voided = view.get("voided", unknown.row_id)
+    if voided is not None and voided is not UNSEEN:
+        data = {"device_id": voided["device_id"], "seq": voided["seq"]}
+        return _refused(DEPENDS_ON, data, change_set, status, context)
+    return _refused(UNKNOWN_REFERENCE, {"entity": unknown.entity}, change_set, status, context)
+
+
+def _refused(case: Case, data: Fields, change_set: ChangeSet, status: Status, context: Context) -> Decision:
+    note = Note(code=case.id, text=case.explain(data), data=data)
+    verdict = Verdict(status=status, rule=case.id, notes=(note,))
+    return Decision(verdict=verdict, rows=_voided(change_set, context))
+
+
+def _voided(change_set: ChangeSet, context: Context) -> dict[tuple[str, str], Fields]:
+    """What this change set would have created is remembered, so that what builds on it can be told why it fails."""
+    if not context.is_truth:
+        return {}
+    source = {"device_id": change_set.device, "seq": change_set.seq}
+    return {("voided", op.id): source for op in change_set.ops}

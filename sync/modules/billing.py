@@ -1,0 +1,74 @@
+"""Billing (workflow), so far: cash taken is a fact of its own, kept whatever becomes of the business behind it.
+
+Other modules add a rule to `payment.take` to say what the money was for. Invoices, allocation and the ledger follow.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from sync.kernel.changeset import Intent, Operation
+from sync.kernel.draft import Draft
+from sync.kernel.errors import InvalidMoney
+from sync.kernel.ids import Id
+from sync.kernel.module import Entity, FieldKind, Module, ModuleKind, Ref
+from sync.kernel.money import Amount, CurrencyCode, to_minor
+
+PAYMENT = Entity(
+    name="payment",
+    plural="payments",
+    fields={
+        "order_id": FieldKind.ID,
+        "method": FieldKind.TEXT,
+        "amount_minor": FieldKind.INTEGER,
+        "currency": FieldKind.TEXT,
+        "taken_by": FieldKind.ID,
+        "device_id": FieldKind.ID,
+        "taken_at": FieldKind.TIME,
+        "status": FieldKind.TEXT,
+    },
+    bucket_kinds=frozenset({"device"}),
+    buckets=lambda row: (f"device:{row['device_id']}",),
+    is_append_only=True,
+)
+
+
+class TakePayment(Operation):
+    """Cash was taken for an order."""
+
+    op: ClassVar = "payment.take"
+    intent: ClassVar = Intent.FACT
+    roles: ClassVar = frozenset({"driver", "dispatcher", "admin"})
+    creates: ClassVar = "payment"
+    order: Annotated[Id, Ref(entity="order")]
+    amount: Amount
+    currency: CurrencyCode
+    method: Literal["cash"] = "cash"
+
+
+def take_payment(operation: TakePayment, draft: Draft) -> None:
+    """The payment's row; zero is no payment."""
+    amount_minor = to_minor(operation.amount, operation.currency)
+    if amount_minor == 0:
+        raise InvalidMoney("nothing was taken")
+    row = {
+        "order_id": operation.order,
+        "method": operation.method,
+        "amount_minor": amount_minor,
+        "currency": operation.currency,
+        "taken_by": draft.change_set.actor,
+        "device_id": draft.change_set.device,
+        "taken_at": draft.claimed_at,
+        "status": "CONFIRMED",
+    }
+    draft.create("payment", operation.id, row)
+
+
+MODULE = Module(
+    name="billing",
+    kind=ModuleKind.WORKFLOW,
+    needs=frozenset({"identity"}),
+    entities=(PAYMENT,),
+    operations=(TakePayment,),
+    rules={TakePayment: take_payment},
+)

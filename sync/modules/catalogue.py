@@ -1,0 +1,97 @@
+"""Catalogue (truth): products and what a town sells them for. Server-authored; devices read."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import StringConstraints
+
+from sync.kernel.changeset import Intent, Operation
+from sync.kernel.draft import Draft
+from sync.kernel.ids import Id, derived_id
+from sync.kernel.module import Entity, FieldKind, Module, ModuleKind, Ref
+from sync.kernel.money import Amount, to_minor
+from sync.modules.identity import ADMIN, Name
+
+PRODUCT = Entity(
+    name="product",
+    plural="products",
+    fields={"sku": FieldKind.TEXT, "name": FieldKind.TEXT, "unit": FieldKind.TEXT},
+    bucket_kinds=frozenset({"town"}),
+    buckets=lambda _row: ("town",),
+)
+TOWN_PRODUCT = Entity(
+    name="town_product",
+    plural="town_products",
+    fields={
+        "product_id": FieldKind.ID,
+        "price_minor": FieldKind.INTEGER,
+        "currency": FieldKind.TEXT,
+        "is_enabled": FieldKind.BOOLEAN,
+    },
+    bucket_kinds=frozenset({"town"}),
+    buckets=lambda row: ("town",) if row["is_enabled"] else (),
+)
+
+
+def product_id(sku: str) -> str:
+    """The id of the product with this stock-keeping unit, the same in every town."""
+    return derived_id("product", sku)
+
+
+def town_product_id(product: str) -> str:
+    """The id of a product's entry in the price list of its town."""
+    return derived_id("town_product", product)
+
+
+class DefineProduct(Operation):
+    """A product exists; its id is derived from the stock-keeping unit."""
+
+    op: ClassVar = "product.define"
+    intent: ClassVar = Intent.WISH
+    roles: ClassVar = ADMIN
+    sku: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    name: Name
+    unit: Name = "piece"
+
+
+class OfferProduct(Operation):
+    """The town sells the product at this price, or stops selling it."""
+
+    op: ClassVar = "product.offer"
+    intent: ClassVar = Intent.WISH
+    roles: ClassVar = ADMIN
+    product: Annotated[Id, Ref(entity="product")]
+    price: Amount
+    is_enabled: bool = True
+
+
+def define_product(operation: DefineProduct, draft: Draft) -> None:
+    """The product's row."""
+    row = {"sku": operation.sku, "name": operation.name, "unit": operation.unit}
+    draft.create("product", product_id(operation.sku), row)
+
+
+def offer_product(operation: OfferProduct, draft: Draft) -> None:
+    """The entry in the price list, made or changed."""
+    draft.need("product", operation.product)
+    currency = draft.need("town", draft.change_set.town)["currency"]
+    entry_id = town_product_id(operation.product)
+    draft.get("town_product", entry_id)  # loads what stood there, so that the feed knows what it replaces
+    row = {
+        "product_id": operation.product,
+        "price_minor": to_minor(operation.price, currency),
+        "currency": currency,
+        "is_enabled": operation.is_enabled,
+    }
+    draft.put("town_product", entry_id, row)
+
+
+MODULE = Module(
+    name="catalogue",
+    kind=ModuleKind.TRUTH,
+    needs=frozenset({"identity"}),
+    entities=(PRODUCT, TOWN_PRODUCT),
+    operations=(DefineProduct, OfferProduct),
+    rules={DefineProduct: define_product, OfferProduct: offer_product},
+)

@@ -1,0 +1,131 @@
+"""Who wins in commerce, case by case. Source: the decision tables of the design; each one is a test by its id."""
+
+from __future__ import annotations
+
+from sync.kernel.module import Case
+
+STOCK_NEGATIVE = Case(
+    id="stock.below_zero",
+    sentence="The shelf of {product} now says {on_hand}: more has left than was ever booked in.",
+    conflict="stock_negative",
+    task="Count {product}",
+)
+SAME_WAREHOUSE = Case(
+    id="stock.same_warehouse", sentence="Goods cannot be moved to the warehouse they are in.", is_refusal=True
+)
+INSUFFICIENT_STOCK = Case(
+    id="stock.insufficient",
+    sentence="Only {available} of {product} are available, {wanted} were asked for.",
+    is_refusal=True,
+)
+OVERSOLD = Case(
+    id="stock.oversold",
+    sentence="{missing} of {product} for order {number} were sold that were no longer there; the order stands.",
+    conflict="oversold",
+    task="Order {number}: buy {missing} of {product}, offer something else, or refund",
+)
+PICKED_AFTER_CANCEL = Case(
+    id="stock.picked_after_cancel",
+    sentence="Order {number} was cancelled before the goods were picked.",
+    conflict="picked_after_cancel",
+    task="Order {number}: put the goods back on the shelf",
+)
+PICKED_TOO_MANY = Case(
+    id="stock.picked_too_many",
+    sentence="{picked} of {product} were picked for order {number}, which asks for {wanted}.",
+    conflict="picked_too_many",
+    task="Order {number}: put the extra {product} back on the shelf",
+)
+SHORT_PICK = Case(
+    id="stock.short_pick",
+    sentence="{missing} of {product} were not on the shelf; order {number} is shortened.",
+    conflict="short_pick",
+    task="Count {product}",
+)
+EMPTY_ORDER = Case(
+    id="orders.unknown_product", sentence="Order {number} has no line for this product.", is_refusal=True
+)
+DELIVERED_AFTER_CANCEL = Case(
+    id="orders.delivered_after_cancel",
+    sentence="Order {number} had been cancelled before the delivery was known here. The delivery stands.",
+    conflict="delivered_after_cancel",
+    task="Order {number}: ask the customer, then refund or let them keep it",
+)
+DELIVERED_BY_OTHER = Case(
+    id="orders.delivered_by_previous_driver",
+    sentence="Order {number} had been given to another driver meanwhile; the delivery stands and the other is told.",
+)
+DUPLICATE_DELIVERY = Case(
+    id="orders.duplicate_delivery",
+    sentence="Order {number} was already reported delivered; this report is kept as an attempt.",
+    conflict="duplicate_delivery",
+    task="Order {number}: find out who handed over what",
+)
+DELIVERED_UNPAID = Case(
+    id="orders.delivered_unpaid",
+    sentence="Order {number} was handed over, and {due} {currency} were not collected.",
+    conflict="delivered_unpaid",
+    task="Order {number}: collect {due} {currency}",
+)
+FAILED_AFTER_DELIVERY = Case(
+    id="orders.failed_after_delivery",
+    sentence="Order {number} is delivered; the failed attempt is kept beside it.",
+    conflict="failed_after_delivery",
+    task="Order {number}: find out whether the customer has the goods",
+)
+STATES_SKIPPED = Case(
+    id="orders.states_skipped",
+    sentence="Order {number} is {status}; steps that were not reported are filled in: {steps}.",
+)
+CANCELLED_WHILE_PICKING = Case(
+    id="orders.cancelled_while_picking",
+    sentence="Order {number} is cancelled; its goods are already off the shelf.",
+    conflict="cancelled_while_picking",
+    task="Order {number}: put the goods back on the shelf",
+)
+RECALL_REQUESTED = Case(
+    id="orders.recall_requested",
+    sentence="Order {number} is on the van; the driver is asked to bring it back.",
+)
+ALREADY_CANCELLED = Case(id="orders.already_cancelled", sentence="Order {number} is cancelled.", is_refusal=True)
+ALREADY_DELIVERED = Case(id="orders.already_delivered", sentence="Order {number} is delivered.", is_refusal=True)
+ALREADY_PICKED = Case(
+    id="orders.already_picked", sentence="Picking of order {number} has begun; it cannot be changed.", is_refusal=True
+)
+ALREADY_ASSIGNED = Case(
+    id="orders.already_assigned", sentence="Order {number} already has a driver; reassign it instead.", is_refusal=True
+)
+NOT_ASSIGNED = Case(id="orders.not_assigned", sentence="Order {number} has no driver.", is_refusal=True)
+NOT_A_DRIVER = Case(id="orders.not_a_driver", sentence="{name} is no driver of this town.", is_refusal=True)
+STARTED_AFTER_WITHDRAWAL = Case(
+    id="orders.started_after_withdrawal",
+    sentence="Order {number} left with the van after it had been taken off the tour.",
+    conflict="started_after_withdrawal",
+    task="Order {number}: tell the driver to deliver or to bring it back",
+)
+RETURNED_AFTER_DELIVERY = Case(
+    id="orders.returned_after_delivery",
+    sentence="The goods of order {number} came back, though it is delivered.",
+    conflict="returned_after_delivery",
+    task="Order {number}: book the return with the customer",
+)
+OVERPAYMENT = Case(
+    id="payments.overpayment",
+    sentence="{excess} {currency} more than order {number} owes were taken; they are kept as credit.",
+    conflict="overpayment",
+    task="Order {number}: refund {excess} {currency} or keep them as credit",
+)
+PAID_AFTER_CANCEL = Case(
+    id="payments.paid_after_cancel",
+    sentence="Order {number} was cancelled; the {amount} {currency} that were taken are kept as credit.",
+    conflict="paid_after_cancel",
+    task="Order {number}: refund {amount} {currency}",
+)
+CURRENCY_MISMATCH = Case(
+    id="payments.currency_mismatch",
+    sentence="Order {number} is in {wanted}, the payment in {currency}; it is kept beside the order.",
+    conflict="currency_mismatch",
+    task="Order {number}: clear up the payment in {currency}",
+)
+
+CASES = tuple(value for value in list(globals().values()) if isinstance(value, Case))

@@ -1,0 +1,266 @@
+"""Dispatch and delivery: who shall take an order, and what the driver says happened. The driver's word is a fact."""
+
+from __future__ import annotations
+
+from sync.kernel.changeset import Fields, Operation
+from sync.kernel.draft import Draft
+from sync.kernel.module import Case
+from sync.kernel.money import to_amount
+from sync.modules.billing import TakePayment
+from sync.modules.commerce import cases, stock
+from sync.modules.commerce.operations import (
+    AssignDispatch,
+    CompleteDelivery,
+    FailDelivery,
+    ReassignDispatch,
+    ReturnDelivery,
+    StartDelivery,
+    WithdrawDispatch,
+)
+from sync.modules.commerce.orders import change, gather_stock, reach, release_all
+
+OPEN_STATES = frozenset({"ASSIGNED", "OUT_FOR_DELIVERY"})
+
+
+def assign(operation: AssignDispatch, draft: Draft) -> None:
+    """Give an order that has no driver to one; a failed one is ready again."""
+    order = _undelivered(draft, operation.order)
+    if _has_open_dispatch(draft, order):
+        raise draft.refuse(cases.ALREADY_ASSIGNED, number=order["number"])
+    _give(operation, draft, operation.order, operation.driver)
+
+
+def reassign(operation: ReassignDispatch, draft: Draft) -> None:
+    """Take the order from its driver and give it to another."""
+    order = _undelivered(draft, operation.order)
+    if not _has_open_dispatch(draft, order):
+        raise draft.refuse(cases.NOT_ASSIGNED, number=order["number"])
+    draft.update("dispatch", order["dispatch_id"], state="WITHDRAWN", note="given to another driver")
+    _give(operation, draft, operation.order, operation.driver)
+
+
+def withdraw(operation: WithdrawDispatch, draft: Draft) -> None:
+    """Take the order off the driver's tour."""
+    dispatch = draft.need("dispatch", operation.dispatch)
+    order = _undelivered(draft, dispatch["order_id"])
+    if dispatch["state"] not in OPEN_STATES:
+        raise draft.refuse(cases.NOT_ASSIGNED, number=order["number"])
+    draft.update("dispatch", operation.dispatch, state="WITHDRAWN", note="withdrawn")
+    if order["dispatch_id"] == operation.dispatch:
+        draft.update("order", dispatch["order_id"], dispatch_id=None, driver_id=None)
+
+
+def start(operation: StartDelivery, draft: Draft) -> None:
+    """The goods are on the van, also when the dispatch had been withdrawn."""
+    dispatch = draft.need("dispatch", operation.dispatch)
+    order_id = dispatch["order_id"]
+    order = draft.need("order", order_id)
+    if order["custody"] == "customer":
+        return  # a late report of a step that the delivery has already implied
+    if dispatch["state"] == "WITHDRAWN":
+        _conflict(
+            operation,
+            draft,
+            cases.STARTED_AFTER_WITHDRAWAL,
+            order_id,
+            order,
+            had={"dispatch": "WITHDRAWN", "commercial": order["commercial"]},
+            outcome="goods on the van",
+        )
+        if order["commercial"] == "cancelled":
+            change(draft, order_id, commercial="recall")
+    else:
+        draft.update("dispatch", operation.dispatch, state="OUT_FOR_DELIVERY")
+    reach(draft, operation, order_id, "van")
+
+
+def complete(operation: CompleteDelivery, draft: Draft) -> None:
+    """The goods are with the customer. That is so; what else was known is adjusted around it."""
+    dispatch = draft.need("dispatch", operation.dispatch)
+    order_id = dispatch["order_id"]
+    order = draft.need("order", order_id)
+    if order["custody"] == "customer":
+        _deliver_again(operation, draft, dispatch, order)
+        return
+    if order["commercial"] != "active":
+        _conflict(
+            operation,
+            draft,
+            cases.DELIVERED_AFTER_CANCEL,
+            order_id,
+            order,
+            had={"commercial": order["commercial"], "status": order["status"]},
+            outcome="delivered; the cancellation is overtaken",
+        )
+    other = order["dispatch_id"]
+    if other and other != operation.dispatch:
+        rival = draft.get("dispatch", other)
+        if rival and rival["state"] in OPEN_STATES:
+            draft.update("dispatch", other, state="WITHDRAWN", note="delivered by another driver")
+        draft.adjust(cases.DELIVERED_BY_OTHER, operation, subject=("order", order_id), number=order["number"])
+    attempt = {"attempt": dispatch["attempt"] + 1} if dispatch["state"] == "FAILED" else {}
+    draft.update("dispatch", operation.dispatch, state="DELIVERED", note=operation.received_by, **attempt)
+    reach(draft, operation, order_id, "customer", note=operation.received_by)
+    draft.update(
+        "order",
+        order_id,
+        dispatch_id=operation.dispatch,
+        driver_id=dispatch["driver_id"],
+        delivered_at=draft.claimed_at,
+    )
+    _take_from_stock(operation, draft, order_id)
+    _check_collected(operation, draft, order_id)
+
+
+def fail(operation: FailDelivery, draft: Draft) -> None:
+    """The customer does not have the goods; an order that is delivered stays delivered."""
+    dispatch = draft.need("dispatch", operation.dispatch)
+    order_id = dispatch["order_id"]
+    order = draft.need("order", order_id)
+    if order["custody"] == "customer":
+        _conflict(
+            operation,
+            draft,
+            cases.FAILED_AFTER_DELIVERY,
+            order_id,
+            order,
+            had={"status": order["status"], "delivered_at": order["delivered_at"]},
+            outcome="stays delivered",
+        )
+        return
+    if dispatch["state"] != "WITHDRAWN":
+        draft.update("dispatch", operation.dispatch, state="FAILED", note=operation.reason)
+    reach(draft, operation, order_id, "van")
+    if draft.need("order", order_id)["custody"] == "van":
+        draft.update("order", order_id, attempts=order["attempts"] + 1)
+        change(draft, order_id, custody="undelivered", note=operation.reason)
+
+
+def take_back(operation: ReturnDelivery, draft: Draft) -> None:
+    """The warehouse has the goods again: only now are they free to sell."""
+    order = draft.need("order", operation.order)
+    if order["custody"] == "customer":
+        _conflict(
+            operation,
+            draft,
+            cases.RETURNED_AFTER_DELIVERY,
+            operation.order,
+            order,
+            had={"status": order["status"]},
+            outcome="goods in the warehouse, not booked",
+        )
+        return
+    release_all(draft, operation, operation.order)
+    if order["custody"] != "returned":
+        change(draft, operation.order, custody="returned")
+
+
+def _undelivered(draft: Draft, order_id: str) -> Fields:
+    order = draft.need("order", order_id)
+    if order["custody"] in {"customer", "returned"}:
+        raise draft.refuse(cases.ALREADY_DELIVERED, number=order["number"])
+    if order["commercial"] != "active":
+        raise draft.refuse(cases.ALREADY_CANCELLED, number=order["number"])
+    return order
+
+
+def _has_open_dispatch(draft: Draft, order: Fields) -> bool:
+    dispatch = draft.get("dispatch", order["dispatch_id"]) if order["dispatch_id"] else None
+    return dispatch is not None and dispatch["state"] in OPEN_STATES
+
+
+def _give(operation: AssignDispatch | ReassignDispatch, draft: Draft, order_id: str, driver_id: str) -> None:
+    driver = draft.need("user", driver_id)
+    if not driver["is_active"] or "driver" not in driver["roles"]:
+        raise draft.refuse(cases.NOT_A_DRIVER, name=driver["name"])
+    order = draft.need("order", order_id)
+    is_cod = order["payment_method"] == "cod"
+    row = {
+        "order_id": order_id,
+        "driver_id": driver_id,
+        "attempt": order["attempts"] + 1,
+        "cod_due_minor": order["total_minor"] - order["paid_minor"] if is_cod else 0,
+        "currency": order["currency"],
+        "state": "ASSIGNED",
+        "note": "",
+    }
+    draft.create("dispatch", operation.id, row)
+    draft.update("order", order_id, dispatch_id=operation.id, driver_id=driver_id)
+    if order["custody"] in {"packed", "undelivered"}:
+        change(draft, order_id, custody="ready")
+
+
+def _deliver_again(operation: CompleteDelivery, draft: Draft, dispatch: Fields, order: Fields) -> None:
+    order_id = dispatch["order_id"]
+    if dispatch["state"] != "DELIVERED":
+        draft.update("dispatch", operation.dispatch, note="reported delivered after another had delivered")
+    _conflict(
+        operation,
+        draft,
+        cases.DUPLICATE_DELIVERY,
+        order_id,
+        order,
+        had={"delivered_at": order["delivered_at"], "driver_id": order["driver_id"]},
+        outcome="kept as an attempt",
+    )
+
+
+def _take_from_stock(operation: CompleteDelivery, draft: Draft, order_id: str) -> None:
+    """What was handed over leaves the stock, and what was still reserved for it is free."""
+    order = draft.need("order", order_id)
+    gather_stock(draft, order)
+    lines = []
+    for line in order["lines"]:
+        stock.move(
+            draft,
+            operation,
+            order["warehouse_id"],
+            line["product_id"],
+            on_hand=-(line["quantity"] - line["short"]),
+            reserved=-line["reserved"],
+            reason="delivered",
+            order=order_id,
+        )
+        lines.append({**line, "reserved": 0})
+    draft.update("order", order_id, lines=lines)
+
+
+def _check_collected(operation: CompleteDelivery, draft: Draft, order_id: str) -> None:
+    order = draft.need("order", order_id)
+    due = order["total_minor"] - order["paid_minor"]
+    is_paying = any(isinstance(op, TakePayment) and op.order == order_id for op in draft.change_set.ops)
+    if order["payment_method"] == "cod" and due > 0 and not is_paying:
+        _conflict(
+            operation,
+            draft,
+            cases.DELIVERED_UNPAID,
+            order_id,
+            order,
+            had={"total_minor": order["total_minor"], "paid_minor": order["paid_minor"]},
+            outcome="delivered, unpaid",
+            due=to_amount(due, order["currency"]),
+            currency=order["currency"],
+        )
+
+
+def _conflict(
+    operation: Operation,
+    draft: Draft,
+    case: Case,
+    order_id: str,
+    order: Fields,
+    *,
+    had: Fields,
+    outcome: str,
+    **data: str,
+) -> None:
+    draft.adjust(
+        case,
+        operation,
+        subject=("order", order_id),
+        said={"operation": operation.op, "at": draft.claimed_at},
+        had=had,
+        outcome=outcome,
+        number=order["number"],
+        **data,
+    )

@@ -1,0 +1,188 @@
+"""The aggregates of commerce, the table from which an order's displayed status follows, and who may hold which row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from sync.kernel.changeset import Fields
+from sync.kernel.ids import derived_id
+from sync.kernel.module import Entity, FieldKind
+
+CUSTODY_LADDER = ("warehouse", "picking", "picked", "packed", "ready", "van", "customer")
+"""The way of the goods when nothing goes wrong; a fact about one step implies those before it."""
+
+IN_WAREHOUSE = frozenset({"warehouse", "picking", "picked", "packed", "ready"})
+OFF_THE_SHELF = frozenset({"picking", "picked", "packed", "ready"})
+ON_THE_VAN = frozenset({"van", "undelivered"})
+
+_BY_CUSTODY: Mapping[str, str] = MappingProxyType(
+    {
+        "warehouse": "PLACED",
+        "picking": "PICKING",
+        "picked": "PICKING",
+        "packed": "PACKED",
+        "ready": "READY_FOR_DISPATCH",
+        "van": "OUT_FOR_DELIVERY",
+        "undelivered": "FAILED",
+        "customer": "DELIVERED",
+        "returned": "RETURNED",
+    }
+)
+OVER_CANCELLATION = frozenset({"customer", "returned"})
+
+
+def displayed_status(commercial: str, custody: str) -> str:
+    """The status people see: what happened to the goods in the end, else the cancellation, else where the goods are."""
+    if commercial == "cancelled" and custody not in OVER_CANCELLATION:
+        return "CANCELLED"
+    return _BY_CUSTODY[custody]
+
+
+def stock_level_id(warehouse: str, product: str) -> str:
+    """The id of the stock of a product in a warehouse."""
+    return derived_id("stock_level", warehouse, product)
+
+
+def fulfilment_id(order: str) -> str:
+    """The id of the fulfilment of an order; there is one."""
+    return derived_id("fulfilment", order)
+
+
+def _order_buckets(row: Fields) -> tuple[str, ...]:
+    buckets = []
+    if row["custody"] in IN_WAREHOUSE | {"undelivered"} and (
+        row["commercial"] != "cancelled" or row["custody"] != "warehouse"
+    ):
+        buckets.append(f"warehouse:{row['warehouse_id']}")
+    if row["driver_id"]:
+        buckets.append(f"driver:{row['driver_id']}")
+    return tuple(buckets)
+
+
+def _order_projection(bucket: str, row: Fields) -> Fields:
+    """A driver has name, phone and address only while the job is open; the warehouse needs no phone."""
+    if bucket.startswith("warehouse:"):
+        return {**row, "phone": None}
+    if row["custody"] in OVER_CANCELLATION or row["commercial"] == "cancelled":
+        return {**row, "customer_name": None, "phone": None, "address": None}
+    return row
+
+
+_WAREHOUSE = frozenset({"warehouse"})
+_TEXT, _INTEGER, _ID, _TIME, _JSON = (
+    FieldKind.TEXT,
+    FieldKind.INTEGER,
+    FieldKind.ID,
+    FieldKind.TIME,
+    FieldKind.JSON,
+)
+
+ENTITIES = (
+    Entity(
+        name="warehouse",
+        plural="warehouses",
+        fields={"name": _TEXT},
+        bucket_kinds=frozenset({"town"}),
+        buckets=lambda _row: ("town",),
+    ),
+    Entity(
+        name="stock_level",
+        plural="stock_levels",
+        fields={"warehouse_id": _ID, "product_id": _ID, "on_hand": _INTEGER, "reserved": _INTEGER},
+        bucket_kinds=_WAREHOUSE,
+        buckets=lambda row: (f"warehouse:{row['warehouse_id']}",),
+    ),
+    Entity(
+        name="stock_movement",
+        plural="stock_movements",
+        fields={
+            "warehouse_id": _ID,
+            "product_id": _ID,
+            "on_hand_delta": _INTEGER,
+            "reserved_delta": _INTEGER,
+            "reason": _TEXT,
+            "order_id": _ID,
+            "device_id": _ID,
+            "seq": _INTEGER,
+            "claimed_at": _TIME,
+            "received_at": _TIME,
+        },
+        is_append_only=True,
+    ),
+    Entity(
+        name="order",
+        plural="orders",
+        fields={
+            "number": _TEXT,
+            "warehouse_id": _ID,
+            "customer_name": _TEXT,
+            "phone": _TEXT,
+            "address": _TEXT,
+            "lines": _JSON,
+            "currency": _TEXT,
+            "total_minor": _INTEGER,
+            "paid_minor": _INTEGER,
+            "credit_minor": _INTEGER,
+            "payment_method": _TEXT,
+            "commercial": _TEXT,
+            "custody": _TEXT,
+            "payment": _TEXT,
+            "status": _TEXT,
+            "driver_id": _ID,
+            "dispatch_id": _ID,
+            "attempts": _INTEGER,
+            "placed_at": _TIME,
+            "delivered_at": _TIME,
+        },
+        bucket_kinds=frozenset({"warehouse", "driver"}),
+        buckets=_order_buckets,
+        project=_order_projection,
+    ),
+    Entity(
+        name="fulfilment",
+        plural="fulfilments",
+        fields={
+            "order_id": _ID,
+            "warehouse_id": _ID,
+            "picker_id": _ID,
+            "parcels": _INTEGER,
+            "state": _TEXT,
+        },
+        bucket_kinds=_WAREHOUSE,
+        buckets=lambda row: (f"warehouse:{row['warehouse_id']}",),
+    ),
+    Entity(
+        name="dispatch",
+        plural="dispatches",
+        fields={
+            "order_id": _ID,
+            "driver_id": _ID,
+            "attempt": _INTEGER,
+            "cod_due_minor": _INTEGER,
+            "currency": _TEXT,
+            "state": _TEXT,
+            "note": _TEXT,
+        },
+        bucket_kinds=frozenset({"driver"}),
+        buckets=lambda row: (f"driver:{row['driver_id']}",),
+    ),
+    Entity(
+        name="order_status_event",
+        plural="order_status_events",
+        fields={
+            "order_id": _ID,
+            "from_status": _TEXT,
+            "to_status": _TEXT,
+            "from_custody": _TEXT,
+            "to_custody": _TEXT,
+            "is_implied": FieldKind.BOOLEAN,
+            "actor_id": _ID,
+            "device_id": _ID,
+            "claimed_at": _TIME,
+            "received_at": _TIME,
+            "note": _TEXT,
+        },
+        is_append_only=True,
+    ),
+)

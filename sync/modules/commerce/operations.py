@@ -1,0 +1,234 @@
+"""What people and devices may say in commerce. Quantities are whole pieces from 1 up; prices are decimal strings."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from sync.kernel.changeset import Intent, Operation
+from sync.kernel.ids import Id
+from sync.kernel.module import Ref
+from sync.kernel.money import Amount
+
+Quantity = Annotated[int, Field(ge=1, le=1_000_000)]
+Delta = Annotated[int, Field(ge=-1_000_000, le=1_000_000)]
+Text = Annotated[str, StringConstraints(max_length=500)]
+Number = Annotated[str, StringConstraints(min_length=1, max_length=40)]
+OrderRef = Annotated[Id, Ref(entity="order")]
+WarehouseRef = Annotated[Id, Ref(entity="warehouse")]
+ProductRef = Annotated[Id, Ref(entity="product")]
+DispatchRef = Annotated[Id, Ref(entity="dispatch")]
+UserRef = Annotated[Id, Ref(entity="user")]
+
+WAREHOUSE = frozenset({"warehouse_staff", "admin"})
+OFFICE = frozenset({"dispatcher", "admin"})
+SALES = frozenset({"warehouse_staff", "dispatcher", "admin"})
+DRIVERS = frozenset({"driver", "dispatcher", "admin"})
+LINES_MAX = 1_500
+
+
+class OrderLine(BaseModel):
+    """One product of an order; without a price the town's price list counts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    product: ProductRef
+    quantity: Quantity
+    price: Amount | None = None
+
+
+Lines = Annotated[list[OrderLine], Field(min_length=1, max_length=LINES_MAX)]
+
+
+class OpenWarehouse(Operation):
+    """The town has a place where stock is kept."""
+
+    op: ClassVar = "warehouse.open"
+    intent: ClassVar = Intent.WISH
+    roles: ClassVar = frozenset({"admin"})
+    creates: ClassVar = "warehouse"
+    name: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class ReceiveStock(Operation):
+    """Goods came in."""
+
+    op: ClassVar = "stock.receive"
+    intent: ClassVar = Intent.FACT
+    roles: ClassVar = WAREHOUSE
+    warehouse: WarehouseRef
+    product: ProductRef
+    quantity: Quantity
+    reason: Text = ""
+
+
+class AdjustStock(Operation):
+    """Goods were found, broken or lost: so many more or less."""
+
+    op: ClassVar = "stock.adjust"
+    intent: ClassVar = Intent.FACT
+    roles: ClassVar = WAREHOUSE
+    warehouse: WarehouseRef
+    product: ProductRef
+    delta: Delta
+    reason: Text = ""
+
+
+class TransferStock(Operation):
+    """Goods went from one warehouse to another."""
+
+    op: ClassVar = "stock.transfer"
+    intent: ClassVar = Intent.FACT
+    roles: ClassVar = WAREHOUSE
+    source: WarehouseRef
+    target: WarehouseRef
+    product: ProductRef
+    quantity: Quantity
+
+
+class PlaceOrder(Operation):
+    """A customer orders. Asked online it may be refused; a device that promised it offline states a fact."""
+
+    op: ClassVar = "order.place"
+    intent: ClassVar = Intent.WISH
+    offline_intent: ClassVar = Intent.FACT
+    roles: ClassVar = SALES
+    creates: ClassVar = "order"
+    number: Number
+    warehouse: WarehouseRef
+    customer_name: Text
+    phone: Text = ""
+    address: Text = ""
+    lines: Lines
+    payment_method: Literal["cod", "account"] = "cod"
+
+
+class AmendOrder(Operation):
+    """Other lines, as long as nothing has been picked."""
+
+    op: ClassVar = "order.amend"
+    intent: ClassVar = Intent.WISH
+    roles: ClassVar = SALES
+    order: OrderRef
+    lines: Lines
+
+
+class CancelOrder(Operation):
+    """The order shall not be; on the van it becomes a recall."""
+
+    op: ClassVar = "order.cancel"
+    intent: ClassVar = Intent.WISH
+    roles: ClassVar = OFFICE
+    order: OrderRef
+    reason: Text = ""
+
+
+class StartPick(Operation):
+    """Somebody has begun to pick the order."""
+
+    op: ClassVar = "pick.start"
+    intent: ClassVar = Intent.FACT
+    roles: ClassVar = WAREHOUSE
+    order: OrderRef
+
+
+class PickLine(Operation):
+    """So many of a product are in the tote."""
+
+    op: ClassVar = "pick.line"
+    intent: ClassVar = Intent.FACT
+    roles: ClassVar = WAREHOUSE
+    order: OrderRef
+    product: ProductRef
+    quantity: Quantity
+
+
+class ShortPick(Operation):
+    """So many of a product were not on the shelf."""
+
+    op: ClassVar = "pick.short"
+    intent: ClassVar = Intent.FACT
+    roles: ClassVar = WAREHOUSE
+    order: OrderRef
+    product: ProductRef
+    quantity: Quantity
+
+
+class CompletePack(Operation):
+    """The order is packed."""
+
+    op: ClassVar = "pack.complete"
+    intent: ClassVar = Intent.FACT
+    roles: ClassVar = WAREHOUSE
+    order: OrderRef
+    parcels: Annotated[int, Field(ge=1, le=1000)] = 1
+
+
+class AssignDispatch(Operation):
+    """A driver shall take the order."""
+
+    op: ClassVar = "dispatch.assign"
+    intent: ClassVar = Intent.WISH
+    roles: ClassVar = OFFICE
+    creates: ClassVar = "dispatch"
+    order: OrderRef
+    driver: UserRef
+
+
+class ReassignDispatch(Operation):
+    """Another driver shall take the order."""
+
+    op: ClassVar = "dispatch.reassign"
+    intent: ClassVar = Intent.WISH
+    roles: ClassVar = OFFICE
+    creates: ClassVar = "dispatch"
+    order: OrderRef
+    driver: UserRef
+
+
+class WithdrawDispatch(Operation):
+    """The driver shall not take the order after all."""
+
+    op: ClassVar = "dispatch.withdraw"
+    intent: ClassVar = Intent.WISH
+    roles: ClassVar = OFFICE
+    dispatch: DispatchRef
+
+
+class StartDelivery(Operation):
+    """The goods are on the van."""
+
+    op: ClassVar = "delivery.start"
+    intent: ClassVar = Intent.FACT
+    roles: ClassVar = DRIVERS
+    dispatch: DispatchRef
+
+
+class CompleteDelivery(Operation):
+    """The goods were handed over."""
+
+    op: ClassVar = "delivery.complete"
+    intent: ClassVar = Intent.FACT
+    roles: ClassVar = DRIVERS
+    dispatch: DispatchRef
+    received_by: Text = ""
+
+
+class FailDelivery(Operation):
+    """The goods could not be handed over."""
+
+    op: ClassVar = "delivery.fail"
+    intent: ClassVar = Intent.FACT
+    roles: ClassVar = DRIVERS
+    dispatch: DispatchRef
+    reason: Text = ""
+
+
+class ReturnDelivery(Operation):
+    """The warehouse has the goods again."""
+
+    op: ClassVar = "delivery.return"
+    intent: ClassVar = Intent.FACT
+    roles: ClassVar = WAREHOUSE
+    order: OrderRef

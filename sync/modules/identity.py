@@ -1,0 +1,252 @@
+"""Identity (truth): the town, its people and its devices, and which buckets a device may hold.
+
+Everything here is authored by the town's own server device, on behalf of an admin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, StringConstraints
+
+from sync.kernel.changeset import Fields, Intent, Operation
+from sync.kernel.draft import Draft
+from sync.kernel.ids import Id
+from sync.kernel.module import Case, Entity, FieldKind, Module, ModuleKind, Ref
+from sync.kernel.money import CurrencyCode, minor_digits
+
+ROLES = ("admin", "dispatcher", "warehouse_staff", "driver")
+Role = Literal["admin", "dispatcher", "warehouse_staff", "driver"]
+DeviceRole = Literal["warehouse_staff", "driver", "server"]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+ADMIN = frozenset({"admin"})
+
+DEVICE_UNUSABLE = Case(
+    id="people.device_needs", sentence="A {role} device needs a {missing} of this town.", is_refusal=True
+)
+
+
+def _user_projection(_bucket: str, row: Fields) -> Fields:
+    return {"name": row["name"], "roles": row["roles"], "is_active": row["is_active"]}
+
+
+def _pin_buckets(row: Fields) -> tuple[str, ...]:
+    return tuple(f"driver:{row['user_id']}" if role == "driver" else f"staff:{role}" for role in row["roles"])
+
+
+TOWN = Entity(
+    name="town",
+    plural="towns",
+    fields={
+        "name": FieldKind.TEXT,
+        "currency": FieldKind.TEXT,
+        "time_zone": FieldKind.TEXT,
+        "settings": FieldKind.JSON,
+    },
+    bucket_kinds=frozenset({"town"}),
+    buckets=lambda _row: ("town",),
+)
+USER = Entity(
+    name="user",
+    plural="users",
+    fields={
+        "name": FieldKind.TEXT,
+        "login": FieldKind.TEXT,
+        "roles": FieldKind.JSON,
+        "is_active": FieldKind.BOOLEAN,
+    },
+    bucket_kinds=frozenset({"town"}),
+    buckets=lambda _row: ("town",),
+    project=_user_projection,
+)
+PIN = Entity(
+    name="pin",
+    plural="pins",
+    fields={"user_id": FieldKind.ID, "roles": FieldKind.JSON, "hash": FieldKind.TEXT},
+    bucket_kinds=frozenset({"driver", "staff"}),
+    buckets=_pin_buckets,
+)
+DEVICE = Entity(
+    name="device",
+    plural="devices",
+    fields={
+        "name": FieldKind.TEXT,
+        "role": FieldKind.TEXT,
+        "user_id": FieldKind.ID,
+        "warehouse_id": FieldKind.ID,
+        "public_key": FieldKind.TEXT,
+        "certificate": FieldKind.TEXT,
+        "status": FieldKind.TEXT,
+        "enrolled_at": FieldKind.TIME,
+        "ended_at": FieldKind.TIME,
+        "reason": FieldKind.TEXT,
+    },
+)
+
+HELD_BUCKET_KINDS: Mapping[str, tuple[str, ...]] = {
+    "driver": ("town", "driver", "device"),
+    "warehouse_staff": ("town", "warehouse", "staff", "device"),
+    "server": (),
+}
+"""Which kinds of bucket a device of each role holds. A row is in at most one bucket of these: a test holds that."""
+
+
+def held_buckets(device_id: str, device: Fields) -> tuple[str, ...]:
+    """The buckets that this device may hold, by its role and what it is assigned to."""
+    names = {
+        "town": "town",
+        "device": f"device:{device_id}",
+        "driver": f"driver:{device['user_id']}",
+        "warehouse": f"warehouse:{device['warehouse_id']}",
+        "staff": f"staff:{device['role']}",
+    }
+    return tuple(names[kind] for kind in HELD_BUCKET_KINDS[device["role"]])
+
+
+class FoundTown(Operation):
+    """The town begins; its id is the town's id, and its server device is there from the first line."""
+
+    op: ClassVar = "town.found"
+    intent: ClassVar = Intent.WISH
+    roles: ClassVar = frozenset[str]()
+    name: Name
+    currency: CurrencyCode
+    time_zone: Name
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class AddUser(Operation):
+    """A person may work in this town; `pin_hash` is Argon2id, verified offline on devices."""
+
+    op: ClassVar = "user.add"
+    intent: ClassVar = Intent.WISH
+    roles: ClassVar = ADMIN
+    creates: ClassVar = "user"
+    name: Name
+    login: Name
+    user_roles: Annotated[list[Role], Field(min_length=1, max_length=4)]
+    pin_hash: Annotated[str, StringConstraints(max_length=200)] | None = None
+
+
+class DeactivateUser(Operation):
+    """The person may not work here any more."""
+
+    op: ClassVar = "user.deactivate"
+    intent: ClassVar = Intent.WISH
+    roles: ClassVar = ADMIN
+    user: Annotated[Id, Ref(entity="user")]
+
+
+class EnrolDevice(Operation):
+    """A device has proven its key; its certificate is the beginning of its chain."""
+
+    op: ClassVar = "device.enrol"
+    intent: ClassVar = Intent.WISH
+    roles: ClassVar = ADMIN
+    creates: ClassVar = "device"
+    name: Name
+    role: DeviceRole
+    user: Annotated[Id | None, Ref(entity="user")] = None
+    warehouse: Annotated[Id | None, Ref(entity="warehouse")] = None
+    public_key: str
+    certificate: Annotated[str, StringConstraints(max_length=4000)]
+
+
+class SuspendDevice(Operation):
+    """Nothing of the device is applied until an admin decides."""
+
+    op: ClassVar = "device.suspend"
+    intent: ClassVar = Intent.WISH
+    roles: ClassVar = ADMIN
+    device: Annotated[Id, Ref(entity="device")]
+    reason: Name
+
+
+class RevokeDevice(Operation):
+    """The device is out of use for ever."""
+
+    op: ClassVar = "device.revoke"
+    intent: ClassVar = Intent.WISH
+    roles: ClassVar = ADMIN
+    device: Annotated[Id, Ref(entity="device")]
+    reason: Name
+
+
+def found_town(operation: FoundTown, draft: Draft) -> None:
+    """The town's row."""
+    minor_digits(operation.currency)
+    fields = operation.model_dump(include={"name", "currency", "time_zone", "settings"})
+    draft.create("town", draft.change_set.town, fields)
+
+
+def add_user(operation: AddUser, draft: Draft) -> None:
+    """The user's row, and beside it the PIN, which only the devices that need it hold."""
+    row = {"name": operation.name, "login": operation.login, "roles": operation.user_roles, "is_active": True}
+    draft.create("user", operation.id, row)
+    if operation.pin_hash:
+        pin = {"user_id": operation.id, "roles": operation.user_roles, "hash": operation.pin_hash}
+        draft.put("pin", operation.id, pin)
+
+
+def deactivate_user(operation: DeactivateUser, draft: Draft) -> None:
+    """What the user records from now on is judged by `people.actor_inactive`."""
+    draft.update("user", operation.user, is_active=False)
+
+
+def enrol_device(operation: EnrolDevice, draft: Draft) -> None:
+    """The device's row; a driver's device belongs to a driver, a warehouse's tablet to a warehouse."""
+    if operation.role == "driver" and operation.user is None:
+        raise draft.refuse(DEVICE_UNUSABLE, role="driver", missing="driver")
+    if operation.role == "warehouse_staff" and operation.warehouse is None:
+        raise draft.refuse(DEVICE_UNUSABLE, role="warehouse_staff", missing="warehouse")
+    if operation.user is not None:
+        draft.need("user", operation.user)
+    if operation.warehouse is not None:
+        draft.need("warehouse", operation.warehouse)
+    row = {
+        "name": operation.name,
+        "role": operation.role,
+        "user_id": operation.user,
+        "warehouse_id": operation.warehouse,
+        "public_key": operation.public_key,
+        "certificate": operation.certificate,
+        "status": "active",
+        "enrolled_at": draft.context.decided_at,
+        "ended_at": None,
+        "reason": None,
+    }
+    draft.create("device", operation.id, row)
+
+
+def suspend_device(operation: SuspendDevice, draft: Draft) -> None:
+    """A revoked device stays revoked."""
+    _end_device(draft, operation.device, "suspended", operation.reason)
+
+
+def revoke_device(operation: RevokeDevice, draft: Draft) -> None:
+    """From now on the server answers this device with `device_revoked`."""
+    _end_device(draft, operation.device, "revoked", operation.reason)
+
+
+def _end_device(draft: Draft, device_id: str, status: str, reason: str) -> None:
+    if draft.need("device", device_id)["status"] != "revoked":
+        draft.update("device", device_id, status=status, reason=reason, ended_at=draft.context.decided_at)
+
+
+MODULE = Module(
+    name="identity",
+    kind=ModuleKind.TRUTH,
+    needs=frozenset({"casework"}),
+    entities=(TOWN, USER, PIN, DEVICE),
+    operations=(FoundTown, AddUser, DeactivateUser, EnrolDevice, SuspendDevice, RevokeDevice),
+    rules={
+        FoundTown: found_town,
+        AddUser: add_user,
+        DeactivateUser: deactivate_user,
+        EnrolDevice: enrol_device,
+        SuspendDevice: suspend_device,
+        RevokeDevice: revoke_device,
+    },
+    cases=(DEVICE_UNUSABLE,),
+)

@@ -1,0 +1,1 @@
+"""The wire: messages, strict bounded codecs, limits, and the version that pins them."""

@@ -1,0 +1,218 @@
+"""Reading and writing lines: strict, bounded JSON, and the change set as bytes.
+
+Refused everywhere: invalid UTF-8, lone surrogates, NUL, duplicate keys, floats, NaN, integers beyond 2^53, deep
+nesting, long strings. A fault names what is wrong and never repeats the input.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import orjson
+from pydantic import ValidationError
+
+from sync.engine.chain import HASH_BYTES, decode_bytes
+from sync.kernel.changeset import ChangeSet, Operation
+from sync.kernel.clock import Hlc
+from sync.kernel.errors import LimitExceeded, Malformed
+from sync.kernel.ids import parse_id
+from sync.kernel.module import Registry
+from sync.protocol import limits
+
+LINE_VERSION = 1
+_HEADER = frozenset(("v", "town", "device", "seq", "prev", "actor", "base", "epoch", "at", "ops"))
+_OPTIONAL = frozenset(("anchor", "totals", "seen"))
+
+
+class ForeignLine(Malformed):
+    """The change set names another town or another device than the one that sent it."""
+
+    code = "foreign_line"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ParsedLine:
+    """A line as far as it can be read: the place it claims in the chain, and what it says or why that is unreadable."""
+
+    claimed_seq: int | None
+    claimed_prev: bytes | None
+    change_set: ChangeSet | Malformed
+
+
+def parse_json(raw: bytes, bytes_max: int = limits.LINE_BYTES_MAX) -> dict[str, Any]:
+    """One JSON object from outside; raise `Malformed` or `LimitExceeded`."""
+    if len(raw) > bytes_max:
+        raise LimitExceeded(f"a line of {len(raw)} bytes is longer than {bytes_max}")
+    try:
+        orjson.loads(raw)  # strict about UTF-8, surrogates and numbers, but takes the last of duplicate keys
+        value = _DECODER.decode(raw.decode())
+    except (ValueError, RecursionError) as problem:
+        raise Malformed(f"not readable as JSON: {_reason(problem)}") from None
+    if not isinstance(value, dict):
+        raise Malformed("not a JSON object")
+    _check_value(value, 1)
+    return value
+
+
+def encode_change_set(change_set: ChangeSet) -> bytes:
+    """The line of a change set, without a newline. Called once per change set; afterwards only the bytes count."""
+    said: dict[str, Any] = {
+        "v": LINE_VERSION,
+        "town": change_set.town,
+        "device": change_set.device,
+        "seq": change_set.seq,
+        "prev": change_set.prev,
+        "actor": change_set.actor,
+        "base": change_set.base,
+        "epoch": change_set.epoch,
+        "at": change_set.at,
+    }
+    if change_set.anchor:
+        said["anchor"] = dict(change_set.anchor)
+    if change_set.totals:
+        said["totals"] = {currency: dict(sums) for currency, sums in change_set.totals.items()}
+    if change_set.seen:
+        said["seen"] = dict(change_set.seen)
+    said["ops"] = [{"op": op.op, **op.model_dump(mode="json", exclude_defaults=True)} for op in change_set.ops]
+    line = orjson.dumps(said)
+    if len(line) > limits.LINE_BYTES_MAX:
+        raise LimitExceeded(f"the change set takes {len(line)} bytes; at most {limits.LINE_BYTES_MAX} can be sent")
+    return line
+
+
+def parse_line(line: bytes, *, town: str, device: str, registry: Registry) -> ParsedLine:
+    """Read a line that `device` of `town` sent; never raises: what cannot be read says so."""
+    try:
+        said = parse_json(line)
+    except Malformed as problem:
+        return ParsedLine(claimed_seq=None, claimed_prev=None, change_set=problem)
+    try:
+        seq, prev = _whole(said.get("seq"), 1), decode_bytes(_text(said.get("prev")), HASH_BYTES)
+    except Malformed as problem:
+        return ParsedLine(claimed_seq=None, claimed_prev=None, change_set=problem)
+    try:
+        change_set: ChangeSet | Malformed = _change_set(said, registry)
+        if isinstance(change_set, ChangeSet) and (change_set.town, change_set.device) != (town, device):
+            change_set = ForeignLine()
+    except Malformed as problem:
+        change_set = problem
+    return ParsedLine(claimed_seq=seq, claimed_prev=prev, change_set=change_set)
+
+
+def _change_set(said: dict[str, Any], registry: Registry) -> ChangeSet:
+    keys = said.keys()
+    if said.get("v") != LINE_VERSION or not keys >= _HEADER or not keys <= _HEADER | _OPTIONAL:
+        raise Malformed("the change set has missing or unknown members")
+    operations = said["ops"]
+    if not isinstance(operations, list) or not 1 <= len(operations) <= limits.OPERATIONS_MAX:
+        raise LimitExceeded(f"a change set holds 1 to {limits.OPERATIONS_MAX} operations")
+    at = _text(said["at"])
+    Hlc.parse(at)
+    return ChangeSet(
+        town=parse_id(_text(said["town"])),
+        device=parse_id(_text(said["device"])),
+        seq=said["seq"],
+        prev=said["prev"],
+        actor=parse_id(_text(said["actor"])),
+        base=_whole(said["base"], 0),
+        epoch=parse_id(_text(said["epoch"])),
+        at=at,
+        ops=tuple(_operation(operation, registry) for operation in operations),
+        totals=_totals(said.get("totals")),
+        anchor=_object(said.get("anchor")),
+        seen=_object(said.get("seen")),
+    )
+
+
+def _operation(said: object, registry: Registry) -> Operation:
+    if not isinstance(said, dict):
+        raise Malformed("an operation is not an object")
+    fields = dict(said)
+    kind = registry.operation(_text(fields.pop("op", None)))
+    if "id" not in fields:
+        raise Malformed(f"operation {kind.op} has no id")
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as problem:
+        first = problem.errors(include_input=False, include_url=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"])[:100]
+        raise Malformed(f"operation {kind.op}, {where}: {first['msg']}") from None
+
+
+def _totals(value: object) -> dict[str, dict[str, str]]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise Malformed("totals is not an object")
+    for sums in value.values():
+        if not isinstance(sums, dict) or sums.keys() != {"in", "out"}:
+            raise Malformed("totals give in and out for each currency")
+        if not all(isinstance(amount, str) for amount in sums.values()):
+            raise Malformed("totals are decimal strings")
+    return value
+
+
+def _object(value: object) -> dict[str, Any] | None:
+    if value is not None and not isinstance(value, dict):
+        raise Malformed("a member of the header is not an object")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise Malformed("a member of the header is not a string")
+    return value
+
+
+def _whole(value: object, least: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise Malformed(f"a member of the header is not a whole number from {least} up")
+    return value
+
+
+def _check_value(value: object, depth: int) -> None:
+    if isinstance(value, str):
+        if "\0" in value:
+            raise Malformed("a string holds NUL")
+        if len(value) * 4 > limits.STRING_BYTES_MAX and len(value.encode()) > limits.STRING_BYTES_MAX:
+            raise LimitExceeded(f"a string is longer than {limits.STRING_BYTES_MAX} bytes")
+    elif isinstance(value, int):
+        if abs(value) > limits.INTEGER_MAX:
+            raise Malformed("an integer is beyond 2^53")
+    elif isinstance(value, dict | list):
+        if depth > limits.DEPTH_MAX:
+            raise LimitExceeded(f"nested deeper than {limits.DEPTH_MAX}")
+        for part in value.values() if isinstance(value, dict) else value:
+            _check_value(part, depth + 1)
+        for key in value if isinstance(value, dict) else ():
+            _check_value(key, depth + 1)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key appears twice")
+    return value
+
+
+def _refuse(what: str) -> Callable[[str], NoReturn]:
+    def refuse(_text: str) -> NoReturn:
+        raise ValueError(what)
+
+    return refuse
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_float=_refuse("a number is not whole"), parse_constant=_refuse("a number is not")
+)
+
+
+def _reason(problem: Exception) -> str:
+    if isinstance(problem, RecursionError):
+        return "nested too deeply"
+    if isinstance(problem, json.JSONDecodeError):
+        return f"position {problem.pos}"
+    return str(problem)[:80] if type(problem) is ValueError else "invalid text or number"

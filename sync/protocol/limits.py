@@ -1,0 +1,39 @@
+"""Every limit of the wire, by name. Both sides keep them; a test holds each. Source: `docs/reference/protocol.md`."""
+
+from __future__ import annotations
+
+LINE_BYTES_MAX = 64 * 1024
+"""One change set, written out."""
+
+OPERATIONS_MAX = 100
+"""Operations in one change set."""
+
+CHANGE_SETS_MAX = 1_000
+"""Change sets in one exchange."""
+
+BODY_WIRE_BYTES_MAX = 1024 * 1024
+"""A request body as it arrives, compressed or not."""
+
+BODY_BYTES_MAX = 8 * 1024 * 1024
+"""A request body after inflating, checked while inflating."""
+
+STRING_BYTES_MAX = 4 * 1024
+"""One string value, in UTF-8."""
+
+DEPTH_MAX = 16
+"""How deep arrays and objects may nest."""
+
+BUCKETS_MAX = 64
+"""Buckets that one device may hold."""
+
+BODY_IDLE_SECONDS = 10
+"""A body that makes no progress for this long is closed."""
+
+INTEGER_MAX = 2**53 - 1
+"""The largest integer that every JSON reader keeps exactly (RFC 8259, section 6)."""
+
+PAGE_ROWS = 10_000
+"""Feed rows in one page of an answer; a page ends at a version, so it may hold some more."""
+
+ROWS_LINE_ROWS = 1_000
+"""Feed rows in one line of an answer."""

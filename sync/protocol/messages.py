@@ -1,0 +1,169 @@
+"""The messages of enrolment and exchange as values. `docs/reference/protocol.md` says what they mean and when.
+
+What the server sends down is read leniently (unknown fields are ignored by older clients); what a device sends up is
+read strictly. Rows are not modelled: they pass through as bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from sync.kernel.clock import TIME_PATTERN
+from sync.kernel.ids import Id
+from sync.protocol import limits
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Time = Annotated[str, StringConstraints(pattern=TIME_PATTERN)]
+Digest = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
+Signature = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{86}$")]
+Count = Annotated[int, Field(ge=0, le=limits.INTEGER_MAX)]
+Bucket = Annotated[str, StringConstraints(pattern=r"^[a-z_]+(:[a-z0-9_-]{1,64})?$")]
+
+
+class _Up(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class _Down(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class SignedHead(_Up):
+    """The device's signature over the last line of this exchange; seq 0 before the first line."""
+
+    seq: Count
+    hash: Digest
+    sig: Signature
+
+
+class Witness(_Up):
+    """The last journal head that the server signed for this device."""
+
+    version: Count
+    journal: Digest
+
+
+class Hello(_Up):
+    """The first line up. `cursors` says how far each held bucket is, `from_seq` the position of the first line."""
+
+    protocol: Annotated[int, Field(ge=1, le=1000)]
+    schema_: Annotated[int, Field(ge=1, le=100_000, alias="schema")]
+    sdk: Text
+    app: Text
+    clock: Time
+    epoch: Id | None
+    cursors: Annotated[dict[Bucket, Count], Field(max_length=limits.BUCKETS_MAX)]
+    head: SignedHead
+    from_seq: Annotated[int, Field(ge=1, le=limits.INTEGER_MAX)]
+    pending: Count
+    witness: Witness | None
+
+
+class HelloLine(_Up):
+    """The wrapper that marks the first line up."""
+
+    hello: Hello
+
+
+class Welcome(_Down):
+    """The first line down; `acked` is the last position of the device's chain that the server holds."""
+
+    t: Literal["welcome"]
+    protocol: int
+    time: Time
+    epoch: Id
+    acked: Count
+
+
+class VerdictLine(_Down):
+    """What became of one change set, at which town version."""
+
+    t: Literal["verdict"]
+    seq: Count
+    hash: Digest
+    status: Literal["accepted", "adjusted", "refused", "quarantined"]
+    version: Count
+    rule: str | None = None
+    notes: list[dict[str, Any]] = []
+    conflicts: list[Id] = []
+
+
+class BucketLine(_Down):
+    """What becomes of one bucket: `added` and `reset` start from nothing, `dropped` is no longer held."""
+
+    t: Literal["bucket"]
+    b: Bucket
+    state: Literal["kept", "added", "dropped", "reset"]
+
+
+class BucketMark(_Down):
+    """A bucket at a checkpoint; `rows` and `sum` are given only when the bucket is complete."""
+
+    version: Count
+    rows: Count | None = None
+    sum: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")] | None = None
+
+
+class JournalMark(_Down):
+    """The signed journal head."""
+
+    version: Count
+    hash: Digest
+    sig: Signature
+
+
+class Checkpoint(_Down):
+    """A version at which the replica is complete, or with `more`, a place from which to go on."""
+
+    t: Literal["checkpoint"]
+    epoch: Id
+    version: Count
+    buckets: dict[Bucket, BucketMark]
+    journal: JournalMark
+    more: bool
+
+
+class EnrolRequest(_Up):
+    """`POST /v1/devices`: the code, the device's public key, and its signature over the code."""
+
+    code: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    public_key: Digest
+    proof: Signature
+    name: Text
+
+
+class ServerKey(_Down):
+    """A public key under which this installation signs."""
+
+    kid: str
+    public_key: Digest
+
+
+class TownMark(_Down):
+    """The town that a device belongs to."""
+
+    id: Id
+    name: str
+    currency: str
+
+
+class EnrolAnswer(_Down):
+    """What an enrolled device needs to know; the certificate is a JWS by a server key."""
+
+    device_id: Id
+    role: str
+    user_id: Id | None
+    certificate: str
+    server_keys: list[ServerKey]
+    town: TownMark
+
+
+def enrol_message(code: str, public_key: str) -> bytes:
+    """What a device signs to prove that it holds the private key."""
+    return f"tallystick/enrol/1\n{code}\n{public_key}".encode()
+
+
+UP = (HelloLine, EnrolRequest)
+DOWN = (Welcome, VerdictLine, BucketLine, Checkpoint, EnrolAnswer)

@@ -1,0 +1,28 @@
+"""Fixtures for every test: one real PostgreSQL and one real Redis per worker process, started when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from server.embedded import EmbeddedPostgres, EmbeddedRedis
+from tests.support.stack import empty_database, scratch_directory
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    with scratch_directory() as directory, EmbeddedPostgres.start(directory / "postgres") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[EmbeddedRedis]:
+    with scratch_directory() as directory, EmbeddedRedis.start(directory / "redis") as server:
+        yield server
+
+
+@pytest.fixture
+def fresh_database(postgres: EmbeddedPostgres) -> Iterator[str]:
+    with empty_database(postgres) as url:
+        yield url

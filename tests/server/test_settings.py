@@ -1,0 +1,138 @@
+"""The settings: a good environment is read whole, a bad one is named in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from server.settings import Settings, SettingsInvalid, load_settings, settings_reference
+
+
+def complaint_about(environ: dict[str, str]) -> str:
+    with pytest.raises(SettingsInvalid) as caught:
+        load_settings(environ)
+    return caught.value.message
+
+
+def test_without_any_variable_the_defaults_hold() -> None:
+    assert load_settings({}).model_dump() == {
+        "database_url": None,
+        "redis_url": None,
+        "data_dir": Path(".tallystick"),
+        "server_key_file": None,
+        "log_level": "info",
+        "log_format": "json",
+        "public_url": "http://127.0.0.1:8000",
+    }
+
+
+def test_every_variable_is_read() -> None:
+    environ = {
+        "DATABASE_URL": "postgresql://someone:secret@db:5432/tallystick",
+        "REDIS_URL": "redis://:secret@cache:6379/0",
+        "TALLYSTICK_DATA_DIR": "/var/lib/tallystick",
+        "TALLYSTICK_SERVER_KEY_FILE": "/etc/tallystick/key",
+        "TALLYSTICK_LOG_LEVEL": "DEBUG",
+        "TALLYSTICK_LOG_FORMAT": "console",
+        "TALLYSTICK_PUBLIC_URL": "https://sync.example/",
+    }
+    assert load_settings(environ).model_dump() == {
+        "database_url": SecretStr("postgresql://someone:secret@db:5432/tallystick"),
+        "redis_url": SecretStr("redis://:secret@cache:6379/0"),
+        "data_dir": Path("/var/lib/tallystick"),
+        "server_key_file": Path("/etc/tallystick/key"),
+        "log_level": "debug",
+        "log_format": "console",
+        "public_url": "https://sync.example",
+    }
+
+
+def test_an_empty_variable_counts_as_not_set() -> None:
+    assert load_settings({"DATABASE_URL": "", "TALLYSTICK_LOG_LEVEL": ""}) == load_settings({})
+
+
+def test_the_environment_of_the_process_does_not_leak_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TALLYSTICK_LOG_LEVEL", "error")
+    assert load_settings({}).log_level == "info"
+
+
+def test_settings_cannot_be_changed_later() -> None:
+    settings = load_settings({})
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.log_level = "debug"  # type: ignore[misc]
+
+
+def test_the_server_key_is_in_the_data_directory_unless_said_otherwise() -> None:
+    assert load_settings({"TALLYSTICK_DATA_DIR": "/data"}).server_key_path == Path("/data/server.key")
+    assert load_settings({"TALLYSTICK_SERVER_KEY_FILE": "/keys/k"}).server_key_path == Path("/keys/k")
+
+
+def test_a_secret_can_come_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "database_url"
+    file.write_text("postgresql://someone:secret@db/tallystick\n")
+    settings = load_settings({"DATABASE_URL_FILE": str(file)})
+    assert settings.database_url == SecretStr("postgresql://someone:secret@db/tallystick")
+
+
+def test_a_secret_does_not_show_when_settings_are_printed() -> None:
+    assert "hush" not in repr(load_settings({"DATABASE_URL": "postgresql://someone:hush@db/tallystick"}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        ("TALLYSTICK_LOG_FORMAT", "xml", "TALLYSTICK_LOG_FORMAT is 'xml': expected json or console"),
+        ("TALLYSTICK_LOG_LEVEL", "loud", "TALLYSTICK_LOG_LEVEL is 'loud': expected debug, info, warning or error"),
+        (
+            "TALLYSTICK_PUBLIC_URL",
+            "sync.example",
+            "TALLYSTICK_PUBLIC_URL is 'sync.example': expected http:// or https://, a host, maybe a port, and no path",
+        ),
+        (
+            "DATABASE_URL",
+            "mysql://someone:hush@db/tallystick",
+            "DATABASE_URL is wrong: expected a URL like postgresql://user:password@host:5432/tallystick",
+        ),
+        ("REDIS_URL", "localhost:6379", "REDIS_URL is wrong: expected a URL like redis://:password@host:6379/0"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_it_and_what_is_expected(name: str, value: str, line: str) -> None:
+    assert complaint_about({name: value}) == line
+
+
+@pytest.mark.parametrize("port", ["http", "99999999"])
+def test_a_port_that_is_none_is_refused(port: str) -> None:
+    assert complaint_about({"DATABASE_URL": f"postgresql://u@db:{port}/t"}).startswith("DATABASE_URL is wrong")
+
+
+@pytest.mark.parametrize("extra", ["/app", "?a=b", "#top"])
+def test_a_public_url_is_an_origin_and_nothing_more(extra: str) -> None:
+    assert "TALLYSTICK_PUBLIC_URL" in complaint_about({"TALLYSTICK_PUBLIC_URL": f"https://sync.example{extra}"})
+
+
+def test_a_variable_and_its_file_are_not_both_accepted(tmp_path: Path) -> None:
+    environ = {"REDIS_URL": "redis://a", "REDIS_URL_FILE": str(tmp_path / "redis_url")}
+    assert complaint_about(environ) == "REDIS_URL and REDIS_URL_FILE are both set: expected only one of them"
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    assert complaint_about({"DATABASE_URL_FILE": str(missing)}) == (
+        f"DATABASE_URL_FILE is '{missing}': expected a file that can be read (No such file or directory)"
+    )
+
+
+def test_an_empty_secret_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("\n")
+    assert complaint_about({"REDIS_URL_FILE": str(tmp_path / "empty")}).endswith("it is empty")
+
+
+def test_the_reference_has_a_row_with_a_description_for_every_setting() -> None:
+    rows = settings_reference().splitlines()[2:]
+    assert len(rows) == len(Settings.model_fields)
+    assert all(
+        field.alias is not None and f"| `{field.alias}`" in row and f"| {field.description} |" in row
+        for row, field in zip(rows, Settings.model_fields.values(), strict=True)
+    )
