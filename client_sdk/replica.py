@@ -23,7 +23,6 @@ from client_sdk.errors import (
     KeyMissing,
     NotAReplica,
     Offline,
-    ServerProblem,
     UnknownActor,
     WrongPin,
 )
@@ -214,7 +213,7 @@ class Replica:
         """How this replica stands."""
         standing, problem = self._store.standing(), self._problem
         contact = standing.contact
-        code = problem.code if isinstance(problem, ServerProblem) else ""
+        code = problem.code if problem else ""
         return ReplicaStatus(
             online=self._is_online,
             pending=self._store.pending_count(),

@@ -151,9 +151,7 @@ class MemoryStore:
             now.generation += 1
         return self.exchange_state()
 
-    def settle(
-        self, state: ExchangeState, welcome: Welcome, lines: Iterable[bytes], checkpoint: Checkpoint
-    ) -> Settled:
+    def settle(self, state: ExchangeState, welcome: Welcome, lines: Iterable[bytes], checkpoint: Checkpoint) -> Settled:
         """Take a checkpoint, whole."""
         contact = Contact(
             server_time=welcome.time,
@@ -262,9 +260,7 @@ class MemoryStore:
     def _changing(self) -> Iterator[_State]:
         with self._lock:
             # Rows are never changed in place, so a copy of the containers is a copy of everything.
-            before = replace(
-                self._state, **{name: copy.copy(getattr(self._state, name)) for name in _State.__slots__}
-            )
+            before = replace(self._state, **{name: copy.copy(getattr(self._state, name)) for name in _State.__slots__})
             try:
                 yield self._state
             except BaseException:

@@ -55,6 +55,4 @@ def _of_verdict(entry: Entry) -> Iterator[Attention]:
 def _of_conflicts(store: Store) -> Iterator[Attention]:
     for row_id, row in store.base_rows(CONFLICT):
         if row["state"] == _OPEN:
-            yield Attention(
-                key=row_id, seq=row["seq"], status=CONFLICT, sentence=row["sentence"], conflicts=(row_id,)
-            )
+            yield Attention(key=row_id, seq=row["seq"], status=CONFLICT, sentence=row["sentence"], conflicts=(row_id,))

@@ -206,9 +206,7 @@ class Store(Protocol):
         """Keep the lines of an intermediate page as they came; raise `StaleExchange` when another process moved on."""
         ...
 
-    def settle(
-        self, state: ExchangeState, welcome: Welcome, lines: Iterable[bytes], checkpoint: Checkpoint
-    ) -> Settled:
+    def settle(self, state: ExchangeState, welcome: Welcome, lines: Iterable[bytes], checkpoint: Checkpoint) -> Settled:
         """Apply spooled pages and `lines` (verdict, bucket and rows lines) with their final checkpoint, whole.
 
         Base rows are replaced, verdicts stored, answered change sets leave the overlay, pending ones are decided again

@@ -500,3 +500,5 @@ GRANT DELETE ON tallystick.used_token_requests TO tallystick_api;
 
 GRANT USAGE ON SCHEMA tallystick TO tallystick_api;
 RESET ROLE;
+GRANT USAGE ON SCHEMA tallystick_meta TO tallystick_api;
+GRANT SELECT ON ALL TABLES IN SCHEMA tallystick_meta TO tallystick_api;

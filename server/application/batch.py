@@ -81,9 +81,11 @@ class Waiting:
     answer: asyncio.Future[Sequence[bytes]]
 
     def size(self) -> int:
+        """Change sets."""
         return len(self.submitted) or 1
 
     def operations(self) -> int:
+        """Operations."""
         if isinstance(self.work, Authored):
             return len(self.work.operations)
         return sum(len(s.change_set.ops) for s in self.submitted if isinstance(s.change_set, ChangeSet))
@@ -113,6 +115,7 @@ class Book:
     signatures: dict[tuple[str, int], str] = field(default_factory=dict)
 
     def add(self, submitted: Submitted, signature: str | None) -> None:
+        """Put a new line into the batch and move its device's head."""
         position = (submitted.device, submitted.seq)
         self.fresh[position] = submitted
         self.heads[submitted.device] = ChainHead(seq=submitted.seq, digest=submitted.digest)
@@ -120,17 +123,21 @@ class Book:
             self.signatures[position] = signature
 
     def digest_of(self, device: str, seq: int) -> bytes:
+        """The hash at a position that is stored or part of the batch."""
         position = (device, seq)
         return self.fresh[position].digest if position in self.fresh else self.stored[position].digest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Done:
+    """What a batch came to: the step, if anything was new, and each waiter's answer or fault."""
+
     step: Step | None
     outcomes: Sequence[tuple[Waiting, Sequence[bytes] | Exception]]
 
 
 def take_batch(queue: deque[Waiting]) -> list[Waiting]:
+    """Take what is waiting, in order, up to the batch limits."""
     batch: list[Waiting] = []
     change_sets = operations = 0
     while queue and change_sets < BATCH_CHANGE_SETS_MAX and operations < BATCH_OPERATIONS_MAX:
@@ -144,11 +151,13 @@ def take_batch(queue: deque[Waiting]) -> list[Waiting]:
 
 
 def fail(waiting: Waiting, fault: Exception) -> None:
+    """Tell a waiter what went wrong, unless it has gone or been answered."""
     if not waiting.answer.done():
         waiting.answer.set_exception(fault)
 
 
 def failing(submitted: Submitted) -> Submitted:
+    """The line as one that shall be quarantined without another try."""
     return Submitted(
         device=submitted.device,
         seq=submitted.seq,

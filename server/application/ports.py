@@ -7,13 +7,14 @@ cannot be stored); nothing else leaves an adapter.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from sync.engine.chain import ChainHead
 from sync.engine.feed import BucketSum, Stored
+from sync.engine.replay import FeedKey, KeptEntry
 from sync.engine.town import Step, TownHead
 from sync.kernel.changeset import RowKey
 from sync.kernel.errors import TallystickError
@@ -127,6 +128,8 @@ class TownReader(Protocol):
 
     async def device(self, device_id: str) -> DeviceRecord | None: ...
 
+    async def load(self, keys: Iterable[RowKey]) -> Mapping[RowKey, Stored | None]: ...
+
     async def bucket_states(self, buckets: Sequence[str]) -> Mapping[str, BucketState]:
         """The buckets that were ever written to."""
         ...
@@ -160,6 +163,48 @@ class Towns(Protocol):
     async def keep_fork(self, town_id: str, device_id: str, seq: int, lines: Sequence[bytes], at: str) -> None:
         """Keep the lines of a forked chain, from position `seq` on, as evidence."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredSet:
+    """A row of the change set table."""
+
+    device: str
+    seq: int
+    version: int
+    digest: bytes
+    line: bytes
+    signature: str | None
+    verdict: bytes
+
+
+class TownEvidence(Protocol):
+    """Everything a store holds of one town, in one snapshot, streamed."""
+
+    @property
+    def head(self) -> TownHead: ...
+
+    def journal(self) -> AsyncIterator[tuple[KeptEntry, list[StoredSet]]]:
+        """Every entry in order of version, with the change sets stored for it."""
+        ...
+
+    async def stray_sets(self) -> int:
+        """How many stored change sets belong to no journal entry."""
+        ...
+
+    def rows(self, entity: str) -> AsyncIterator[tuple[str, Stored]]: ...
+
+    def feed(self) -> AsyncIterator[tuple[FeedKey, int, bytes | None]]: ...
+
+    async def all_buckets(self) -> Mapping[str, BucketState]: ...
+
+    async def all_device_heads(self) -> Mapping[str, ChainHead]: ...
+
+
+class EvidenceStore(Protocol):
+    """Opens the evidence of a town."""
+
+    def evidence(self, town_id: str) -> AbstractAsyncContextManager[TownEvidence]: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,6 +24,9 @@ SKEW_SECONDS = 5
 """How far ahead of the server's clock an assertion may be made."""
 TOKEN_CHARACTERS_MAX = 4096
 JTI_CHARACTERS_MAX = 100
+UNPROVEN = "the token cannot be read, or its signature does not fit"
+"""Also what is said of an unknown device, so that nobody learns which devices there are."""
+
 ALGORITHM = "EdDSA"
 
 _JWS = jwt.PyJWS(algorithms=[ALGORITHM])
@@ -145,7 +148,7 @@ def _opened(token: str, key: Ed25519PublicKey | None) -> tuple[dict[str, Any], d
             opened = _JWS.decode_complete(token, key, algorithms=[ALGORITHM])
         return opened["header"], parse_json(opened["payload"])
     except (jwt.PyJWTError, Malformed, ValueError):
-        raise WrongToken("the token cannot be read, or its signature does not fit") from None
+        raise WrongToken(UNPROVEN) from None
 
 
 def _seconds(claims: dict[str, Any], name: str) -> int:

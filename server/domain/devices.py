@@ -24,7 +24,7 @@ RECEIPT_PREFIX_LETTERS = 6
 _CODE_LETTERS = 16
 _GROUP = 4
 
-# Crockford's base 32 (https://www.crockford.com/base32.html): no I, L, O, U; what people write for 1 and 0 is understood.
+# Crockford's base 32, https://www.crockford.com/base32.html: no I, L, O, U; what people type for 1 and 0 is read.
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _READ_AS = str.maketrans({"I": "1", "L": "1", "O": "0", "-": None, " ": None})
 
@@ -38,7 +38,7 @@ class EnrolmentRefused(TallystickError):
 
 
 class KeyAlreadyUsed(TallystickError):
-    """This key pair belongs to another enrolment; make a new key pair and enrol again."""
+    """This key pair belongs to another device; make a new key pair and enrol again."""
 
     code: ClassVar[str] = "key_already_used"
 
@@ -54,11 +54,6 @@ def server_device_id(town_id: str) -> str:
     return derived_id("server_device", town_id)
 
 
-def enrolled_device_id(code_hash: bytes, public_key: str) -> str:
-    """The id of the device that a code and a key make: asking again with both comes to the same device."""
-    return derived_id("device", code_hash.hex(), public_key)
-
-
 def check_enrolable(role: str, user_id: str | None, warehouse_id: str | None) -> None:
     """Raise `NotEnrolable` unless a device of this role is given to a user or a warehouse as its role needs."""
     if role not in _NEEDS:
@@ -72,10 +67,11 @@ def check_enrolable(role: str, user_id: str | None, warehouse_id: str | None) ->
 def certificate_claims(
     *, town_id: str, device_id: str, role: str, user_id: str | None, public_key: str, now_seconds: int
 ) -> dict[str, Any]:
-    """What the certificate of an enrolled device says (RFC 7519 names, the key as in RFC 7800)."""
+    """What the certificate of an enrolled device says; RFC 7519 has the short names."""
     return {
         **_claims(town_id, device_id, role, public_key),
         "user": user_id,
+        "iat": now_seconds,
         "nbf": now_seconds,
         "exp": now_seconds + CERTIFICATE_SECONDS,
     }
@@ -112,8 +108,8 @@ def _claims(town_id: str, device_id: str, role: str, public_key: str) -> dict[st
         "sub": device_id,
         "town": town_id,
         "role": role,
-        "cnf": {"jwk": {"kty": "OKP", "crv": "Ed25519", "x": public_key}},
-        "receipt_prefix": receipt_prefix(device_id),
+        "key": public_key,
+        "prefix": receipt_prefix(device_id),
     }
 
 

@@ -1,4 +1,4 @@
-"""A real HTTP server in a thread that says what a test has scripted: good answers, wrong ones, cuts, and other people's.
+"""A real HTTP server in a thread that says what a test has scripted: good answers, wrong ones, cuts, other people's.
 
 It keeps no state of a town: `Town` makes signed messages, and a test puts them in the order it wants.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -148,7 +148,8 @@ def _handler(server: FakeServer) -> type[BaseHTTPRequestHandler]:
             for name, value in answer.headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            self._send_body(answer)
+            with suppress(ConnectionError):  # a device may hang up at any time
+                self._send_body(answer)
 
         def _send_body(self, answer: Answer) -> None:
             end = b"\n" if answer.content_type == LINES else b""

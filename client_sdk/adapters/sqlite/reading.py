@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from client_sdk.errors import NotAQuery
 from sync.engine.feed import BucketSum
 from sync.kernel.changeset import Fields, RowKey
 
+# The authorizer must let transactions pass for our own snapshots; an app may only select.
+_SELECT = re.compile(r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*(?:SELECT|WITH|VALUES)\b", re.IGNORECASE | re.DOTALL)
 _READING = frozenset(
     (apsw.SQLITE_SELECT, apsw.SQLITE_READ, apsw.SQLITE_FUNCTION, apsw.SQLITE_RECURSIVE, apsw.SQLITE_TRANSACTION)
 )
@@ -37,7 +40,7 @@ def query(connection: apsw.Connection, sql: str, parameters: Sequence[Any]) -> l
     def count(_cursor: apsw.Cursor, text: str, _bound: object) -> bool:
         nonlocal statements
         statements += 1
-        return statements == 1 and text.lstrip("( \t\r\n")[:6].upper().startswith(("SELECT", "WITH", "VALUES"))
+        return statements == 1 and _SELECT.match(text) is not None
 
     cursor.exec_trace = count
     try:

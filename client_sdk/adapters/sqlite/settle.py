@@ -91,11 +91,11 @@ class Settling:
         check_hash(line, found[0][0] if found else None)
         if found[0][1] == "answered":
             return  # the same verdict again, after a lost answer
+        self._dirty |= self._pending.pop(line.seq).writes
         verdict = verdict_of(line)
         said = orjson.dumps(verdict.as_dict()).decode()
         self._connection.execute(_ANSWER, (said, line.version, self._welcome.time, line.seq))
         self._verdicts.append((line.seq, verdict))
-        self._dirty |= self._pending.pop(line.seq).writes
 
     def _relay(self) -> None:
         """Decide the connected part of the pending work again on the new base."""

@@ -54,9 +54,7 @@ _SPOOL = "INSERT INTO spool (line) VALUES (?)"
 class SqliteStore:
     """The replica's database."""
 
-    def __init__(
-        self, path: Path, key: bytes, registry: Registry, system: System, *, may_create: bool = False
-    ) -> None:
+    def __init__(self, path: Path, key: bytes, registry: Registry, system: System, *, may_create: bool = False) -> None:
         self._key = key
         self._registry = registry
         self._system = system
@@ -153,9 +151,7 @@ class SqliteStore:
             meta.next_generation(self._writer)
             return _exchange_state(self._writer)
 
-    def settle(
-        self, state: ExchangeState, welcome: Welcome, lines: Iterable[bytes], checkpoint: Checkpoint
-    ) -> Settled:
+    def settle(self, state: ExchangeState, welcome: Welcome, lines: Iterable[bytes], checkpoint: Checkpoint) -> Settled:
         """Take a checkpoint, whole."""
         identity, contact = self.identity(), self._contact(welcome)
         with self._writing():
@@ -303,5 +299,3 @@ def _all_lines(connection: apsw.Connection, lines: Iterable[bytes]) -> Iterator[
     for (line,) in connection.execute("SELECT line FROM spool ORDER BY seq"):
         yield line
     yield from lines
-
-

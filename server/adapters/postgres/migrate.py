@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from psycopg import AsyncConnection
 from sqlalchemy import create_engine, pool
 
 import migrations
@@ -30,6 +32,13 @@ def migrate(database_url: str, revision: str = "head") -> str:
 def newest_revision() -> str:
     """The revision that this code needs."""
     return ScriptDirectory.from_config(_config()).get_current_head() or "nothing"
+
+
+async def current_revision(connection: AsyncConnection[Any]) -> str:
+    """The revision that the database is at; readable by the application's role."""
+    cursor = await connection.execute("SELECT version_num FROM tallystick_meta.alembic_version")
+    row = await cursor.fetchone()
+    return str(row[0]) if row else "nothing"
 
 
 def _config() -> Config:

@@ -53,7 +53,7 @@ class PostgresTowns:
     async def reading(self, town_id: str) -> AsyncIterator[PostgresTownReader]:
         """One snapshot of the town."""
         async with town_transaction(self._pool, town_id, snapshot=True) as connection:
-            head = await _head(connection, statements.READ_TOWN, town_id)
+            head = await read_head(connection, town_id)
             yield PostgresTownReader(connection, head)
 
     async def create(self, town_id: str, name: str, epoch: str) -> None:
@@ -127,22 +127,7 @@ class PostgresTownWriter:
 
     async def load(self, keys: Iterable[RowKey]) -> Mapping[RowKey, Stored | None]:
         """One statement per entity, sent together."""
-        wanted = defaultdict(list)
-        for entity, row_id in keys:
-            wanted[entity].append(row_id)
-        loaded: dict[RowKey, Stored | None] = {
-            (entity, row_id): None for entity, row_ids in wanted.items() for row_id in row_ids
-        }
-        async with self._connection.pipeline():
-            cursors = [
-                (entity, await self._connection.execute(statements.select(entity), [self.head.town, row_ids]))
-                for entity, row_ids in wanted.items()
-            ]
-        for entity, cursor in cursors:
-            names = tuple(registry().entities[entity].fields)
-            for row_id, version, *values in await cursor.fetchall():
-                loaded[entity, row_id] = Stored(version=version, fields=dict(zip(names, values, strict=True)))
-        return loaded
+        return await _load(self._connection, self.head.town, keys)
 
     async def failures(self, positions: Iterable[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
         """How often deciding these lines has failed."""
@@ -240,6 +225,10 @@ class PostgresTownReader:
             head=ChainHead(seq=seq or 0, digest=digest or genesis_hash(certificate)),
         )
 
+    async def load(self, keys: Iterable[RowKey]) -> Mapping[RowKey, Stored | None]:
+        """One statement per entity, sent together."""
+        return await _load(self._connection, self.head.town, keys)
+
     async def bucket_states(self, buckets: Sequence[str]) -> Mapping[str, BucketState]:
         """The checksums of these buckets at the head."""
         cursor = await self._connection.execute(
@@ -270,6 +259,11 @@ class PostgresTownReader:
         return FeedPage(rows=rows, last_version=last, lines=[row[2] for row in found])
 
 
+async def read_head(connection: Connection, town_id: str) -> TownHead:
+    """Where the town stands in this transaction; raises `TownUnknown`."""
+    return await _head(connection, statements.READ_TOWN, town_id)
+
+
 async def _head(connection: Connection, statement: str, town_id: str) -> TownHead:
     cursor = await connection.execute(statement, [town_id])
     row = await cursor.fetchone()
@@ -277,6 +271,25 @@ async def _head(connection: Connection, statement: str, town_id: str) -> TownHea
         raise TownUnknown
     epoch, version, digest = row
     return TownHead(town=town_id, epoch=epoch, version=version, journal=digest)
+
+
+async def _load(connection: Connection, town_id: str, keys: Iterable[RowKey]) -> Mapping[RowKey, Stored | None]:
+    wanted = defaultdict(list)
+    for entity, row_id in keys:
+        wanted[entity].append(row_id)
+    loaded: dict[RowKey, Stored | None] = {
+        (entity, row_id): None for entity, row_ids in wanted.items() for row_id in row_ids
+    }
+    async with connection.pipeline():
+        cursors = [
+            (entity, await connection.execute(statements.select(entity), [town_id, row_ids]))
+            for entity, row_ids in wanted.items()
+        ]
+    for entity, cursor in cursors:
+        names = tuple(registry().entities[entity].fields)
+        for row_id, version, *values in await cursor.fetchall():
+            loaded[entity, row_id] = Stored(version=version, fields=dict(zip(names, values, strict=True)))
+    return loaded
 
 
 def _rows(rows: Iterable[Mapping[str, Any]]) -> str:

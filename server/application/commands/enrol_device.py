@@ -1,7 +1,8 @@
 """Enrolment: an admin's code and a device's key become a device of a town.
 
-Every step can be repeated: the code is bound to the key that took it, the device's id comes from both, and the answer
-is always what the device's row says. A device whose answer was lost asks again and gets the same certificate.
+Every step can be repeated: a code is bound to the key that took it, a key to one device for ever, and the answer is
+always what the device's row says. A device whose answer was lost asks again, with the same code or a new one of the
+same kind, and gets the same certificate.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from server.domain.devices import (
     KeyAlreadyUsed,
     NotEnrolable,
     check_enrolable,
-    enrolled_device_id,
     hash_code,
     server_device_id,
     write_code,
@@ -26,7 +26,8 @@ from server.domain.devices import (
 from sync.engine.chain import is_signed, parse_public_key
 from sync.kernel.changeset import Fields
 from sync.kernel.clock import format_time
-from sync.kernel.ids import parse_id
+from sync.kernel.errors import Malformed
+from sync.kernel.ids import RANDOM_BYTES, make_id, parse_id
 from sync.modules.identity import EnrolDevice
 from sync.protocol.messages import EnrolAnswer, EnrolRequest, ServerKey, TownMark, enrol_message
 
@@ -51,8 +52,8 @@ async def make_enrolment(
     check_enrolable(role, user_id, warehouse_id)
     named = {"user": user_id, "warehouse": warehouse_id}
     keys = [(entity, parse_id(row_id)) for entity, row_id in named.items() if row_id is not None]
-    async with towns.reading(town_id) as reader:
-        rows = await reader.load(keys)
+    async with towns.writing(town_id) as writer:  # not for writing: rows are read by key only under the lock
+        rows = await writer.load(keys)
     for entity, row_id in keys:
         if rows[entity, row_id] is None:
             raise NotEnrolable(f"this town has no {entity} {row_id}")
@@ -80,33 +81,22 @@ async def enrol(
 ) -> EnrolAnswer:
     """The device that `request` asks for, made now or made before by the same code and key.
 
-    Raises `EnrolmentRefused` (one sentence, whatever is wrong with code or proof), `KeyAlreadyUsed`, `WeakKey`, and
-    what the store raises.
+    Raises `EnrolmentRefused` (one sentence, whatever is wrong with code or proof), `KeyAlreadyUsed`, `WeakKey`,
+    `Malformed`, and what the store raises.
     """
     enrolment, device_id = await _admit(request, enrolments, system)
     town, device = await _rows(towns, enrolment.town_id, device_id)
     if device is None:
-        operation = EnrolDevice(
-            id=device_id,
-            name=request.name,
-            role=enrolment.role,
-            user=enrolment.user_id,
-            warehouse=enrolment.warehouse_id,
-            public_key=request.public_key,
-            certificate=device_certificate(
-                signer,
-                enrolment,
-                device_id=device_id,
-                public_key=request.public_key,
-                now_seconds=system.now_ms() // 1000,
-            ),
-        )
+        operation = _operation(request, enrolment, device_id, signer, system)
         verdict = await appliers.author(enrolment.town_id, server_device_id(enrolment.town_id), [operation])
         system.reached("enrol.after_author")
         town, device = await _rows(towns, enrolment.town_id, device_id)
         if device is None:
             _log.warning("enrolment_refused_by_rules", town_id=enrolment.town_id, verdict=verdict.decode())
             raise EnrolmentRefused
+    given = (device["role"], device["user_id"], device["warehouse_id"])
+    if given != (enrolment.role, enrolment.user_id, enrolment.warehouse_id) or device["status"] == "revoked":
+        raise KeyAlreadyUsed
     return EnrolAnswer(
         device_id=device_id,
         role=device["role"],
@@ -118,29 +108,47 @@ async def enrol(
 
 
 async def _admit(request: EnrolRequest, enrolments: Enrolments, system: System) -> tuple[Enrolment, str]:
-    """Check the proof, use the code up and reserve the key; the enrolment and the id of the device."""
+    """Check the proof, use the code up and reserve the key; the enrolment and the id of the key's device."""
+    if not request.name.strip():
+        raise Malformed("the device has no name")
     key = parse_public_key(request.public_key)
     if not is_signed(key, request.proof, enrol_message(request.code, request.public_key)):
         raise EnrolmentRefused
     code_hash = hash_code(request.code)
-    device_id = enrolled_device_id(code_hash, request.public_key)
-    bound = await enrolments.device_of_key(request.public_key)
-    if bound is not None and bound[1] != device_id:  # before the code is used up: it stays good for another key
-        raise KeyAlreadyUsed
     enrolment = await enrolments.take(code_hash, request.public_key, format_time(system.now_ms()))
     if enrolment is None:
         raise EnrolmentRefused
     system.reached("enrol.after_take")
-    held = await enrolments.bind_key(request.public_key, enrolment.town_id, device_id)
-    if held != (enrolment.town_id, device_id):
+    made = make_id(system.now_ms(), system.random(RANDOM_BYTES))
+    town_id, device_id = await enrolments.bind_key(request.public_key, enrolment.town_id, made)
+    if town_id != enrolment.town_id:
         raise KeyAlreadyUsed
     return enrolment, device_id
 
 
+def _operation(
+    request: EnrolRequest, enrolment: Enrolment, device_id: str, signer: Signer, system: System
+) -> EnrolDevice:
+    certificate = device_certificate(
+        signer, enrolment, device_id=device_id, public_key=request.public_key, now_seconds=system.now_ms() // 1000
+    )
+    return EnrolDevice.model_validate(
+        {
+            "id": device_id,
+            "name": request.name,
+            "role": enrolment.role,
+            "user": enrolment.user_id,
+            "warehouse": enrolment.warehouse_id,
+            "public_key": request.public_key,
+            "certificate": certificate,
+        }
+    )
+
+
 async def _rows(towns: Towns, town_id: str, device_id: str) -> tuple[Fields, Fields | None]:
-    """The town's row, and the device's if there is one."""
-    async with towns.reading(town_id) as reader:
-        rows = await reader.load([("town", town_id), ("device", device_id)])
+    """The town's row, and the device's if there is one; read under the town's lock, as enrolments are rare."""
+    async with towns.writing(town_id) as writer:
+        rows = await writer.load([("town", town_id), ("device", device_id)])
     town, device = rows["town", town_id], rows["device", device_id]
     assert town is not None, "a town has its row from its first version on"
     return town.fields, device.fields if device else None

@@ -30,7 +30,8 @@ async def found_town(
 ) -> str:
     """Make a town and return its id. `currency` is ISO 4217, `time_zone` a name of the IANA database.
 
-    Raises `InvalidMoney` for an unknown currency, `TownNotFounded`, pydantic's `ValidationError`, what the store raises.
+    Raises `InvalidMoney` for an unknown currency, pydantic's `ValidationError` for another field, `TownNotFounded`,
+    and what the store raises.
     """
     minor_digits(currency)
     town_id = make_id(system.now_ms(), system.random(RANDOM_BYTES))

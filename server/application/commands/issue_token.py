@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from server.application.commands.apply_change_sets import DeviceBarred, DeviceRevoked
+from server.application.batch import DeviceBarred, DeviceRevoked
 from server.application.ports import DeviceRecord, Enrolments, Signer, System, Towns, TownUnknown
 from server.domain.access import (
     ACCESS_SECONDS,
     ACCESS_TYPE,
+    UNPROVEN,
     DeviceCaller,
     InvalidClient,
     WrongToken,
@@ -38,25 +39,13 @@ async def issue_token(
     one; `DeviceBarred` and `DeviceRevoked`; what the store raises.
     """
     now_ms = system.now_ms()
+    audience = f"{public_url}/v1/oauth/token"
     try:
-        town_id, device_id = peek_assertion(assertion)
-        device = await find_device(towns, town_id, device_id)
-        if device is None:
-            raise WrongToken("the assertion's signature does not fit")
-        proven = read_assertion(
-            assertion,
-            device_id=device_id,
-            town_id=town_id,
-            key=parse_public_key(device.public_key),
-            audience=f"{public_url}/v1/oauth/token",
-            now_seconds=now_ms // 1000,
-        )
-        if not await enrolments.use_jti(f"{device_id}:{proven.jti}", format_time(proven.expires_seconds * 1000)):
-            raise WrongToken("the assertion was used before")
+        device = await _prove(assertion, audience, now_ms // 1000, towns, enrolments)
     except WrongToken as wrong:
         raise InvalidClient(str(wrong), server_time=format_time(now_ms)) from None
     check_status(device)
-    caller = DeviceCaller(device_id=device_id, town_id=town_id, role=device.role)
+    caller = DeviceCaller(device_id=device.device_id, town_id=device.town_id, role=device.role)
     jti = make_id(now_ms, system.random(RANDOM_BYTES))
     claims = access_claims(caller, audience=public_url, now_seconds=now_ms // 1000, jti=jti)
     return IssuedToken(access_token=signer.jws(claims, ACCESS_TYPE), expires_seconds=ACCESS_SECONDS)
@@ -77,3 +66,22 @@ def check_status(device: DeviceRecord) -> None:
         raise DeviceRevoked
     if device.status != "active":
         raise DeviceBarred
+
+
+async def _prove(assertion: str, audience: str, now_seconds: int, towns: Towns, enrolments: Enrolments) -> DeviceRecord:
+    """The device that made the assertion, which is used up by this; raise `WrongToken`."""
+    town_id, device_id = peek_assertion(assertion)
+    device = await find_device(towns, town_id, device_id)
+    if device is None:
+        raise WrongToken(UNPROVEN)
+    proven = read_assertion(
+        assertion,
+        device_id=device_id,
+        town_id=town_id,
+        key=parse_public_key(device.public_key),
+        audience=audience,
+        now_seconds=now_seconds,
+    )
+    if not await enrolments.use_jti(f"{device_id}:{proven.jti}", format_time(proven.expires_seconds * 1000)):
+        raise WrongToken("the assertion was used before")
+    return device

@@ -1,0 +1,130 @@
+"""Everything that is stored of a town, streamed out of one snapshot for `verify`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from psycopg_pool import AsyncConnectionPool
+
+from server.adapters.postgres import statements
+from server.adapters.postgres.connection import Connection, town_transaction
+from server.adapters.postgres.towns import read_head
+from server.application.ports import BucketState, StoredSet
+from sync.engine.chain import ChainHead
+from sync.engine.feed import BucketSum, Stored
+from sync.engine.replay import FeedKey, KeptEntry
+from sync.engine.town import TownHead
+from sync.modules import registry
+
+FETCH_ROWS = 2_000
+
+_SETS = """
+SELECT device_id, seq, version, hash, line, signature, verdict FROM change_sets
+WHERE town_id = %s AND version BETWEEN %s AND %s ORDER BY version
+"""
+_STRAYS = """
+SELECT count(*) FROM change_sets c WHERE town_id = %s
+AND NOT EXISTS (SELECT FROM journal j WHERE j.town_id = c.town_id AND j.version = c.version)
+"""
+JOURNAL_PAGE = 100
+
+
+class PostgresEvidence:
+    """The `EvidenceStore` port."""
+
+    def __init__(self, pool: AsyncConnectionPool[Connection]) -> None:
+        self._pool = pool
+
+    @asynccontextmanager
+    async def evidence(self, town_id: str) -> AsyncIterator[PostgresTownEvidence]:
+        """One snapshot, without the time limits of a request: this reads everything."""
+        async with town_transaction(self._pool, town_id, snapshot=True) as connection:
+            await connection.execute("SET LOCAL statement_timeout = 0")
+            await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            yield PostgresTownEvidence(connection, await read_head(connection, town_id))
+
+
+class PostgresTownEvidence:
+    """One town's evidence."""
+
+    def __init__(self, connection: Connection, head: TownHead) -> None:
+        self._connection = connection
+        self.head = head
+
+    async def journal(self) -> AsyncIterator[tuple[KeptEntry, list[StoredSet]]]:
+        """Entries and their change sets, a page of versions at a time."""
+        after = 0
+        while True:
+            cursor = await self._connection.execute(
+                "SELECT version, body, hash, signature FROM journal WHERE town_id = %s AND version > %s "
+                "ORDER BY version LIMIT %s",
+                [self.head.town, after, JOURNAL_PAGE],
+            )
+            entries = await cursor.fetchall()
+            if not entries:
+                return
+            last = entries[-1][0]
+            sets: dict[int, list[StoredSet]] = {}
+            cursor = await self._connection.execute(_SETS, [self.head.town, after + 1, last])
+            for device, seq, version, digest, line, signature, verdict in await cursor.fetchall():
+                sets.setdefault(version, []).append(
+                    StoredSet(
+                        device=device,
+                        seq=seq,
+                        version=version,
+                        digest=digest,
+                        line=line,
+                        signature=signature,
+                        verdict=verdict,
+                    )
+                )
+            for version, body, digest, signature in entries:
+                entry = KeptEntry(version=version, body=body, digest=digest, signature=signature)
+                yield entry, sets.get(version, [])
+            after = last
+
+    async def stray_sets(self) -> int:
+        """Change sets whose version has no journal entry."""
+        cursor = await self._connection.execute(_STRAYS, [self.head.town])
+        row = await cursor.fetchone()
+        assert row is not None
+        count: int = row[0]
+        return count
+
+    async def rows(self, entity: str) -> AsyncIterator[tuple[str, Stored]]:
+        """Every row of an entity."""
+        names = tuple(registry().entities[entity].fields)
+        async for row_id, version, *values in self._stream(statements.select_all(entity)):
+            yield row_id, Stored(version=version, fields=dict(zip(names, values, strict=True)))
+
+    async def feed(self) -> AsyncIterator[tuple[FeedKey, int, bytes | None]]:
+        """Every feed row, tombstones too."""
+        statement = "SELECT bucket, entity, id, version, body FROM feed WHERE town_id = %s"
+        async for bucket, entity, row_id, version, body in self._stream(statement):
+            yield (bucket, entity, row_id), version, body.encode() if body is not None else None
+
+    async def all_buckets(self) -> Mapping[str, BucketState]:
+        """Every bucket's checksum."""
+        cursor = await self._connection.execute(
+            "SELECT bucket, version, rows, total FROM buckets WHERE town_id = %s", [self.head.town]
+        )
+        return {
+            bucket: BucketState(version=version, total=BucketSum(rows=rows, total=int(total)))
+            async for bucket, version, rows, total in cursor
+        }
+
+    async def all_device_heads(self) -> Mapping[str, ChainHead]:
+        """Every device's stored head."""
+        cursor = await self._connection.execute(
+            "SELECT device_id, seq, hash FROM device_heads WHERE town_id = %s", [self.head.town]
+        )
+        return {device: ChainHead(seq=seq, digest=digest) async for device, seq, digest in cursor}
+
+    async def _stream(self, statement: str) -> AsyncIterator[tuple[Any, ...]]:
+        async with self._connection.cursor(name="evidence") as cursor:
+            cursor.itersize = FETCH_ROWS
+            await cursor.execute(statement, [self.head.town])
+            async for row in cursor:
+                yield row

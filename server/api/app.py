@@ -1,0 +1,88 @@
+"""The application: routes, problems, and the layers around everything."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.api import devices, exchange, health, tokens
+from server.api.parts import Parts
+from server.api.problems import install_problems
+from server.telemetry import RequestTelemetry
+
+_ROUTERS = (devices.router, tokens.router, exchange.router, health.router)
+
+
+def create_app(parts: Parts) -> FastAPI:
+    """The ASGI application over `parts`; further routers and mounts may be added before it serves."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with parts.running():
+            yield
+
+    app = _Application(
+        title="Tallystick",
+        lifespan=lifespan,
+        openapi_url="/openapi.json" if parts.has_docs else None,
+        docs_url="/docs" if parts.has_docs else None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.parts = parts
+    install_problems(app)
+    for router in _ROUTERS:
+        app.include_router(router)
+    return app
+
+
+class _Application(FastAPI):
+    """FastAPI with our layers outside of its own: they must see the answer to an unhandled exception too."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return RequestTelemetry(Guard(super().build_middleware_stack()))
+
+
+class Guard:
+    """Adds the headers that every answer has, and ends a connection whose request body was not read to its end.
+
+    A server goes on reading such a body for as long as the client likes; closing sets the client a limit.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        is_read = not _has_body(scope)
+
+        async def watched_receive() -> Message:
+            nonlocal is_read
+            message = await receive()
+            is_read = is_read or not message.get("more_body", False)
+            return message
+
+        async def guarded_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.setdefault("X-Content-Type-Options", "nosniff")
+                headers.setdefault("Cache-Control", "no-store")
+                if not is_read:
+                    headers["Connection"] = "close"
+            await send(message)
+
+        await self._app(scope, watched_receive, guarded_send)
+
+
+def _has_body(scope: Scope) -> bool:
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0") != b"")
+        for name, value in scope["headers"]
+    )

@@ -1,0 +1,34 @@
+"""`POST /v1/devices`: a code and a proof of possession go in, a device comes out."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from server.api.body import JSON_TYPE, read_small
+from server.api.parts import parts_of
+from server.api.reading import read_model
+from server.application.commands.enrol_device import enrol
+from sync.protocol.codec import parse_json
+from sync.protocol.messages import EnrolRequest
+
+CREATED = 201
+
+router = APIRouter()
+
+
+@router.post("/v1/devices", status_code=CREATED)
+async def post_device(request: Request) -> Response:
+    """Enrol the device that holds the key in the request."""
+    parts = parts_of(request)
+    body = await read_small(request, JSON_TYPE, parts.body_limits)
+    answer = await enrol(
+        read_model(EnrolRequest, parse_json(body)),
+        enrolments=parts.enrolments,
+        appliers=parts.appliers,
+        towns=parts.towns,
+        signer=parts.signer,
+        system=parts.system,
+    )
+    return Response(answer.model_dump_json(), status_code=CREATED, media_type=JSON_TYPE)

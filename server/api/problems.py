@@ -1,0 +1,134 @@
+"""Faults as answers: one table from error class to status, RFC 9457 documents, and nothing of the input in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import orjson
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from server.api.body import BodyTimedOut, UnsupportedMediaType
+from server.application.batch import DeviceBarred, TownBusy
+from server.application.ports import TownUnknown, Unavailable
+from server.domain.access import InvalidClient, NotFound, Unauthorized
+from server.domain.devices import EnrolmentRefused, KeyAlreadyUsed
+from sync.kernel.errors import ChainBroken, ChainForked, ChainGap, LimitExceeded, Malformed, TallystickError
+
+PROBLEM_TYPE = "application/problem+json"
+INTERNAL = 500
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class UpgradeRequired(TallystickError):
+    """This version of the app is too old or too new for the server; update it, what it recorded is safe."""
+
+    code: ClassVar[str] = "upgrade_required"
+
+
+class HistoryAltered(TallystickError):
+    """The server's history does not contain what this device has seen of it; an admin must look, nothing is taken."""
+
+    code: ClassVar[str] = "history_altered"
+
+
+STATUS: Mapping[type[TallystickError], int] = {
+    Malformed: 400,
+    Unauthorized: 401,
+    InvalidClient: 401,
+    DeviceBarred: 403,
+    EnrolmentRefused: 403,
+    NotFound: 404,
+    TownUnknown: 404,
+    BodyTimedOut: 408,
+    ChainBroken: 409,
+    ChainForked: 409,
+    ChainGap: 409,
+    HistoryAltered: 409,
+    KeyAlreadyUsed: 409,
+    LimitExceeded: 413,
+    UnsupportedMediaType: 415,
+    UpgradeRequired: 426,
+    TownBusy: 503,
+    Unavailable: 503,
+}
+"""The status of a fault, or of the nearest class above it; every other fault is our own and a 500."""
+
+_TITLES = {
+    404: ("not_found", "There is nothing here."),
+    405: ("method_not_allowed", "This is not done here like this."),
+}
+_ENCODINGS_TAKEN = "zstd, gzip"
+_RETRY_AFTER_SECONDS = 1
+
+
+def install_problems(app: FastAPI) -> None:
+    """Make every fault of `app` a problem document."""
+    app.add_exception_handler(TallystickError, _answer_fault)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(Exception, _answer_unexpected)
+
+
+def problem(
+    status: int, code: str, title: str, *, members: Mapping[str, Any] | None = None, headers: Mapping[str, str]
+) -> Response:
+    """A problem document (RFC 9457): type, title, status and our stable `code`, with further members."""
+    said = {"type": f"urn:tallystick:problem:{code}", "title": title, "status": status, "code": code, **(members or {})}
+    return Response(orjson.dumps(said), status_code=status, media_type=PROBLEM_TYPE, headers=dict(headers))
+
+
+async def _answer_fault(_request: Request, fault: Exception) -> Response:
+    assert isinstance(fault, TallystickError)
+    status = next((STATUS[kind] for kind in type(fault).__mro__ if kind in STATUS), INTERNAL)
+    if status == INTERNAL:
+        _log.error("unexpected_fault", code=fault.code, exc_info=fault)
+        return _internal()
+    _log.info("problem", code=fault.code, status=status)
+    members: dict[str, Any] = {"detail": fault.message}
+    if isinstance(fault, ChainGap):
+        members["expected_seq"] = fault.expected_seq
+    if isinstance(fault, InvalidClient):
+        members |= {"error": fault.code, "server_time": fault.server_time}  # `error` as RFC 6749, section 5.2, has it
+    title = (type(fault).__doc__ or "").strip()
+    return problem(status, fault.code, title, members=members, headers=_headers(fault))
+
+
+def _headers(fault: TallystickError) -> dict[str, str]:
+    if isinstance(fault, Unauthorized):
+        return {"WWW-Authenticate": "Bearer"}  # RFC 6750, section 3
+    if isinstance(fault, Unavailable):
+        return {"Retry-After": str(fault.retry_after_seconds)}
+    if isinstance(fault, TownBusy):
+        return {"Retry-After": str(_RETRY_AFTER_SECONDS)}
+    if isinstance(fault, UnsupportedMediaType):
+        return {"Accept-Encoding": _ENCODINGS_TAKEN}  # RFC 9110, section 12.5.3
+    return {}
+
+
+async def _answer_http(_request: Request, fault: Exception) -> Response:
+    """What the router says: no such route, no such method."""
+    assert isinstance(fault, HTTPException)
+    code, title = _TITLES.get(fault.status_code, (f"http_{fault.status_code}", "The request is not taken."))
+    return problem(fault.status_code, code, title, headers=fault.headers or {})
+
+
+async def _answer_invalid(_request: Request, fault: Exception) -> Response:
+    assert isinstance(fault, RequestValidationError)
+    return problem(422, "invalid_request", "A part of the address or the body is not of its form.", headers={})
+
+
+async def _answer_unexpected(_request: Request, _fault: Exception) -> Response:
+    """The traceback is logged by the layer around the application, with the same request id."""
+    return _internal()
+
+
+def _internal() -> Response:
+    members = {"request_id": structlog.contextvars.get_contextvars().get("request_id")}
+    return problem(INTERNAL, "internal", "Something went wrong on the server.", members=members, headers={})

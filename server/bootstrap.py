@@ -1,0 +1,129 @@
+"""The composition root: the only place that names concrete adapters.
+
+`Core` is what every process of the server needs; the API adds its edge to it, the worker its queue, the command line
+its questions. Everything is opened inside one event loop and closed with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+from psycopg_pool import AsyncConnectionPool
+
+from server.adapters.keys import KeySigner, open_signer
+from server.adapters.postgres.connection import Connection, make_pool, translated
+from server.adapters.postgres.enrolments import PostgresEnrolments
+from server.adapters.postgres.evidence import PostgresEvidence
+from server.adapters.postgres.migrate import current_revision, migrate, newest_revision
+from server.adapters.postgres.outbox import PostgresMessages, PostgresOutbox
+from server.adapters.postgres.towns import PostgresTowns
+from server.adapters.redis.queue import RedisBell
+from server.adapters.system import RealSystem
+from server.api.app import create_app
+from server.api.parts import Parts
+from server.application.commands.apply_change_sets import Appliers
+from server.settings import Settings, SettingsInvalid
+from sync.modules import registry
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Core:
+    """The ports over PostgreSQL and Redis, and the write path over the ports."""
+
+    pool: AsyncConnectionPool[Connection]
+    towns: PostgresTowns
+    enrolments: PostgresEnrolments
+    evidence: PostgresEvidence
+    outbox: PostgresOutbox
+    messages: PostgresMessages
+    appliers: Appliers
+    signer: KeySigner
+    system: RealSystem
+    bell: RedisBell
+
+
+def database_url(settings: Settings) -> str:
+    """The database; raises `SettingsInvalid` when none is set."""
+    if settings.database_url is None:
+        raise SettingsInvalid("DATABASE_URL is not set: expected a URL like postgresql://user:password@host:5432/name")
+    return settings.database_url.get_secret_value()
+
+
+def redis_url(settings: Settings) -> str:
+    """Redis; raises `SettingsInvalid` when none is set."""
+    if settings.redis_url is None:
+        raise SettingsInvalid("REDIS_URL is not set: expected a URL like redis://:password@host:6379/0")
+    return settings.redis_url.get_secret_value()
+
+
+def build_core(settings: Settings) -> Core:
+    """Everything, not yet opened; cheap, connects to nothing."""
+    pool = make_pool(database_url(settings))
+    towns, system = PostgresTowns(pool), RealSystem()
+    signer = open_signer(settings.server_key_path, may_create=settings.server_key_file is None)
+    bell = RedisBell(redis_url(settings))
+    return Core(
+        pool=pool,
+        towns=towns,
+        enrolments=PostgresEnrolments(pool),
+        evidence=PostgresEvidence(pool),
+        outbox=PostgresOutbox(pool),
+        messages=PostgresMessages(pool),
+        appliers=Appliers(towns=towns, registry=registry(), signer=signer, system=system, bell=bell),
+        signer=signer,
+        system=system,
+        bell=bell,
+    )
+
+
+@asynccontextmanager
+async def open_parts(settings: Settings) -> AsyncIterator[Core]:
+    """The core with its connections open, for one event loop."""
+    core = build_core(settings)
+    async with _opened(core):
+        yield core
+
+
+def build_app(settings: Settings) -> FastAPI:
+    """The application, which opens its connections when it starts to serve."""
+    core = build_core(settings)
+
+    async def check_database() -> None:
+        with translated():
+            async with core.pool.connection() as connection:
+                await connection.execute("SELECT 1")
+
+    async def check_schema() -> None:
+        with translated():
+            async with core.pool.connection() as connection:
+                there = await current_revision(connection)
+        if there != newest_revision():
+            raise SettingsInvalid(f"the schema is at {there}, this code needs {newest_revision()}: run migrate")
+
+    return create_app(
+        Parts(
+            public_url=settings.public_url,
+            towns=core.towns,
+            enrolments=core.enrolments,
+            appliers=core.appliers,
+            signer=core.signer,
+            system=core.system,
+            checks={"database": check_database, "schema": check_schema, "redis": core.bell.check},
+            running=lambda: _opened(core),
+        )
+    )
+
+
+@asynccontextmanager
+async def _opened(core: Core) -> AsyncIterator[None]:
+    await core.pool.open()
+    try:
+        yield
+    finally:
+        await core.pool.close()
+
+
+__all__ = ["Core", "build_app", "build_core", "database_url", "migrate", "open_parts", "redis_url"]
