@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, Self
 from client_sdk.adapters.keys import key_path, make_key, read_key
 from client_sdk.adapters.sqlite.store import SqliteStore
 from client_sdk.adapters.system import RealSystem
-from client_sdk.application import attention, record, verify
-from client_sdk.application.ports import Entry, LineStatus, Store, System, Transport
+from client_sdk.application.attention import Attention, attention
+from client_sdk.application.ports import Entry, Identity, LineStatus, Store, System, Transport
+from client_sdk.application.record import Recorded, record
+from client_sdk.application.verify import verify
 from client_sdk.errors import (
     ActingAsMissing,
     AlreadyEnrolled,
@@ -96,17 +98,9 @@ class Replica:
         path, system, registry = Path(path), system or RealSystem(), registry or _built_in()
         store = _enrolling_store(path, passphrase, registry, system)
         try:
-            if store.is_enrolled():
-                raise AlreadyEnrolled
-            store.enrolled(
-                enrol_device(
-                    transport or _http(url, system, None),
-                    server_url=url,
-                    code=code,
-                    key=store.device_key(),
-                    name=name or platform.node() or "device",
-                )
-            )
+            _check_new(store)
+            wire, name = transport or _http(url, system, None), name or platform.node() or "device"
+            store.enrolled(enrol_device(wire, server_url=url, code=code, key=store.device_key(), name=name))
             return cls(store, registry, system, transport)
         except BaseException:
             store.close()
@@ -180,14 +174,14 @@ class Replica:
         finally:
             _ACTORS.reset(token)
 
-    def record(self, *operations: Operation) -> record.Recorded:
+    def record(self, *operations: Operation) -> Recorded:
         """Record one business action of one or more operations, all or none; durable when it returns, online or not.
 
         Raises `Refused` when the rules do not allow it, `ActingAsMissing`, `NeverSynced`, `DiskFull`; then nothing was
         recorded.
         """
         actor = self._actor()
-        return record.record(self._store, self._system, self._registry, self._identity, actor, operations)
+        return record(self._store, self._system, self._registry, actor, operations)
 
     def sync(self) -> SyncReport:
         """Exchange with the server until nothing is pending and the replica is at the town's last version.
@@ -233,17 +227,17 @@ class Replica:
         """Change sets that the server has answered in the last 30 days, in order."""
         return self._store.entries(LineStatus.ANSWERED)
 
-    def attention(self) -> Sequence[attention.Attention]:
+    def attention(self) -> Sequence[Attention]:
         """What the user must look at: verdicts other than accepted, and open conflicts, each with its sentence."""
-        return attention.attention(self._store)
+        return attention(self._store)
 
-    def dismiss(self, item: attention.Attention) -> None:
+    def dismiss(self, item: Attention) -> None:
         """The user has looked at it; `attention` leaves it out from now on."""
         self._store.dismiss(item.key)
 
     def verify(self) -> Sequence[str]:
         """Check chain, signatures, checksums and overlay; one sentence for each thing that does not fit."""
-        return verify.verify(self._store, self._registry)
+        return verify(self._store, self._registry)
 
     def _actor(self) -> str:
         actor = _ACTORS.get().get(id(self))
@@ -269,7 +263,13 @@ def _enrolling_store(path: Path, passphrase: str | None, registry: Registry, sys
     return SqliteStore(path, key, registry, system, may_create=True)
 
 
-def _http(url: str, system: System, identity: Any) -> Transport:
+def _check_new(store: Store) -> None:
+    """Before a code is used up."""
+    if store.is_enrolled():
+        raise AlreadyEnrolled
+
+
+def _http(url: str, system: System, identity: Identity | None) -> Transport:
     from client_sdk.adapters.http import HttpTransport  # noqa: PLC0415  offline apps start without it
 
     return HttpTransport(url, system, identity)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from server.embedded import EmbeddedPostgres, EmbeddedRedis
-from tests.support.stack import empty_database, scratch_directory
+from tests.support.stack import database_from, database_template, empty_database, scratch_directory
 
 
 @pytest.fixture(scope="session")
@@ -25,4 +25,16 @@ def redis_server() -> Iterator[EmbeddedRedis]:
 @pytest.fixture
 def fresh_database(postgres: EmbeddedPostgres) -> Iterator[str]:
     with empty_database(postgres) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: EmbeddedPostgres) -> Iterator[str]:
+    with database_template(postgres) as name:
+        yield name
+
+
+@pytest.fixture
+def migrated_database(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
+    with database_from(postgres, migrated_template) as url:
         yield url

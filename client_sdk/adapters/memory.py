@@ -41,6 +41,7 @@ from sync.protocol.codec import parse_line
 from sync.protocol.messages import BucketLine, Checkpoint, VerdictLine, Welcome
 
 _SEED_BYTES = 32
+_NEVER = Standing(epoch=None, version=0, witness=None, contact=None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +65,7 @@ class _State:
     generation: int = 0
     head: LocalHead | None = None
     before: tuple[int, bytes] = (0, b"")
-    standing: Standing = Standing(epoch=None, version=0, witness=None, contact=None)
+    standing: Standing = _NEVER
     entries: dict[int, Entry] = field(default_factory=dict)
     base: dict[RowKey, _Base] = field(default_factory=dict)
     overlay: dict[RowKey, Fields] = field(default_factory=dict)
@@ -222,7 +223,7 @@ class MemoryStore:
 
         with self._lock:
             base = [(*key, row.version, row.fields) for key, row in self._state.base.items()]
-            overlay = [(*key, fields) for key, fields in self._state.overlay.items()]
+            overlay = dict(self._state.overlay)
         return scratch.query(self._registry, base, overlay, sql, parameters)
 
     def entries(self, status: LineStatus | None = None) -> Sequence[Entry]:

@@ -1,4 +1,4 @@
-"""The lines of an answer as values, and verdicts to and from JSON. Rows are read leniently: fields pass through as they are."""
+"""The lines of an answer as values, and verdicts from JSON. The fields of rows pass through as they are."""
 
 from __future__ import annotations
 

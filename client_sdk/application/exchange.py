@@ -8,7 +8,7 @@ as it was and the rows as they were; asking again repairs it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from client_sdk.application.ports import ExchangeState, Identity, OutboxLine, Settled, Store, System, Transport
 from client_sdk.errors import BadAnswer, HistoryAltered, Offline, OldCopy, ReplicaCorrupt, ServerProblem, StaleExchange
@@ -90,7 +90,7 @@ def sync_to_quiet(store: Store, transport: Transport, system: System, *, app: st
             break
     taken = [(done, done.settled) for done in rounds if done.settled]
     return SyncReport(
-        pushed=sum(done.sent for done, _ in taken),
+        pushed=sum(len(settled.verdicts) for _, settled in taken),
         verdicts=tuple(answer for _, settled in taken for answer in settled.verdicts),
         rows=sum(settled.rows for _, settled in taken),
         version=rounds[-1].version,
@@ -121,7 +121,7 @@ class _Exchange:
     def __init__(self, store: Store, transport: Transport, system: System, from_seq: int | None, app: str) -> None:
         self._store, self._transport, self._system = store, transport, system
         identity = store.identity()
-        self._state = store.exchange_state()
+        self._state = _standing_of(store)
         first = self._state.acked + 1 if from_seq is None else from_seq
         self._lines = _lines_from(store, self._state, first)
         head = _signed_head(store, identity, self._lines, first)
@@ -131,7 +131,7 @@ class _Exchange:
         self._line = b""
         self._page: list[bytes] = []
         self._page_bytes = 0
-        self._next_seq = from_seq  # moves only when verdicts are settled: a spool may yet be dropped
+        self._next_seq = from_seq
         self._version = self._state.version
         self._settled: Settled | None = None
         self._goes_on = False
@@ -232,7 +232,9 @@ class _Exchange:
         assert checkpoint is not None
         before = self._state.cursors
         self._state = self._store.spool(self._state, self._page, checkpoint)
-        self._setback = None if self._state.cursors != before else BadAnswer("a page of the answer led nowhere")
+        is_progress = self._lines or self._state.cursors != before
+        self._setback = None if is_progress else BadAnswer("a page of the answer led nowhere")
+        self._next_seq = self._talk.asked.next_seq  # their verdicts are spooled; if that is lost, they are sent again
         self._page, self._page_bytes = [], 0
         self._system.reached("exchange.after_page")
 
@@ -240,8 +242,10 @@ class _Exchange:
         welcome, checkpoint = self._talk.welcome, self._talk.checkpoint
         assert welcome is not None
         assert checkpoint is not None
+        # Everything from the first line sent on has its verdict in this answer, also what the server held before.
+        held = welcome.model_copy(update={"acked": min(welcome.acked, self._talk.asked.from_seq - 1)})
         self._system.reached("exchange.before_settle")
-        self._settled = self._store.settle(self._state, welcome, self._page, checkpoint)
+        self._settled = self._store.settle(self._state, held, self._page, checkpoint)
         self._system.reached("exchange.after_settle")
         self._version, self._next_seq, self._setback = checkpoint.version, self._talk.asked.next_seq, None
         self._page, self._page_bytes = [], 0
@@ -252,9 +256,10 @@ class _Exchange:
     def _drop_spool(self) -> None:
         """Forget the spool; raise `StaleExchange` when the request was made on top of it, or another process moved."""
         before = self._state
+        self._next_seq = None
         self._store.drop_spool()
-        self._state = self._store.exchange_state()
-        if _standing(self._state) != _standing(before):
+        self._state = replace(_standing_of(self._store), head_seq=before.head_seq, pending=before.pending)
+        if self._state != replace(before, generation=self._state.generation):
             raise StaleExchange
 
     def _rewind(self) -> None:
@@ -284,9 +289,10 @@ class _Exchange:
         return True
 
 
-def _standing(state: ExchangeState) -> tuple[object, ...]:
-    """What a request says about the replica; a request that said something else must not be settled on it."""
-    return state.epoch, state.version, dict(state.cursors), state.acked, state.witness
+def _standing_of(store: Store) -> ExchangeState:
+    """Where the replica stands; what was signed in one epoch says nothing about pages spooled in another."""
+    state = store.exchange_state()
+    return state if store.standing().epoch == state.epoch else replace(state, version=0, witness=None)
 
 
 def _lines_from(store: Store, state: ExchangeState, first: int) -> Sequence[OutboxLine]:
@@ -322,7 +328,7 @@ def _hello(state: ExchangeState, *, head: SignedHead, first: int, now_ms: int, a
             "cursors": dict(state.cursors),
             "head": head,
             "from_seq": first,
-            "pending": state.pending,
+            "pending": max(0, state.head_seq - first + 1),
             "witness": Witness(version=state.witness[0], journal=state.witness[1]) if state.witness else None,
         }
     )

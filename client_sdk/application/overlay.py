@@ -60,12 +60,13 @@ def decide_pending(change_set: ChangeSet, row: BaseRow, registry: Registry) -> t
 def rebuild(
     pending: Sequence[Touch],
     dirty: Iterable[RowKey],
+    *,
     read: Callable[[int], ChangeSet | None],
     base: BaseRow,
     overlay: BaseRow,
     registry: Registry,
 ) -> Rebuilt:
-    """Decide again what is connected with the `dirty` rows: changed base rows, and rows that answered lines had written.
+    """Decide again what is connected with the `dirty` rows: changed base rows, and what answered lines had written.
 
     `read` gives the pending change set at a place, None for one that this version cannot read. `overlay` shows the kept
     overlay alone.
@@ -75,13 +76,7 @@ def rebuild(
         cleared, connected = _connected(pending, changed)
         rows: dict[RowKey, Fields] = {}
 
-        def visible(entity: str, row_id: str, rows: dict[RowKey, Fields] = rows) -> Fields | None:
-            key = (entity, row_id)
-            if key in rows:
-                return rows[key]
-            kept = None if key in cleared else overlay(entity, row_id)
-            return base(entity, row_id) if kept is None else kept
-
+        visible = _visible(rows, cleared, base, overlay)
         touches = []
         for touch in connected:
             change_set = read(touch.seq)
@@ -94,6 +89,19 @@ def rebuild(
         if reached <= changed:
             return Rebuilt(cleared=frozenset(cleared), rows=rows, touches=touches)
         changed |= reached
+
+
+def _visible(rows: Mapping[RowKey, Fields], cleared: set[RowKey], base: BaseRow, overlay: BaseRow) -> BaseRow:
+    """The kept overlay without what is cleared, under the new rows."""
+
+    def visible(entity: str, row_id: str) -> Fields | None:
+        key = (entity, row_id)
+        if key in rows:
+            return rows[key]
+        kept = None if key in cleared else overlay(entity, row_id)
+        return base(entity, row_id) if kept is None else kept
+
+    return visible
 
 
 def _connected(pending: Sequence[Touch], changed: set[RowKey]) -> tuple[set[RowKey], list[Touch]]:

@@ -45,9 +45,7 @@ class Recorded:
         return self.ids[0]
 
 
-def record(
-    store: Store, system: System, registry: Registry, identity: Identity, actor: str, operations: Sequence[Operation]
-) -> Recorded:
+def record(store: Store, system: System, registry: Registry, actor: str, operations: Sequence[Operation]) -> Recorded:
     """Append one change set by `actor`; durable when this returns.
 
     Raises `Refused` with the rule's code when the rules do not allow it, `NeverSynced`, `UnknownOperation`,
@@ -57,6 +55,7 @@ def record(
         raise LimitExceeded(f"a change set holds 1 to {limits.OPERATIONS_MAX} operations, not {len(operations)}")
     for operation in operations:
         registry.operation(operation.op)
+    identity = store.identity()
     system.reached("record.begin")
     with store.recording() as recording:
         change_set = _change_set(recording, system, identity, actor, operations)

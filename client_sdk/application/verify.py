@@ -1,4 +1,4 @@
-"""Check a replica against itself: chain, signatures, totals, checksums, overlay. Finds tampering and bugs; changes nothing."""
+"""Check a replica against itself: chain, signatures, checksums, overlay. Finds tampering and bugs; changes nothing."""
 
 from __future__ import annotations
 

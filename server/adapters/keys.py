@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -82,16 +83,16 @@ def _create(path: Path) -> None:
     """Make a key whole or not at all; of several processes that start at once, one key wins."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    draft = path.with_name(f"{path.name}.{os.getpid()}.new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor, draft = tempfile.mkstemp(prefix=path.name, dir=path.parent)  # 0600, and a name of its own
     try:
-        os.write(descriptor, pem)
-        os.fsync(descriptor)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(pem)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)  # unlike a rename, a link never replaces the key of a faster process
     finally:
-        os.close(descriptor)
-    with contextlib.suppress(FileExistsError):
-        os.link(draft, path)  # unlike a rename, a link never replaces the key of a faster process
-    draft.unlink()
+        Path(draft).unlink()
     _sync_folder(path.parent)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import zlib
 from collections.abc import AsyncIterator, Iterator
@@ -13,6 +14,7 @@ else:
     from backports import zstd
 
 PIECE_BYTES = 64 * 1024
+_NOT_THIS_ONE = re.compile(r"q=0(\.0{0,3})?")
 _GZIP = 16 + zlib.MAX_WBITS
 _GZIP_LEVEL = 4
 _ZSTD_LEVEL = 3
@@ -31,7 +33,7 @@ def chosen_encoding(accepted: str) -> str:
     wanted = set()
     for part in accepted.lower().split(","):
         name, _, weight = (piece.strip() for piece in part.partition(";"))
-        if weight.replace(" ", "").rstrip("0").rstrip(".") != "q=":  # q=0, q=0.0: not this one
+        if not _NOT_THIS_ONE.fullmatch(weight):
             wanted.add(name)
     return next((name for name in ("zstd", "gzip") if name in wanted), "identity")
 

@@ -24,7 +24,7 @@ from server.api.security import device_caller
 from server.application.batch import Upload
 from server.application.commands.issue_token import check_status
 from server.application.ports import DeviceRecord, TownReader
-from server.application.queries.exchange_page import Page, pages
+from server.application.queries.exchange_page import Page, pages, receipt
 from server.domain.access import DeviceCaller, Unauthorized
 from sync.engine.chain import (
     HASH_BYTES,
@@ -73,7 +73,7 @@ async def post_exchange(request: Request, town_id: str) -> Response:
         "epoch": head.epoch,
         "acked": acked,
     }
-    down = pages(parts.towns, town_id, caller.device_id, hello)
+    down = _pages(parts, caller, hello, lines)
     first = await anext(down)
     encoding = chosen_encoding(request.headers.get("accept-encoding", ""))
     headers = {"Vary": "Accept-Encoding"} | ({} if encoding == "identity" else {"Content-Encoding": encoding})
@@ -154,6 +154,15 @@ async def _submit(parts: Parts, caller: DeviceCaller, hello: Hello, lines: Seque
         signature=hello.head.sig,
     )
     return await parts.appliers.submit(upload)
+
+
+async def _pages(parts: Parts, caller: DeviceCaller, hello: Hello, lines: Sequence[bytes]) -> AsyncIterator[Page]:
+    """What comes down: rows up to a checkpoint, or only a receipt while the device says that it has more to send."""
+    if lines and hello.pending > len(lines):
+        yield await receipt(parts.towns, caller.town_id)
+        return
+    async for page in pages(parts.towns, caller.town_id, caller.device_id, hello):
+        yield page
 
 
 async def _blocks(opening: Sequence[bytes], first: Page, rest: AsyncIterator[Page]) -> AsyncIterator[bytes]:

@@ -273,3 +273,46 @@ class Bell(Protocol):
     """Rings for work that has been committed; may be lost, a sweeper rings again."""
 
     async def ring(self, town_id: str) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutboxItem:
+    """Work of one town that was committed with the change that asked for it; `attempts` counts the claim it came by."""
+
+    id: str
+    town_id: str
+    kind: str
+    data: Mapping[str, Any]
+    attempts: int
+
+
+class Outbox(Protocol):
+    """The work that is to be done once after commit; the truth, of which a queue is only the doorbell.
+
+    A claim is a lease: whoever dies with it loses it at `lease_until`, and the work is due again. So whatever is done
+    for an item may be done twice, and must be idempotent by the item's id.
+    """
+
+    async def claim(self, town_id: str, now: str, lease_until: str, items_max: int) -> Sequence[OutboxItem]:
+        """Lease what is due at `now`, longest due first; what another worker is claiming is passed over."""
+        ...
+
+    async def finish(self, town_id: str, item_id: str, at: str) -> None:
+        """The work is done; it is never due again."""
+        ...
+
+    async def fail(self, town_id: str, item_id: str, problem: str, due_at: str, *, is_counted: bool = True) -> None:
+        """Due again at `due_at`, unless somebody has finished it; not counted, the claim's attempt is given back."""
+        ...
+
+    async def towns_due(self, now: str) -> Sequence[str]:
+        """The towns that have work due."""
+        ...
+
+
+class Messages(Protocol):
+    """What customers are told; append-only."""
+
+    async def write(self, town_id: str, message_id: str, order_id: str, text: str, at: str) -> None:
+        """Write a message; the first one with an id stands, another changes nothing."""
+        ...

@@ -51,14 +51,19 @@ def quarantine(change_set: ChangeSet | None, code: str, text: str, context: Cont
 
 
 def _apply(operation: Operation, draft: Draft, registry: Registry, context: Context) -> None:
-    before = dict(draft.rows)
-    try:
-        for rule in registry.rules[operation.op]:
+    for rule in registry.rules[operation.op]:
+        rows, counts, first = dict(draft.rows), _counts(draft), draft.rule
+        try:
             rule(operation, draft)
-    except UnseenRow:
-        # A device cannot judge what it does not hold: it takes the operation on trust and shows no effect of it.
-        assert not context.is_truth
-        draft.rows = before
+        except UnseenRow:
+            # A device cannot judge what it does not hold: it takes that on trust and shows no effect of this rule.
+            assert not context.is_truth
+            draft.rows, draft.rule = rows, first
+            del draft.notes[counts[0] :], draft.conflicts[counts[1] :], draft.effects[counts[2] :]
+
+
+def _counts(draft: Draft) -> tuple[int, int, int]:
+    return len(draft.notes), len(draft.conflicts), len(draft.effects)
 
 
 def _check_actor(draft: Draft, registry: Registry, *, is_wish: bool) -> None:

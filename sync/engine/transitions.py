@@ -320,6 +320,7 @@ PROBLEM_EVENTS: Mapping[str, Event] = MappingProxyType(
         "busy": Event.PROBLEM_BUSY,
         "unavailable": Event.PROBLEM_BUSY,
         "unauthorized": Event.PROBLEM_UNAUTHORIZED,
+        "invalid_client": Event.PROBLEM_UNAUTHORIZED,
         "device_suspended": Event.PROBLEM_SUSPENDED,
         "device_revoked": Event.PROBLEM_REVOKED,
         "not_found": Event.PROBLEM_NOT_FOUND,

@@ -13,8 +13,9 @@ from sync.kernel.errors import InvalidClockReading
 
 COUNTER_MAX = 0xFFFF
 UNIX_MS_MAX = 253402300799999  # 9999-12-31T23:59:59.999Z
-_TIME = r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z"
+_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z"
 TIME_PATTERN = f"^{_TIME}$"
+_TIME_TEXT = re.compile(_TIME)
 _HLC = re.compile(rf"^({_TIME})-([0-9A-F]{{4}})$")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -28,10 +29,10 @@ def format_time(unix_ms: int) -> str:
 
 def parse_time(text: str) -> int:
     """`2026-11-21T08:15:02.114Z` -> milliseconds since 1970; raise `InvalidClockReading`."""
-    if not re.match(TIME_PATTERN, text):
+    if not _TIME_TEXT.fullmatch(text):
         raise InvalidClockReading
     try:
-        moment = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         raise InvalidClockReading from None
     if moment < _EPOCH:
@@ -49,7 +50,7 @@ class Hlc:
     @classmethod
     def parse(cls, text: str) -> Hlc:
         """Read `2026-11-21T08:15:02.114Z-0003` (counter in upper-case hexadecimal)."""
-        match = _HLC.match(text)
+        match = _HLC.fullmatch(text)
         if not match:
             raise InvalidClockReading
         return cls(unix_ms=parse_time(match[1]), counter=int(match[2], 16))

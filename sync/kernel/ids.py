@@ -27,7 +27,7 @@ _VARIANT = 0x80
 
 def parse_id(text: str) -> str:
     """Return `text` when it is a canonical id; raise `InvalidId` otherwise."""
-    if not _ID.match(text):
+    if not _ID.fullmatch(text):
         raise InvalidId
     return text
 

@@ -193,7 +193,7 @@ def minor_digits(currency: str) -> int:
 def to_minor(amount: str, currency: str) -> int:
     """`"12.50"`, `"GBP"` -> 1250. Zero and up; raise `InvalidMoney` when malformed or with too many places."""
     digits = minor_digits(currency)
-    if not _AMOUNT.match(amount):
+    if not _AMOUNT.fullmatch(amount):
         raise InvalidMoney
     whole, _, fraction = amount.partition(".")
     if len(fraction) > digits:

@@ -11,7 +11,7 @@ from sync.kernel.draft import Draft
 from sync.kernel.ids import Id, derived_id
 from sync.kernel.module import Entity, FieldKind, Module, ModuleKind, Ref
 from sync.kernel.money import Amount, to_minor
-from sync.modules.identity import ADMIN, Name
+from sync.modules.identity import ADMIN, Name, check_office
 
 PRODUCT = Entity(
     name="product",
@@ -68,12 +68,14 @@ class OfferProduct(Operation):
 
 def define_product(operation: DefineProduct, draft: Draft) -> None:
     """The product's row."""
+    check_office(draft)
     row = {"sku": operation.sku, "name": operation.name, "unit": operation.unit}
     draft.create("product", product_id(operation.sku), row)
 
 
 def offer_product(operation: OfferProduct, draft: Draft) -> None:
     """The entry in the price list, made or changed."""
+    check_office(draft)
     draft.need("product", operation.product)
     currency = draft.need("town", draft.change_set.town)["currency"]
     entry_id = town_product_id(operation.product)

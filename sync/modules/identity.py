@@ -27,6 +27,15 @@ DEVICE_UNUSABLE = Case(
 )
 
 
+OFFICE_ONLY = Case(id="people.office_only", sentence="This is done in the office, not on a device.", is_refusal=True)
+
+
+def check_office(draft: Draft) -> None:
+    """Refuse what comes from a device, whoever it says is acting: a stolen device must not make itself an admin."""
+    if not draft.context.is_server:
+        raise draft.refuse(OFFICE_ONLY)
+
+
 def _user_projection(_bucket: str, row: Fields) -> Fields:
     return {"name": row["name"], "roles": row["roles"], "is_active": row["is_active"]}
 
@@ -175,6 +184,7 @@ class RevokeDevice(Operation):
 
 def found_town(operation: FoundTown, draft: Draft) -> None:
     """The town's row."""
+    check_office(draft)
     minor_digits(operation.currency)
     fields = operation.model_dump(include={"name", "currency", "time_zone", "settings"})
     draft.create("town", draft.change_set.town, fields)
@@ -182,20 +192,24 @@ def found_town(operation: FoundTown, draft: Draft) -> None:
 
 def add_user(operation: AddUser, draft: Draft) -> None:
     """The user's row, and beside it the PIN, which only the devices that need it hold."""
-    row = {"name": operation.name, "login": operation.login, "roles": operation.user_roles, "is_active": True}
+    check_office(draft)
+    roles = list(dict.fromkeys(operation.user_roles))
+    row = {"name": operation.name, "login": operation.login, "roles": roles, "is_active": True}
     draft.create("user", operation.id, row)
     if operation.pin_hash:
-        pin = {"user_id": operation.id, "roles": operation.user_roles, "hash": operation.pin_hash}
+        pin = {"user_id": operation.id, "roles": roles, "hash": operation.pin_hash}
         draft.put("pin", operation.id, pin)
 
 
 def deactivate_user(operation: DeactivateUser, draft: Draft) -> None:
     """What the user records from now on is judged by `people.actor_inactive`."""
+    check_office(draft)
     draft.update("user", operation.user, is_active=False)
 
 
 def enrol_device(operation: EnrolDevice, draft: Draft) -> None:
     """The device's row; a driver's device belongs to a driver, a warehouse's tablet to a warehouse."""
+    check_office(draft)
     if operation.role == "driver" and operation.user is None:
         raise draft.refuse(DEVICE_UNUSABLE, role="driver", missing="driver")
     if operation.role == "warehouse_staff" and operation.warehouse is None:
@@ -230,6 +244,7 @@ def revoke_device(operation: RevokeDevice, draft: Draft) -> None:
 
 
 def _end_device(draft: Draft, device_id: str, status: str, reason: str) -> None:
+    check_office(draft)
     if draft.need("device", device_id)["status"] != "revoked":
         draft.update("device", device_id, status=status, reason=reason, ended_at=draft.context.decided_at)
 
@@ -248,5 +263,5 @@ MODULE = Module(
         SuspendDevice: suspend_device,
         RevokeDevice: revoke_device,
     },
-    cases=(DEVICE_UNUSABLE,),
+    cases=(DEVICE_UNUSABLE, OFFICE_ONLY),
 )

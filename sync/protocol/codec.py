@@ -7,6 +7,7 @@ nesting, long strings. A fault names what is wrong and never repeats the input.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -53,7 +54,8 @@ def parse_json(raw: bytes, bytes_max: int = limits.LINE_BYTES_MAX) -> dict[str, 
         raise Malformed(f"not readable as JSON: {_reason(problem)}") from None
     if not isinstance(value, dict):
         raise Malformed("not a JSON object")
-    _check_value(value, 1)
+    if _may_exceed(raw):
+        _check_value(value, 1)
     return value
 
 
@@ -173,6 +175,16 @@ def _whole(value: object, least: int) -> int:
     return value
 
 
+def _may_exceed(raw: bytes) -> bool:
+    """Whether a walk over the value could find anything: each test is necessary for the fault it stands for."""
+    return (
+        len(raw) > limits.STRING_BYTES_MAX
+        or raw.count(b"{") + raw.count(b"[") > limits.DEPTH_MAX
+        or b"\\u0000" in raw
+        or _LONG_NUMBER.search(raw) is not None
+    )
+
+
 def _check_value(value: object, depth: int) -> None:
     if isinstance(value, str):
         if "\0" in value:
@@ -189,6 +201,9 @@ def _check_value(value: object, depth: int) -> None:
             _check_value(part, depth + 1)
         for key in value if isinstance(value, dict) else ():
             _check_value(key, depth + 1)
+
+
+_LONG_NUMBER = re.compile(rb"[0-9]{16}")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from client_sdk.errors import BadAnswer, HistoryAltered, Offline, ServerProblem
+from client_sdk.errors import BadAnswer, HistoryAltered, Offline, ReplicaCorrupt, ServerProblem
 from sync.kernel.ids import derived_id
 from tests.support.exchange_world import DEVICE, World, exchange_world
 from tests.support.fake_server import Answer, Town, problem
@@ -154,3 +154,51 @@ def test_a_problem_is_told_as_it_is_and_pending_work_stays(world: World, code: s
         world.sync()
 
     assert (told.value.code, told.value.status, world.pending()) == (code, status, [1])
+
+
+@pytest.mark.parametrize("expected", [None, 0, 2, 9, "1"])
+def test_a_gap_that_is_nowhere_is_a_bad_answer(world: World, expected: object) -> None:
+    world.record(1)
+    world.server.will_answer(problem("chain_gap", 409, expected_seq=expected))
+
+    with pytest.raises(BadAnswer):
+        world.sync()
+
+    assert (len(world.server.exchanges), world.pending()) == (1, [1])
+
+
+def test_a_server_that_sees_the_same_gap_for_ever_is_told_so(world: World) -> None:
+    world.record(2)
+    world.server.will_answer(world.good(1, range(1, 3)))
+    world.sync()
+    welcome = [world.town.welcome(0)]
+    world.server.will_answer(Answer(lines=welcome), *[problem("chain_gap", 409, expected_seq=1)] * 9)
+
+    with pytest.raises(BadAnswer):
+        world.sync()
+
+    assert len(world.server.exchanges) == 3
+
+
+def test_a_line_that_the_device_no_longer_keeps_cannot_be_sent_again(world: World) -> None:
+    world.record(2)
+    world.server.will_answer(world.good(1, range(1, 3)), problem("chain_gap", 409, expected_seq=1))
+    world.sync()
+    world.store._writer.execute("DELETE FROM outbox WHERE seq = 1")
+
+    with pytest.raises(ServerProblem, match="no longer keeps") as told:
+        world.sync()
+
+    assert (told.value.code, told.value.expected_seq) == ("chain_gap", 1)
+
+
+def test_a_replica_without_its_last_line_says_so_before_it_asks(world: World) -> None:
+    world.record(1)
+    world.server.will_answer(world.good(1, range(1, 2)))
+    world.sync()
+    world.store._writer.execute("DELETE FROM outbox")
+
+    with pytest.raises(ReplicaCorrupt, match="change set 1"):
+        world.sync()
+
+    assert len(world.server.exchanges) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -11,7 +12,7 @@ from client_sdk.adapters.memory import MemoryStore
 from client_sdk.application.record import Recorded, record
 from client_sdk.application.verify import verify
 from client_sdk.errors import NeverSynced, Refused
-from sync.engine.chain import decode_bytes, encode_bytes, genesis_hash, head_message, is_signed
+from sync.engine.chain import encode_bytes, genesis_hash, head_message, is_signed
 from sync.kernel.changeset import Operation, Status
 from sync.kernel.errors import LimitExceeded, Malformed, UnknownOperation
 from tests.support.toy import (
@@ -19,7 +20,6 @@ from tests.support.toy import (
     DEVICE_ID,
     EPOCH,
     REGISTRY,
-    START_MS,
     TOWN_ID,
     Explode,
     FakeSystem,
@@ -46,7 +46,7 @@ class Desk:
         exchange(self.store, self.town)
 
     def record(self, *operations: Operation) -> Recorded:
-        return record(self.store, self.system, REGISTRY, self.store.identity(), CLERK_ID, operations)
+        return record(self.store, self.system, REGISTRY, CLERK_ID, operations)
 
     def line(self, seq: int) -> dict[str, Any]:
         said: dict[str, Any] = orjson.loads(self.store.entries()[seq - 1].line)
@@ -169,7 +169,7 @@ def test_what_the_wire_would_refuse_does_not_enter_the_chain(desk: Desk) -> None
 
 def test_an_unknown_operation_is_not_recorded(desk: Desk) -> None:
     class Novelty(FinishJob):
-        op = "job.novelty"  # type: ignore[assignment]
+        op = "job.novelty"
 
     with pytest.raises(UnknownOperation):
         desk.record(Novelty(job=job_id(0)))
@@ -180,7 +180,7 @@ def test_before_the_first_sync_nothing_can_be_recorded() -> None:
     store = MemoryStore(REGISTRY, system)
     store.enrolled(toy_identity(store.device_key()))
     with pytest.raises(NeverSynced):
-        record(store, system, REGISTRY, store.identity(), CLERK_ID, [FinishJob(job=job_id(0))])
+        record(store, system, REGISTRY, CLERK_ID, [FinishJob(job=job_id(0))])
 
 
 def test_every_step_is_reached_in_order(desk: Desk) -> None:
@@ -198,8 +198,6 @@ def test_verify_sees_a_changed_line(desk: Desk) -> None:
     desk.record(FinishJob(job=job_id(0)))
     desk.record(FinishJob(job=job_id(1)))
     entries = desk.store._state.entries
-    from dataclasses import replace
-
     entries[1] = replace(entries[1], line=entries[1].line.replace(b"job.finish", b"job.finesh"))
     assert "the bytes of change set 1 have been changed" in verify(desk.store, REGISTRY)
     del entries[1]
@@ -207,8 +205,6 @@ def test_verify_sees_a_changed_line(desk: Desk) -> None:
 
 
 def test_verify_sees_a_forged_signature_and_a_cut_end(desk: Desk) -> None:
-    from dataclasses import replace
-
     desk.record(FinishJob(job=job_id(0)))
     desk.record(FinishJob(job=job_id(1)))
     entries = desk.store._state.entries
@@ -222,14 +218,8 @@ def test_verify_sees_a_forged_signature_and_a_cut_end(desk: Desk) -> None:
 
 
 def test_verify_sees_a_changed_row_and_a_changed_overlay(desk: Desk) -> None:
-    from dataclasses import replace
-
     desk.record(FinishJob(job=job_id(0)))
     state = desk.store._state
     state.base["job", job_id(1)] = replace(state.base["job", job_id(1)], version=1)
     state.overlay["job", job_id(0)] = job_row("Nothing happened")
     assert verify(desk.store, REGISTRY) == (f"the job {job_id(0)} is shown otherwise than pending work makes it",)
-
-
-assert START_MS
-assert decode_bytes

@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from client_sdk.adapters.memory import MemoryStore
-from client_sdk.adapters.sqlite.store import SqliteStore
 from client_sdk.application.ports import LineStatus, Store
-from client_sdk.application.record import Recorded, record
 from client_sdk.application.verify import verify
 from client_sdk.errors import AlreadyEnrolled, BadAnswer, NotEnrolled, StaleExchange
 from sync.engine.chain import encode_bytes
-from sync.kernel.changeset import Operation, Status
+from sync.kernel.changeset import Status
+from tests.support.desk import town_with_jobs
+from tests.support.stores import everything, jobs, new_store, note
 from tests.support.toy import (
     CLERK_ID,
-    DEVICE_ID,
     OTHER_EPOCH,
     REGISTRY,
     FakeSystem,
     FinishJob,
-    MoveJob,
     PlaceJob,
     TakeCash,
-    ToyTown,
     exchange,
     job_id,
     job_row,
     toy_identity,
 )
-
-KEY = bytes(range(32))
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -46,36 +39,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     made.enrolled(toy_identity(made.device_key()))
     yield made
     made.close()
-
-
-def new_store(kind: str, folder: Path) -> Store:
-    if kind == "memory":
-        return MemoryStore(REGISTRY, FakeSystem())
-    return SqliteStore(folder / "toy.db", KEY, REGISTRY, FakeSystem(), may_create=True)
-
-
-def note(store: Store, *operations: Operation) -> Recorded:
-    return record(
-        store, FakeSystem(seed=store.exchange_state().head_seq), REGISTRY, store.identity(), CLERK_ID, operations
-    )
-
-
-def town_with_jobs(count: int = 3) -> ToyTown:
-    town = ToyTown().with_clerk()
-    town.put({("job", job_id(number)): job_row(f"Job {number}") for number in range(count)})
-    return town
-
-
-def jobs(store: Store) -> list[dict[str, Any]]:
-    return list(store.query("SELECT id, version, name, zone, is_done, paid_minor FROM jobs ORDER BY name", ()))
-
-
-def everything(store: Store) -> Any:
-    """All that a store shows, to be compared with another time or another store."""
-    contents = store.contents()
-    marks = sorted((mark.bucket, mark.entity, mark.row_id, mark.version) for mark in contents.marks)
-    rows = {mark[1:3]: store.row(*mark[1:3]) for mark in marks}
-    return contents.head, contents.entries, marks, rows, contents.sums, contents.overlay, store.standing()
 
 
 def test_a_new_store_is_not_enrolled(tmp_path: Path) -> None:
@@ -328,11 +291,15 @@ def test_lines_are_given_in_order_within_the_limits(store: Store) -> None:
 def test_a_failed_recording_leaves_nothing(store: Store) -> None:
     exchange(store, town_with_jobs())
     before = everything(store)
-    with pytest.raises(ZeroDivisionError), store.recording() as recording:
-        entry = replace(ENTRY, digest=bytes(32), seq=1)
-        recording.append(entry, {}, {("job", job_id(0)): job_row("other")})
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        _append_and_fail(store)
     assert everything(store) == before
+
+
+def _append_and_fail(store: Store) -> None:
+    with store.recording() as recording:
+        recording.append(replace(ENTRY, digest=bytes(32)), {}, {("job", job_id(0)): job_row("other")})
+        raise ZeroDivisionError
 
 
 def test_what_was_dismissed_stays_dismissed(store: Store) -> None:
@@ -354,57 +321,6 @@ def test_rows_of_an_unknown_entity_are_kept_and_counted(store: Store) -> None:
     assert store.contents().sums["device:x"].rows == 1
 
 
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("finish"), st.integers(0, 5), st.just(0)),
-        st.tuples(st.just("cash"), st.integers(0, 5), st.just(0)),
-        st.tuples(st.just("move"), st.integers(0, 5), st.integers(0, 5)),
-        st.tuples(st.just("rename"), st.integers(0, 5), st.integers(0, 2)),
-        st.tuples(st.just("pull"), st.integers(0, 3), st.just(0)),
-        st.tuples(st.just("hold"), st.integers(0, 2), st.just(0)),
-    ),
-    max_size=25,
-)
-HELD = (("town", "zone:a", "zone:b"), ("town", "zone:a"), ("zone:b",))
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps=STEPS)
-def test_both_stores_show_the_same_and_the_kept_overlay_is_the_rebuilt_one(
-    steps: Sequence[tuple[str, int, int]], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    stores = [new_store(kind, tmp_path_factory.mktemp("law")) for kind in ("memory", "sqlite")]
-    shown = []
-    for store in stores:
-        store.enrolled(toy_identity(store.device_key()))
-        town = town_with_jobs(6)
-        exchange(store, town)
-        for step in steps:
-            _take_step(store, town, *step)
-            assert verify(store, REGISTRY) == ()
-        shown.append(everything(store))
-        store.close()
-    assert shown[0] == shown[1]
-
-
-def _take_step(store: Store, town: ToyTown, what: str, one: int, two: int) -> None:
-    job, other = job_id(one), job_id(two)
-    if what == "finish":
-        note(store, FinishJob(job=job))
-    elif what == "cash":
-        note(store, TakeCash(job=job, amount="1.00", currency="GBP"))
-    elif what == "move":
-        note(store, MoveJob(job=job, after=other, zone="b"))
-    elif what == "rename":
-        town.put({("job", job): job_row(f"Renamed {one}", "ab?"[two])})
-    elif what == "hold":
-        exchange(store, town, buckets=HELD[one])
-    else:
-        state = store.exchange_state()
-        lines = store.outbox_from(state.acked + 1, lines_max=one, bytes_max=99_999)
-        store.settle(state, *town.answer(state, lines))
-
-
 def _entry() -> Any:
     made = MemoryStore(REGISTRY, FakeSystem())
     made.enrolled(toy_identity(made.device_key()))
@@ -414,4 +330,3 @@ def _entry() -> Any:
 
 
 ENTRY = _entry()
-assert DEVICE_ID

@@ -1,6 +1,7 @@
 """A process that records on a replica of the toy town, for tests that kill it or run two of it.
 
-`python -m tests.support.desk PATH COUNT` opens the replica and records COUNT facts, printing each place once it is told.
+`python -m tests.support.desk PATH COUNT` opens the replica and records COUNT facts, printing each place when told;
+with a COUNT of 0 it syncs with a new copy of the town.
 """
 
 from __future__ import annotations
@@ -42,20 +43,26 @@ def opened(path: Path, town: ToyTown | None = None, passphrase: str | None = PAS
 
 
 def start(path: Path, count: int, failpoint: str = "") -> subprocess.Popen[str]:
-    """Another process that records on the replica at `path`."""
+    """Another process that records on the replica at `path` once its input has a line or ends."""
     return subprocess.Popen(
         [sys.executable, "-m", "tests.support.desk", str(path), str(count)],
         cwd=ROOT,
         env={**os.environ, "TALLYSTICK_FAILPOINT": failpoint},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
 
 
 def main() -> None:
-    """Record, and say each place when it is recorded."""
-    with opened(Path(sys.argv[1])) as replica:
-        for _ in range(int(sys.argv[2])):
+    """Record and say each place when it is recorded, or sync."""
+    count = int(sys.argv[2])
+    with opened(Path(sys.argv[1]), town_with_jobs()) as replica:
+        print("ready", flush=True)  # noqa: T201  what the test waits for
+        sys.stdin.readline()
+        if not count:
+            replica.sync()
+        for _ in range(count):
             done = replica.record(TakeCash(job=job_id(0), amount="1.00", currency="GBP"))
             print(done.seq, flush=True)  # noqa: T201  what the test reads
 

@@ -132,7 +132,7 @@ class World:
     def sync(self) -> SyncReport:
         return sync_to_quiet(self.store, self.transport, self.system, app="test")
 
-    def names(self) -> list[object]:
+    def names(self) -> list[str]:
         return sorted(str(fields["name"]) for _, fields in self.store.base_rows("product"))
 
     def pending(self) -> list[int]:

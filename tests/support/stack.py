@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import psycopg
 
+from server.adapters.postgres.migrate import migrate
 from server.embedded import EmbeddedPostgres
 
 
@@ -28,11 +30,32 @@ def scratch_directory() -> Iterator[Path]:
 @contextmanager
 def empty_database(postgres: EmbeddedPostgres) -> Iterator[str]:
     """The URL of a new database, dropped at the end with whatever is still connected to it."""
+    with database_from(postgres, "template1") as url:
+        yield url
+
+
+@contextmanager
+def database_template(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """The name of a migrated database to which nobody is connected, so that it can be copied."""
+    with empty_database(postgres) as url:
+        migrate(url)
+        yield url.rpartition("/")[2]
+
+
+@contextmanager
+def database_from(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
+    """The URL of a copy of the database `template`, dropped at the end with whatever is still connected to it."""
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(postgres.url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     try:
         yield postgres.url_for(name)
     finally:
         with psycopg.connect(postgres.url, autocommit=True) as connection:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def take_and_hang_up(server: socket.socket) -> None:
+    """Wait for a caller of a server that never says anything, and end the call."""
+    caller, _ = server.accept()
+    caller.close()

@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from client_sdk.application.ports import Identity, OutboxLine, Settled, Store
 from client_sdk.errors import Offline
 from sync.engine.chain import encode_bytes, journal_hash, journal_message, line_hash, sign
-from sync.kernel.cases import CASES
 from sync.engine.feed import BucketSum, Stored
 from sync.engine.town import Submitted, TownHead, step_loading
+from sync.kernel.cases import CASES
 from sync.kernel.changeset import ChangeSet, Fields, Intent, Operation, RowKey
 from sync.kernel.clock import format_time
 from sync.kernel.draft import Draft

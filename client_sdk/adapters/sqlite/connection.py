@@ -69,8 +69,7 @@ def connect(path: Path, key: bytes, *, may_create: bool) -> apsw.Connection:
             connection.execute("PRAGMA cipher = 'chacha20'")
             connection.execute(f"PRAGMA key = 'raw:{key.hex()}'")
             connection.execute("SELECT count(*) FROM sqlite_master")
-            if connection.pragma("journal_mode", "wal") != "wal":
-                raise ReplicaReadOnly
+            connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA fullfsync = ON")  # macOS keeps writes in the drive's cache without it
             connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")

@@ -17,10 +17,13 @@ from sync.kernel.changeset import Fields, RowKey
 _OVERLAY_ROW = "SELECT body FROM overlay_row WHERE entity = ? AND id = ?"
 _BASE_ROW = "SELECT body FROM base_row WHERE entity = ? AND id = ?"
 _PUT_OVERLAY = "INSERT OR REPLACE INTO overlay_row (entity, id, body) VALUES (?, ?, ?)"
+_COVER = "UPDATE base_row SET is_covered = 1 WHERE entity = ? AND id = ?"
+_UNLAY = "DELETE FROM overlay_row WHERE entity = ? AND id = ?"
+_UNCOVER = "UPDATE base_row SET is_covered = 0 WHERE entity = ? AND id = ?"
 _APPEND = """INSERT INTO outbox (seq, line, digest, signature, at, status, guess, reads, writes)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-_ENTRIES = """SELECT seq, line, digest, signature, at, status, guess, reads, writes, verdict, version, answered_at, earlier
-    FROM outbox"""
+_ENTRIES = """SELECT seq, line, digest, signature, at, status, guess, reads, writes, verdict, version, answered_at,
+    earlier FROM outbox"""
 _LINES_FROM = "SELECT seq, line, digest, signature FROM outbox WHERE seq >= ? ORDER BY seq LIMIT ?"
 _PENDING = "SELECT seq, reads, writes FROM outbox WHERE status = 'pending' ORDER BY seq"
 
@@ -88,6 +91,14 @@ def put_overlay(connection: apsw.Connection, rows: Mapping[RowKey, Fields]) -> N
     """Make the overlay show these rows."""
     if rows:
         connection.executemany(_PUT_OVERLAY, [(entity, row_id, _text(row)) for (entity, row_id), row in rows.items()])
+        connection.executemany(_COVER, rows)
+
+
+def drop_overlay(connection: apsw.Connection, keys: Iterable[RowKey]) -> None:
+    """Let the overlay show nothing of these rows."""
+    cleared = list(keys)
+    connection.executemany(_UNLAY, cleared)
+    connection.executemany(_UNCOVER, cleared)
 
 
 def lines_from(connection: apsw.Connection, seq: int, lines_max: int, bytes_max: int) -> Sequence[OutboxLine]:

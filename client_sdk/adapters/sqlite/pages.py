@@ -101,7 +101,8 @@ class PageWriter:
 
     def _gone(self, bucket: _Bucket, line: RowsLine) -> None:
         asked = orjson.dumps([row_id for row_id, _ in line.gone]).decode()
-        for row_id, version in self._connection.execute(_GONE, (line.entity, bucket.id, asked)).fetchall():
+        gone: list[tuple[str, int]] = list(self._connection.execute(_GONE, (line.entity, bucket.id, asked)))
+        for row_id, version in gone:
             bucket.rows -= 1
             bucket.total -= row_sum(line.entity, row_id, version)
             self._note([(line.entity, row_id)])
@@ -109,7 +110,8 @@ class PageWriter:
     def _empty(self, bucket: _Bucket, *, is_count_trusted: bool = True) -> None:
         # The count tells whether the whole table must be searched.
         if bucket.rows or not is_count_trusted:
-            self._note(self._connection.execute(_EMPTY, (bucket.id,)).fetchall())
+            emptied: list[RowKey] = list(self._connection.execute(_EMPTY, (bucket.id,)))
+            self._note(emptied)
         bucket.cursor = bucket.rows = bucket.total = 0
 
     def _forget(self, name: str) -> None:

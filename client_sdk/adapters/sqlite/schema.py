@@ -24,9 +24,10 @@ _TABLES = (
     """CREATE TABLE bucket (
         id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, cursor INTEGER NOT NULL, rows INTEGER NOT NULL,
         total TEXT NOT NULL)""",
+    # `is_covered` says that there is an overlay row, so that a query need not look for one beside every base row.
     """CREATE TABLE base_row (
-        entity TEXT NOT NULL, id TEXT NOT NULL, bucket INTEGER NOT NULL, version INTEGER NOT NULL, body TEXT NOT NULL,
-        PRIMARY KEY (entity, id)) WITHOUT ROWID""",
+        entity TEXT NOT NULL, id TEXT NOT NULL, bucket INTEGER NOT NULL, version INTEGER NOT NULL,
+        is_covered INTEGER NOT NULL DEFAULT 0, body TEXT NOT NULL, PRIMARY KEY (entity, id)) WITHOUT ROWID""",
     """CREATE TABLE overlay_row (
         entity TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (entity, id)) WITHOUT ROWID""",
     """CREATE TABLE outbox (
@@ -83,8 +84,7 @@ def _view(entity: Entity) -> str:
     """Pending rows over base rows; a row that only pending work has made has no version yet."""
     fields = "".join(f", body ->> '$.{name}' AS \"{name}\"" for name in entity.fields)
     return f"""CREATE VIEW "{entity.plural}" AS
-        SELECT id, version{fields} FROM base_row WHERE entity = '{entity.name}' AND NOT EXISTS (
-            SELECT 1 FROM overlay_row WHERE overlay_row.entity = '{entity.name}' AND overlay_row.id = base_row.id)
+        SELECT id, version{fields} FROM base_row WHERE entity = '{entity.name}' AND NOT is_covered
         UNION ALL
         SELECT id, (SELECT version FROM base_row
             WHERE base_row.entity = '{entity.name}' AND base_row.id = overlay_row.id){fields}

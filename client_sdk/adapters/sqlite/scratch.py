@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import apsw
 import orjson
 
-from client_sdk.adapters.sqlite import reading
+from client_sdk.adapters.sqlite import outbox, reading
 from client_sdk.adapters.sqlite.schema import prepare
-from sync.kernel.changeset import Fields
+from sync.kernel.changeset import Fields, RowKey
 from sync.kernel.module import Registry
 
 
 def query(
     registry: Registry,
     base: Iterable[tuple[str, str, int, Fields]],
-    overlay: Iterable[tuple[str, str, Fields]],
+    overlay: Mapping[RowKey, Fields],
     sql: str,
     parameters: Sequence[Any],
 ) -> list[dict[str, Any]]:
@@ -29,10 +29,7 @@ def query(
             "INSERT INTO base_row (entity, id, bucket, version, body) VALUES (?, ?, 0, ?, ?)",
             [(*row[:3], orjson.dumps(row[3]).decode()) for row in base],
         )
-        connection.executemany(
-            "INSERT INTO overlay_row (entity, id, body) VALUES (?, ?, ?)",
-            [(*row[:2], orjson.dumps(row[2]).decode()) for row in overlay],
-        )
+        outbox.put_overlay(connection, overlay)
         reading.allow_reading_only(connection)
         return reading.query(connection, sql, parameters)
     finally:

@@ -15,7 +15,7 @@ from client_sdk.adapters.sqlite import meta, outbox
 from client_sdk.adapters.sqlite.pages import PageWriter
 from client_sdk.application.answer import RowsLine, check_hash, read_line, verdict_of
 from client_sdk.application.overlay import Touch, rebuild
-from client_sdk.application.ports import Contact, Identity, Settled, Standing
+from client_sdk.application.ports import Contact, Identity, LineStatus, Settled, Standing
 from sync.kernel.changeset import ChangeSet, Fields, RowKey, Verdict
 from sync.kernel.clock import format_time, parse_time
 from sync.kernel.module import Registry
@@ -26,12 +26,11 @@ ANSWERED_KEPT_MS = 30 * 24 * 3600 * 1000
 """How long answered lines are kept, in case the server loses its end and asks for them again."""
 
 # What the server lost with its old epoch is pending again; the verdict that was told then is kept beside.
-_REOPEN = """UPDATE outbox SET status = 'pending', earlier = json_insert(earlier, '$[#]', json(verdict)), verdict = NULL,
-    version = NULL, answered_at = NULL WHERE status = 'answered' AND seq > ? RETURNING seq, reads, writes"""
+_REOPEN = """UPDATE outbox SET status = 'pending', earlier = json_insert(earlier, '$[#]', json(verdict)),
+    verdict = NULL, version = NULL, answered_at = NULL WHERE status = 'answered' AND seq > ? RETURNING reads, writes"""
 _ANSWER = "UPDATE outbox SET status = 'answered', verdict = ?, version = ?, answered_at = ? WHERE seq = ?"
 _FIRST_KEPT = "SELECT min(seq) FROM outbox WHERE status = 'pending' OR answered_at >= ? OR seq = ?"
 _LET_GO = "DELETE FROM outbox WHERE seq < ?"
-_UNLAY = "DELETE FROM overlay_row WHERE entity = ? AND id = ?"
 _TOUCH = "UPDATE outbox SET reads = ?, writes = ? WHERE seq = ?"
 
 
@@ -82,14 +81,16 @@ class Settling:
         return PageWriter(self._connection, watched)
 
     def _reopen(self) -> None:
-        for _, reads, writes in self._connection.execute(_REOPEN, (self._welcome.acked,)).fetchall():
+        reopened: list[tuple[str, str]] = list(self._connection.execute(_REOPEN, (self._welcome.acked,)))
+        for reads, writes in reopened:
             # Their effect was base and becomes overlay again, whatever happens to the base rows.
             self._dirty |= outbox.decode_keys(reads) | outbox.decode_keys(writes)
 
     def _answer(self, line: VerdictLine) -> None:
-        found = self._connection.execute("SELECT digest, status FROM outbox WHERE seq = ?", (line.seq,)).fetchall()
+        asked = "SELECT digest, status FROM outbox WHERE seq = ?"
+        found: list[tuple[bytes, str]] = list(self._connection.execute(asked, (line.seq,)))
         check_hash(line, found[0][0] if found else None)
-        if found[0][1] == "answered":
+        if found[0][1] == LineStatus.ANSWERED:
             return  # the same verdict again, after a lost answer
         self._dirty |= self._pending.pop(line.seq).writes
         verdict = verdict_of(line)
@@ -103,8 +104,10 @@ class Settling:
         if not dirty:
             return
         pending = [self._pending[seq] for seq in sorted(self._pending)]
-        rebuilt = rebuild(pending, dirty, self._read, self._base, self._overlay, self._registry)
-        self._connection.executemany(_UNLAY, rebuilt.cleared)
+        rebuilt = rebuild(
+            pending, dirty, read=self._read, base=self._base, overlay=self._overlay, registry=self._registry
+        )
+        outbox.drop_overlay(self._connection, rebuilt.cleared)
         outbox.put_overlay(self._connection, rebuilt.rows)
         changed = [touch for touch in rebuilt.touches if touch != self._pending[touch.seq]]
         self._connection.executemany(_TOUCH, _encoded(changed))

@@ -8,7 +8,7 @@ inside the file, so that no query can show it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -268,12 +268,12 @@ _IDENTITY = ("server_url", "device_id", "town_id", "town_name", "currency", "rol
 def _exchange_state(connection: apsw.Connection) -> ExchangeState:
     head, standing, spool = meta.read_head(connection), meta.read_standing(connection), meta.get(connection, "spool")
     first_pending = connection.execute(_FIRST_PENDING).get
-    held: Mapping[str, int] = dict(connection.execute("SELECT name, cursor FROM bucket").fetchall())
+    held: list[tuple[str, int]] = list(connection.execute("SELECT name, cursor FROM bucket"))
     return ExchangeState(
         generation=meta.read_generation(connection),
         epoch=spool["epoch"] if spool else standing.epoch,
         version=standing.version,
-        cursors=spool["cursors"] if spool else held,
+        cursors=spool["cursors"] if spool else dict(held),
         acked=head.seq if first_pending is None else first_pending - 1,
         head_seq=head.seq,
         pending=connection.execute(_PENDING_COUNT).get,

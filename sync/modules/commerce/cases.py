@@ -11,7 +11,7 @@ STOCK_NEGATIVE = Case(
     task="Count {product}",
 )
 SAME_WAREHOUSE = Case(
-    id="stock.same_warehouse", sentence="Goods cannot be moved to the warehouse they are in.", is_refusal=True
+    id="stock.same_warehouse", sentence="The goods were moved to the warehouse they are in; nothing changes."
 )
 INSUFFICIENT_STOCK = Case(
     id="stock.insufficient",
@@ -42,14 +42,22 @@ SHORT_PICK = Case(
     conflict="short_pick",
     task="Count {product}",
 )
-EMPTY_ORDER = Case(
-    id="orders.unknown_product", sentence="Order {number} has no line for this product.", is_refusal=True
+NOTHING_SHORT = Case(
+    id="stock.nothing_short",
+    sentence="Order {number} waits for no more of {product}; there is nothing to shorten.",
 )
 DELIVERED_AFTER_CANCEL = Case(
     id="orders.delivered_after_cancel",
     sentence="Order {number} had been cancelled before the delivery was known here. The delivery stands.",
     conflict="delivered_after_cancel",
     task="Order {number}: ask the customer, then refund or let them keep it",
+)
+DELIVERED_AFTER_RETURN = Case(
+    id="orders.delivered_after_return",
+    sentence="Order {number} had been booked back into the warehouse before the delivery was known here. "
+    "The delivery stands.",
+    conflict="delivered_after_return",
+    task="Order {number}: find out where the goods are",
 )
 DELIVERED_BY_OTHER = Case(
     id="orders.delivered_by_previous_driver",
@@ -73,6 +81,10 @@ FAILED_AFTER_DELIVERY = Case(
     conflict="failed_after_delivery",
     task="Order {number}: find out whether the customer has the goods",
 )
+FAILED_ELSEWHERE = Case(
+    id="orders.failed_elsewhere",
+    sentence="Order {number} is with another driver or delivered by another; this failed attempt is kept beside it.",
+)
 STATES_SKIPPED = Case(
     id="orders.states_skipped",
     sentence="Order {number} is {status}; steps that were not reported are filled in: {steps}.",
@@ -89,6 +101,9 @@ RECALL_REQUESTED = Case(
 )
 ALREADY_CANCELLED = Case(id="orders.already_cancelled", sentence="Order {number} is cancelled.", is_refusal=True)
 ALREADY_DELIVERED = Case(id="orders.already_delivered", sentence="Order {number} is delivered.", is_refusal=True)
+ALREADY_RETURNED = Case(
+    id="orders.already_returned", sentence="Order {number} came back to the warehouse and is closed.", is_refusal=True
+)
 ALREADY_PICKED = Case(
     id="orders.already_picked", sentence="Picking of order {number} has begun; it cannot be changed.", is_refusal=True
 )
@@ -119,6 +134,12 @@ PAID_AFTER_CANCEL = Case(
     id="payments.paid_after_cancel",
     sentence="Order {number} was cancelled; the {amount} {currency} that were taken are kept as credit.",
     conflict="paid_after_cancel",
+    task="Order {number}: refund {amount} {currency}",
+)
+PAID_BEFORE_CANCEL = Case(
+    id="payments.paid_before_cancel",
+    sentence="Order {number} was paid before it was cancelled; {amount} {currency} are kept as credit.",
+    conflict="paid_before_cancel",
     task="Order {number}: refund {amount} {currency}",
 )
 CURRENCY_MISMATCH = Case(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from sync.kernel.changeset import Fields, Operation
 from sync.kernel.draft import Draft
 from sync.kernel.module import Case
-from sync.kernel.money import to_amount
+from sync.kernel.money import to_amount, to_minor
 from sync.modules.billing import TakePayment
 from sync.modules.commerce import cases, stock
+from sync.modules.commerce.entities import IN_WAREHOUSE, OPEN_DISPATCHES
 from sync.modules.commerce.operations import (
     AssignDispatch,
     CompleteDelivery,
@@ -17,14 +18,21 @@ from sync.modules.commerce.operations import (
     StartDelivery,
     WithdrawDispatch,
 )
-from sync.modules.commerce.orders import change, gather_stock, reach, release_all
-
-OPEN_STATES = frozenset({"ASSIGNED", "OUT_FOR_DELIVERY"})
+from sync.modules.commerce.orders import (
+    change,
+    cod_due,
+    gather_stock,
+    give_credit,
+    need_open,
+    reach,
+    release_all,
+    settle,
+)
 
 
 def assign(operation: AssignDispatch, draft: Draft) -> None:
     """Give an order that has no driver to one; a failed one is ready again."""
-    order = _undelivered(draft, operation.order)
+    order = need_open(draft, operation.order)
     if _has_open_dispatch(draft, order):
         raise draft.refuse(cases.ALREADY_ASSIGNED, number=order["number"])
     _give(operation, draft, operation.order, operation.driver)
@@ -32,7 +40,7 @@ def assign(operation: AssignDispatch, draft: Draft) -> None:
 
 def reassign(operation: ReassignDispatch, draft: Draft) -> None:
     """Take the order from its driver and give it to another."""
-    order = _undelivered(draft, operation.order)
+    order = need_open(draft, operation.order)
     if not _has_open_dispatch(draft, order):
         raise draft.refuse(cases.NOT_ASSIGNED, number=order["number"])
     draft.update("dispatch", order["dispatch_id"], state="WITHDRAWN", note="given to another driver")
@@ -42,8 +50,8 @@ def reassign(operation: ReassignDispatch, draft: Draft) -> None:
 def withdraw(operation: WithdrawDispatch, draft: Draft) -> None:
     """Take the order off the driver's tour."""
     dispatch = draft.need("dispatch", operation.dispatch)
-    order = _undelivered(draft, dispatch["order_id"])
-    if dispatch["state"] not in OPEN_STATES:
+    order = need_open(draft, dispatch["order_id"])
+    if dispatch["state"] not in OPEN_DISPATCHES:
         raise draft.refuse(cases.NOT_ASSIGNED, number=order["number"])
     draft.update("dispatch", operation.dispatch, state="WITHDRAWN", note="withdrawn")
     if order["dispatch_id"] == operation.dispatch:
@@ -55,8 +63,8 @@ def start(operation: StartDelivery, draft: Draft) -> None:
     dispatch = draft.need("dispatch", operation.dispatch)
     order_id = dispatch["order_id"]
     order = draft.need("order", order_id)
-    if order["custody"] == "customer":
-        return  # a late report of a step that the delivery has already implied
+    if order["custody"] in {"customer", "returned"}:
+        return  # a late report of a step that the delivery or the return has already implied
     if dispatch["state"] == "WITHDRAWN":
         _conflict(
             operation,
@@ -67,10 +75,12 @@ def start(operation: StartDelivery, draft: Draft) -> None:
             had={"dispatch": "WITHDRAWN", "commercial": order["commercial"]},
             outcome="goods on the van",
         )
+        if order["driver_id"] is None:
+            draft.update("order", order_id, driver_id=dispatch["driver_id"])  # who has the goods must see the job
         if order["commercial"] == "cancelled":
             change(draft, order_id, commercial="recall")
     else:
-        draft.update("dispatch", operation.dispatch, state="OUT_FOR_DELIVERY")
+        draft.update("dispatch", operation.dispatch, state="OUT_FOR_DELIVERY", attempt=_attempt(dispatch))
     reach(draft, operation, order_id, "van")
 
 
@@ -92,14 +102,20 @@ def complete(operation: CompleteDelivery, draft: Draft) -> None:
             had={"commercial": order["commercial"], "status": order["status"]},
             outcome="delivered; the cancellation is overtaken",
         )
-    other = order["dispatch_id"]
-    if other and other != operation.dispatch:
-        rival = draft.get("dispatch", other)
-        if rival and rival["state"] in OPEN_STATES:
-            draft.update("dispatch", other, state="WITHDRAWN", note="delivered by another driver")
-        draft.adjust(cases.DELIVERED_BY_OTHER, operation, subject=("order", order_id), number=order["number"])
-    attempt = {"attempt": dispatch["attempt"] + 1} if dispatch["state"] == "FAILED" else {}
-    draft.update("dispatch", operation.dispatch, state="DELIVERED", note=operation.received_by, **attempt)
+    if order["custody"] == "returned":
+        _conflict(
+            operation,
+            draft,
+            cases.DELIVERED_AFTER_RETURN,
+            order_id,
+            order,
+            had={"custody": "returned", "status": order["status"]},
+            outcome="delivered; the return is overtaken",
+        )
+    _call_off_rival(operation, draft, order_id, order)
+    draft.update(
+        "dispatch", operation.dispatch, state="DELIVERED", note=operation.received_by, attempt=_attempt(dispatch)
+    )
     reach(draft, operation, order_id, "customer", note=operation.received_by)
     draft.update(
         "order",
@@ -109,6 +125,7 @@ def complete(operation: CompleteDelivery, draft: Draft) -> None:
         delivered_at=draft.claimed_at,
     )
     _take_from_stock(operation, draft, order_id)
+    settle(draft, order_id, draft.need("order", order_id))
     _check_collected(operation, draft, order_id)
 
 
@@ -118,26 +135,23 @@ def fail(operation: FailDelivery, draft: Draft) -> None:
     order_id = dispatch["order_id"]
     order = draft.need("order", order_id)
     if order["custody"] == "customer":
-        _conflict(
-            operation,
-            draft,
-            cases.FAILED_AFTER_DELIVERY,
-            order_id,
-            order,
-            had={"status": order["status"], "delivered_at": order["delivered_at"]},
-            outcome="stays delivered",
-        )
+        _fail_after_delivery(operation, draft, dispatch, order)
         return
-    if dispatch["state"] != "WITHDRAWN":
-        draft.update("dispatch", operation.dispatch, state="FAILED", note=operation.reason)
-    reach(draft, operation, order_id, "van")
-    if draft.need("order", order_id)["custody"] == "van":
-        draft.update("order", order_id, attempts=order["attempts"] + 1)
-        change(draft, order_id, custody="undelivered", note=operation.reason)
+    if order["custody"] == "returned":
+        draft.update("dispatch", operation.dispatch, note=operation.reason)  # the return has implied the failure
+        return
+    state = dispatch["state"] if dispatch["state"] == "WITHDRAWN" else "FAILED"
+    draft.update("dispatch", operation.dispatch, state=state, note=operation.reason, attempt=_attempt(dispatch))
+    other = order["dispatch_id"]
+    rival = draft.get("dispatch", other) if other and other != operation.dispatch else None
+    if rival and rival["state"] == "OUT_FOR_DELIVERY":
+        draft.adjust(cases.FAILED_ELSEWHERE, operation, subject=("order", order_id), number=order["number"])
+        return
+    reach(draft, operation, order_id, "undelivered", note=operation.reason)
 
 
 def take_back(operation: ReturnDelivery, draft: Draft) -> None:
-    """The warehouse has the goods again: only now are they free to sell."""
+    """The warehouse has the goods again: only now are they free to sell. A recall is fulfilled by it."""
     order = draft.need("order", operation.order)
     if order["custody"] == "customer":
         _conflict(
@@ -151,22 +165,28 @@ def take_back(operation: ReturnDelivery, draft: Draft) -> None:
         )
         return
     release_all(draft, operation, operation.order)
-    if order["custody"] != "returned":
-        change(draft, operation.order, custody="returned")
+    if order["custody"] == "returned":
+        return
+    if _has_open_dispatch(draft, order):
+        draft.update("dispatch", order["dispatch_id"], state="FAILED", note="came back to the warehouse")
+    if order["commercial"] == "cancelled" and order["custody"] in IN_WAREHOUSE:
+        change(draft, operation.order, custody="returned")  # put back from the tote: it never left the house
+        return
+    reach(draft, operation, operation.order, "returned")
+    if order["commercial"] == "recall":
+        change(draft, operation.order, commercial="cancelled")
+        give_credit(draft, operation, operation.order)
 
 
-def _undelivered(draft: Draft, order_id: str) -> Fields:
-    order = draft.need("order", order_id)
-    if order["custody"] in {"customer", "returned"}:
-        raise draft.refuse(cases.ALREADY_DELIVERED, number=order["number"])
-    if order["commercial"] != "active":
-        raise draft.refuse(cases.ALREADY_CANCELLED, number=order["number"])
-    return order
+def _attempt(dispatch: Fields) -> int:
+    """Whatever a driver reports after a failed attempt is the next one."""
+    attempt: int = dispatch["attempt"]
+    return attempt + 1 if dispatch["state"] == "FAILED" else attempt
 
 
 def _has_open_dispatch(draft: Draft, order: Fields) -> bool:
     dispatch = draft.get("dispatch", order["dispatch_id"]) if order["dispatch_id"] else None
-    return dispatch is not None and dispatch["state"] in OPEN_STATES
+    return dispatch is not None and dispatch["state"] in OPEN_DISPATCHES
 
 
 def _give(operation: AssignDispatch | ReassignDispatch, draft: Draft, order_id: str, driver_id: str) -> None:
@@ -174,12 +194,11 @@ def _give(operation: AssignDispatch | ReassignDispatch, draft: Draft, order_id: 
     if not driver["is_active"] or "driver" not in driver["roles"]:
         raise draft.refuse(cases.NOT_A_DRIVER, name=driver["name"])
     order = draft.need("order", order_id)
-    is_cod = order["payment_method"] == "cod"
     row = {
         "order_id": order_id,
         "driver_id": driver_id,
         "attempt": order["attempts"] + 1,
-        "cod_due_minor": order["total_minor"] - order["paid_minor"] if is_cod else 0,
+        "cod_due_minor": cod_due(order),
         "currency": order["currency"],
         "state": "ASSIGNED",
         "note": "",
@@ -188,6 +207,36 @@ def _give(operation: AssignDispatch | ReassignDispatch, draft: Draft, order_id: 
     draft.update("order", order_id, dispatch_id=operation.id, driver_id=driver_id)
     if order["custody"] in {"packed", "undelivered"}:
         change(draft, order_id, custody="ready")
+
+
+def _call_off_rival(operation: CompleteDelivery, draft: Draft, order_id: str, order: Fields) -> None:
+    other = order["dispatch_id"]
+    if not other or other == operation.dispatch:
+        return
+    rival = draft.get("dispatch", other)
+    if rival and rival["state"] in OPEN_DISPATCHES:
+        draft.update("dispatch", other, state="WITHDRAWN", note="delivered by another driver")
+    draft.adjust(cases.DELIVERED_BY_OTHER, operation, subject=("order", order_id), number=order["number"])
+
+
+def _fail_after_delivery(operation: FailDelivery, draft: Draft, dispatch: Fields, order: Fields) -> None:
+    order_id = dispatch["order_id"]
+    is_other = order["dispatch_id"] != operation.dispatch
+    if is_other:
+        state = "FAILED" if dispatch["state"] in OPEN_DISPATCHES else dispatch["state"]
+        draft.update("dispatch", operation.dispatch, state=state, note=operation.reason)
+    if is_other and draft.claimed_at <= order["delivered_at"]:
+        draft.adjust(cases.FAILED_ELSEWHERE, operation, subject=("order", order_id), number=order["number"])
+        return
+    _conflict(
+        operation,
+        draft,
+        cases.FAILED_AFTER_DELIVERY,
+        order_id,
+        order,
+        had={"status": order["status"], "delivered_at": order["delivered_at"]},
+        outcome="stays delivered",
+    )
 
 
 def _deliver_again(operation: CompleteDelivery, draft: Draft, dispatch: Fields, order: Fields) -> None:
@@ -226,10 +275,10 @@ def _take_from_stock(operation: CompleteDelivery, draft: Draft, order_id: str) -
 
 
 def _check_collected(operation: CompleteDelivery, draft: Draft, order_id: str) -> None:
+    """What is due and not in the driver's hands, not even by a later operation of the same change set."""
     order = draft.need("order", order_id)
-    due = order["total_minor"] - order["paid_minor"]
-    is_paying = any(isinstance(op, TakePayment) and op.order == order_id for op in draft.change_set.ops)
-    if order["payment_method"] == "cod" and due > 0 and not is_paying:
+    due = cod_due(order) - _still_coming(operation, draft, order_id, order["currency"])
+    if due > 0:
         _conflict(
             operation,
             draft,
@@ -238,9 +287,17 @@ def _check_collected(operation: CompleteDelivery, draft: Draft, order_id: str) -
             order,
             had={"total_minor": order["total_minor"], "paid_minor": order["paid_minor"]},
             outcome="delivered, unpaid",
+            audience=f"driver:{order['driver_id']}",
             due=to_amount(due, order["currency"]),
             currency=order["currency"],
         )
+
+
+def _still_coming(operation: CompleteDelivery, draft: Draft, order_id: str, currency: str) -> int:
+    operations = draft.change_set.ops
+    later = operations[operations.index(operation) + 1 :]
+    payments = [op for op in later if isinstance(op, TakePayment) and (op.order, op.currency) == (order_id, currency)]
+    return sum(to_minor(payment.amount, currency) for payment in payments)
 
 
 def _conflict(
@@ -252,6 +309,7 @@ def _conflict(
     *,
     had: Fields,
     outcome: str,
+    audience: str = "",
     **data: str,
 ) -> None:
     draft.adjust(
@@ -261,6 +319,7 @@ def _conflict(
         said={"operation": operation.op, "at": draft.claimed_at},
         had=had,
         outcome=outcome,
+        audience=audience,
         number=order["number"],
         **data,
     )

@@ -12,6 +12,9 @@ from sync.kernel.module import Entity, FieldKind
 CUSTODY_LADDER = ("warehouse", "picking", "picked", "packed", "ready", "van", "customer")
 """The way of the goods when nothing goes wrong; a fact about one step implies those before it."""
 
+WAY_BACK = (*CUSTODY_LADDER[: CUSTODY_LADDER.index("van") + 1], "undelivered", "returned")
+"""The way of the goods when nobody takes them."""
+
 IN_WAREHOUSE = frozenset({"warehouse", "picking", "picked", "packed", "ready"})
 OFF_THE_SHELF = frozenset({"picking", "picked", "packed", "ready"})
 ON_THE_VAN = frozenset({"van", "undelivered"})
@@ -30,6 +33,7 @@ _BY_CUSTODY: Mapping[str, str] = MappingProxyType(
     }
 )
 OVER_CANCELLATION = frozenset({"customer", "returned"})
+OPEN_DISPATCHES = frozenset({"ASSIGNED", "OUT_FOR_DELIVERY"})
 
 
 def displayed_status(commercial: str, custody: str) -> str:
@@ -37,6 +41,24 @@ def displayed_status(commercial: str, custody: str) -> str:
     if commercial == "cancelled" and custody not in OVER_CANCELLATION:
         return "CANCELLED"
     return _BY_CUSTODY[custody]
+
+
+def custody_steps(now: str, target: str) -> tuple[str, ...]:
+    """The steps from where the goods are to `target`; none when they have been there: goods never go down again.
+
+    Goods that were not handed over can leave once more; goods that came back can only turn out to be delivered.
+    """
+    way = WAY_BACK if target in WAY_BACK[-2:] else CUSTODY_LADDER
+    if (now == "undelivered" and target != "returned") or (now == "returned" and target == "customer"):
+        now = "ready"
+    if now not in way or way.index(now) >= way.index(target):
+        return ()
+    return way[way.index(now) + 1 : way.index(target) + 1]
+
+
+def is_void(commercial: str, custody: str) -> bool:
+    """Whether nothing is owed for an order: it is cancelled, and the customer does not have the goods."""
+    return commercial == "cancelled" and custody != "customer"
 
 
 def stock_level_id(warehouse: str, product: str) -> str:

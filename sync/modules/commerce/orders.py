@@ -1,6 +1,7 @@
 """Orders: placing, amending, cancelling, paying, and the one way in which an order's axes move.
 
 Commercial, custody and payment are three axes; the displayed status follows from them by one table and is never set.
+Law of the money: what was received is paid + credit, and paid is never more than what the order owes.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sync.kernel.changeset import Fields, Operation, RowKey
+from sync.kernel.changeset import Fields, Intent, Operation, RowKey
 from sync.kernel.draft import Draft
 from sync.kernel.errors import InvalidMoney
 from sync.kernel.money import MINOR_MAX, to_amount, to_minor
@@ -16,10 +17,12 @@ from sync.modules.billing import TakePayment
 from sync.modules.catalogue import town_product_id
 from sync.modules.commerce import cases, stock
 from sync.modules.commerce.entities import (
-    CUSTODY_LADDER,
     OFF_THE_SHELF,
     ON_THE_VAN,
+    OPEN_DISPATCHES,
+    custody_steps,
     displayed_status,
+    is_void,
     stock_level_id,
 )
 from sync.modules.commerce.operations import AmendOrder, CancelOrder, OrderLine, PlaceOrder
@@ -65,8 +68,7 @@ def place(operation: PlaceOrder, draft: Draft) -> None:
 
 def amend(operation: AmendOrder, draft: Draft) -> None:
     """Other lines: what was reserved is released and reserved anew."""
-    order = draft.need("order", operation.order)
-    _refuse_unless_open(draft, order)
+    order = need_open(draft, operation.order)
     if order["custody"] != "warehouse":
         raise draft.refuse(cases.ALREADY_PICKED, number=order["number"])
     release_all(draft, operation, operation.order)
@@ -75,8 +77,7 @@ def amend(operation: AmendOrder, draft: Draft) -> None:
 
 def cancel(operation: CancelOrder, draft: Draft) -> None:
     """Release what is reserved and call off the driver; goods off the shelf go back, goods on the van are recalled."""
-    order = draft.need("order", operation.order)
-    _refuse_unless_open(draft, order)
+    order = need_open(draft, operation.order)
     if order["custody"] in ON_THE_VAN:
         change(draft, operation.order, commercial="recall", note=operation.reason)
         draft.adjust(cases.RECALL_REQUESTED, operation, subject=("order", operation.order), number=order["number"])
@@ -96,6 +97,7 @@ def cancel(operation: CancelOrder, draft: Draft) -> None:
             audience=f"warehouse:{order['warehouse_id']}",
             number=order["number"],
         )
+    give_credit(draft, operation, operation.order)
     draft.effect("customer.notify", order=operation.order, text=f"Order {order['number']} is cancelled.")
 
 
@@ -118,21 +120,12 @@ def post_payment(operation: TakePayment, draft: Draft) -> None:
             **data,
         )
         return
-    is_void = order["commercial"] == "cancelled" and order["custody"] != "customer"
-    owed = 0 if is_void else max(0, order["total_minor"] - order["paid_minor"])
-    excess = max(0, amount_minor - owed)
-    paid = order["paid_minor"] + amount_minor - excess
-    credit = order["credit_minor"] + excess
-    after = draft.update(
-        "order",
-        operation.order,
-        paid_minor=paid,
-        credit_minor=credit,
-        payment=_payment_axis(order["total_minor"], paid, credit),
-    )
+    after = settle(draft, operation.order, {**order, "credit_minor": order["credit_minor"] + amount_minor})
+    excess = after["credit_minor"] - order["credit_minor"]
     if excess:
+        is_cancelled = is_void(order["commercial"], order["custody"])
         draft.adjust(
-            cases.PAID_AFTER_CANCEL if is_void else cases.OVERPAYMENT,
+            cases.PAID_AFTER_CANCEL if is_cancelled else cases.OVERPAYMENT,
             operation,
             subject=subject,
             said=said,
@@ -141,6 +134,18 @@ def post_payment(operation: TakePayment, draft: Draft) -> None:
             excess=to_amount(excess, operation.currency),
             **data,
         )
+
+
+def need_open(draft: Draft, order_id: str) -> Fields:
+    """The order, when it can still be changed; refuse otherwise."""
+    order = draft.need("order", order_id)
+    if order["custody"] == "customer":
+        raise draft.refuse(cases.ALREADY_DELIVERED, number=order["number"])
+    if order["custody"] == "returned":
+        raise draft.refuse(cases.ALREADY_RETURNED, number=order["number"])
+    if order["commercial"] != "active":
+        raise draft.refuse(cases.ALREADY_CANCELLED, number=order["number"])
+    return order
 
 
 def change(draft: Draft, order_id: str, *, note: str = "", **axes: str) -> Fields:
@@ -154,20 +159,18 @@ def change(draft: Draft, order_id: str, *, note: str = "", **axes: str) -> Field
 
 
 def reach(draft: Draft, operation: Operation, order_id: str, target: str, *, note: str = "") -> None:
-    """Move the goods up the ladder to `target`, filling in the steps that nobody reported; never down again.
+    """Move the goods on to `target`, filling in the steps that nobody reported; never down again.
 
     A late report of an earlier step attaches to what is there and moves nothing.
     """
-    order = draft.need("order", order_id)
-    now = "ready" if order["custody"] == "undelivered" else order["custody"]
-    if now not in CUSTODY_LADDER or CUSTODY_LADDER.index(now) >= CUSTODY_LADDER.index(target):
-        return
-    steps = CUSTODY_LADDER[CUSTODY_LADDER.index(now) + 1 : CUSTODY_LADDER.index(target) + 1]
+    order = after = draft.need("order", order_id)
+    steps = custody_steps(order["custody"], target)
     for custody in steps:
-        before = draft.need("order", order_id)
+        before, is_implied = after, custody != target
         after = {**before, "custody": custody, "status": displayed_status(before["commercial"], custody)}
+        after["attempts"] += custody == "undelivered"
         draft.put("order", order_id, after)
-        _record_move(draft, order_id, before, after, is_implied=custody != target, note=note)
+        _record_move(draft, order_id, before, after, is_implied=is_implied, note="" if is_implied else note)
     if len(steps) > 1:
         draft.adjust(
             cases.STATES_SKIPPED,
@@ -204,22 +207,53 @@ def gather_stock(draft: Draft, order: Fields) -> None:
     draft.gather(("stock_level", stock_level_id(warehouse, line["product_id"])) for line in order["lines"])
 
 
-def totalled(order: Fields, lines: Iterable[Fields]) -> Fields:
-    """The order with these lines and what follows from them; money paid beyond the new total becomes credit."""
+def total(draft: Draft, order_id: str, lines: Iterable[Fields]) -> Fields:
+    """Give the order these lines and what follows from them."""
     kept = list(lines)
-    total = sum((line["quantity"] - line["short"]) * line["price_minor"] for line in kept)
-    if total > MINOR_MAX:
+    total_minor = sum((line["quantity"] - line["short"]) * line["price_minor"] for line in kept)
+    if total_minor > MINOR_MAX:
         raise InvalidMoney("the order is larger than any order can be")
-    excess = max(0, order["paid_minor"] - total)
-    paid, credit = order["paid_minor"] - excess, order["credit_minor"] + excess
-    return {
-        **order,
-        "lines": kept,
-        "total_minor": total,
-        "paid_minor": paid,
-        "credit_minor": credit,
-        "payment": _payment_axis(total, paid, credit),
-    }
+    return settle(draft, order_id, {**draft.need("order", order_id), "lines": kept, "total_minor": total_minor})
+
+
+def settle(draft: Draft, order_id: str, order: Fields) -> Fields:
+    """Put what was received on what the order owes and the rest aside as credit, and tell the driver what is due."""
+    owed = 0 if is_void(order["commercial"], order["custody"]) else order["total_minor"]
+    received = order["paid_minor"] + order["credit_minor"]
+    paid = min(received, owed)
+    axis = _payment_axis(order["total_minor"], paid, received - paid)
+    after = {**order, "paid_minor": paid, "credit_minor": received - paid, "payment": axis}
+    draft.put("order", order_id, after)
+    dispatch = draft.get("dispatch", order["dispatch_id"]) if order["dispatch_id"] else None
+    if dispatch and dispatch["state"] in OPEN_DISPATCHES:
+        draft.update("dispatch", order["dispatch_id"], cod_due_minor=cod_due(after))
+    return after
+
+
+def cod_due(order: Fields) -> int:
+    """What the driver has to collect."""
+    due: int = order["total_minor"] - order["paid_minor"]
+    return due if order["payment_method"] == "cod" else 0
+
+
+def give_credit(draft: Draft, operation: Operation, order_id: str) -> None:
+    """What was paid for an order that is cancelled is owed to the customer."""
+    order = draft.need("order", order_id)
+    after = settle(draft, order_id, order)
+    freed = after["credit_minor"] - order["credit_minor"]
+    if freed:
+        currency = order["currency"]
+        draft.adjust(
+            cases.PAID_BEFORE_CANCEL,
+            operation,
+            subject=("order", order_id),
+            said={"operation": operation.op},
+            had={"paid_minor": order["paid_minor"]},
+            outcome=f"credit {to_amount(after['credit_minor'], currency)} {currency}",
+            number=order["number"],
+            amount=to_amount(freed, currency),
+            currency=currency,
+        )
 
 
 def _payment_axis(total: int, paid: int, credit: int) -> str:
@@ -230,16 +264,9 @@ def _payment_axis(total: int, paid: int, credit: int) -> str:
     return "partly" if paid else "unpaid"
 
 
-def _refuse_unless_open(draft: Draft, order: Fields) -> None:
-    if order["commercial"] != "active":
-        raise draft.refuse(cases.ALREADY_CANCELLED, number=order["number"])
-    if order["custody"] in {"customer", "returned"}:
-        raise draft.refuse(cases.ALREADY_DELIVERED, number=order["number"])
-
-
 def _set_lines(draft: Draft, operation: Operation, order_id: str, wanted: Iterable[OrderLine]) -> None:
     order = draft.need("order", order_id)
-    is_wish = draft.context.is_server
+    is_wish = operation.intent_from(is_server=draft.context.is_server) is Intent.WISH
     lines = []
     oversold: list[tuple[str, int]] = []
     for asked in wanted:
@@ -262,7 +289,7 @@ def _set_lines(draft: Draft, operation: Operation, order_id: str, wanted: Iterab
             order=order_id,
         )
         lines.append(_line(draft, order, asked, product, reserved))
-    draft.put("order", order_id, totalled(order, lines))
+    total(draft, order_id, lines)
     for name, missing in oversold:
         draft.adjust(
             cases.OVERSOLD,

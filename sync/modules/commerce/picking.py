@@ -5,9 +5,11 @@ from __future__ import annotations
 from sync.kernel.changeset import Fields, Operation
 from sync.kernel.draft import Draft
 from sync.modules.commerce import cases, stock
-from sync.modules.commerce.entities import fulfilment_id
+from sync.modules.commerce.entities import fulfilment_id, is_void
 from sync.modules.commerce.operations import CompletePack, PickLine, ShortPick, StartPick
-from sync.modules.commerce.orders import reach, totalled
+from sync.modules.commerce.orders import reach, total
+
+_Picking = StartPick | PickLine | ShortPick | CompletePack
 
 
 def start(operation: StartPick, draft: Draft) -> None:
@@ -51,12 +53,13 @@ def short(operation: ShortPick, draft: Draft) -> None:
     lines, left = _fill(order["lines"], operation.product, operation.quantity, "short")
     missing = operation.quantity - left
     _fulfilment(draft, operation.order, order)
-    if not missing:
-        return
-    lines = _release_short(draft, operation, order, lines)
-    draft.put("order", operation.order, totalled(order, lines))
     product = draft.get("product", operation.product)
     name = product["name"] if product else operation.product
+    if not missing:
+        subject = ("order", operation.order)
+        draft.adjust(cases.NOTHING_SHORT, operation, subject=subject, number=order["number"], product=name)
+        return
+    total(draft, operation.order, _release_short(draft, operation, order, lines))
     draft.adjust(
         cases.SHORT_PICK,
         operation,
@@ -89,16 +92,17 @@ def pack(operation: CompletePack, draft: Draft) -> None:
         reach(draft, operation, operation.order, "ready")
 
 
-def _cancelled(operation: Operation, draft: Draft, order: Fields) -> bool:
+def _cancelled(operation: _Picking, draft: Draft, order: Fields) -> bool:
     """Leave the conflict when the order is cancelled, once per change set; the goods are recorded all the same."""
-    if order["commercial"] != "cancelled":
+    if not is_void(order["commercial"], order["custody"]):
         return False
-    order_id: str = getattr(operation, "order")  # noqa: B009  every operation of this module names its order
-    if not any(note.code == cases.PICKED_AFTER_CANCEL.id for note in draft.notes):
+    subject = ("order", operation.order)
+    told = [note.data["subject"] for note in draft.notes if note.code == cases.PICKED_AFTER_CANCEL.id]
+    if list(subject) not in told:
         draft.adjust(
             cases.PICKED_AFTER_CANCEL,
             operation,
-            subject=("order", order_id),
+            subject=subject,
             said={"operation": operation.op},
             had={"commercial": "cancelled"},
             outcome="goods off the shelf",
@@ -147,20 +151,24 @@ def _fill(lines: list[Fields], product: str, quantity: int, what: str) -> tuple[
     return filled, left
 
 
-def _release_short(draft: Draft, operation: Operation, order: Fields, lines: list[Fields]) -> list[Fields]:
-    """A line keeps no more reserved than it can still be delivered."""
+def _release_short(draft: Draft, operation: ShortPick, order: Fields, lines: list[Fields]) -> list[Fields]:
+    """A line keeps no more reserved than it can still be delivered.
+
+    When the delivery was known first, it took the missing pieces out of the stock: they are booked back.
+    """
+    is_delivered = order["custody"] == "customer"
     released: list[Fields] = []
-    for line in lines:
+    for before, line in zip(order["lines"], lines, strict=True):
         surplus = max(0, line["reserved"] - (line["quantity"] - line["short"]))
-        if surplus:
-            stock.move(
-                draft,
-                operation,
-                order["warehouse_id"],
-                line["product_id"],
-                reserved=-surplus,
-                reason="short",
-                order=getattr(operation, "order"),  # noqa: B009
-            )
+        stock.move(
+            draft,
+            operation,
+            order["warehouse_id"],
+            line["product_id"],
+            on_hand=line["short"] - before["short"] if is_delivered else 0,
+            reserved=-surplus,
+            reason="short",
+            order=operation.order,
+        )
         released.append({**line, "reserved": line["reserved"] - surplus})
     return released

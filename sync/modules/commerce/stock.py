@@ -11,10 +11,12 @@ from sync.kernel.draft import Draft
 from sync.modules.commerce import cases
 from sync.modules.commerce.entities import stock_level_id
 from sync.modules.commerce.operations import AdjustStock, OpenWarehouse, ReceiveStock, TransferStock
+from sync.modules.identity import check_office
 
 
 def open_warehouse(operation: OpenWarehouse, draft: Draft) -> None:
     """The warehouse's row."""
+    check_office(draft)
     draft.create("warehouse", operation.id, {"name": operation.name})
 
 
@@ -45,7 +47,8 @@ def adjust(operation: AdjustStock, draft: Draft) -> None:
 def transfer(operation: TransferStock, draft: Draft) -> None:
     """Two movements that add up to nothing."""
     if operation.source == operation.target:
-        raise draft.refuse(cases.SAME_WAREHOUSE)
+        draft.adjust(cases.SAME_WAREHOUSE, operation, subject=("warehouse", operation.source))
+        return
     move(draft, operation, operation.source, operation.product, on_hand=-operation.quantity, reason="transferred")
     move(draft, operation, operation.target, operation.product, on_hand=operation.quantity, reason="transferred")
 

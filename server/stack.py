@@ -1,0 +1,357 @@
+"""The whole system on one machine: database, Redis, API and worker as child processes of whoever starts it.
+
+Shared by `tallystick up`, the demo, the benchmarks and the end-to-end tests. Assumes Linux or macOS. What holds:
+- One stack per data directory (a `flock`), and nothing of it outlives its starter, however that ends: every child has a
+  guard, as the embedded servers have theirs (`server.supervised`).
+- The port stays the stack's own while the API is down: the stack holds it bound, without listening, so a client is
+  refused, as by a crashed server, and nobody else can take the port before the API is back.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import orjson
+
+from server.bootstrap import migrate
+from server.children import Child, has_ended
+from server.embedded import EmbeddedPostgres, EmbeddedRedis
+from server.settings import Settings, load_settings
+from sync.kernel.errors import TallystickError
+
+HOST = "127.0.0.1"
+ANY_HOST = frozenset({"0.0.0.0", ""})  # noqa: S104 - recognised, not bound
+READY_SECONDS_MAX = 60.0
+"""How long the API may take until `/readyz` says yes."""
+
+STOP_SECONDS_MAX = 6.0
+"""How long API and worker may take to stop; with the embedded servers behind them a stop stays under 10 s."""
+
+PORT_WAIT_SECONDS_MAX = 3.0
+"""How long a start waits for a port that a stack before it may just be leaving."""
+
+RESTARTS_MAX = 5
+RESTART_WINDOW_SECONDS = 60.0
+"""More restarts than that in this time, and the stack gives up: something is wrong that a restart does not mend."""
+
+POLL_SECONDS = 0.05
+NOTE_NAME = "up.json"
+"""What other commands on the same data directory read to find the running stack; mode 0600, it holds passwords."""
+
+ALREADY_SET = ("DATABASE_URL", "REDIS_URL")
+
+
+class StackBusy(TallystickError):
+    """Another tallystick is up on the same data directory."""
+
+    code: ClassVar[str] = "stack_busy"
+
+
+class StackFailed(TallystickError):
+    """A part of the stack did not start or does not stay up."""
+
+    code: ClassVar[str] = "stack_failed"
+
+
+class StackStopped(TallystickError):
+    """Asked to stop before everything was up."""
+
+    code: ClassVar[str] = "stack_stopped"
+
+
+class PortTaken(TallystickError):
+    """The port is used by another program."""
+
+    code: ClassVar[str] = "port_taken"
+
+
+class Stack:
+    """A running stack; also a context manager that stops it. Made by `start`."""
+
+    def __init__(self, data_dir: Path, *, environment: Mapping[str, str], is_stopping: Callable[[], bool]) -> None:
+        self.data_dir = data_dir
+        self.url = ""
+        self.settings_environment: dict[str, str] = dict(environment)
+        """What a process of this stack has to have set, secrets included; nothing of the caller's own environment."""
+        self._is_stopping = is_stopping
+        self._lock: int | None = None
+        self._port: socket.socket | None = None
+        self._postgres: EmbeddedPostgres | None = None
+        self._redis: EmbeddedRedis | None = None
+        self._api: list[Child] = []
+        self._worker: Child | None = None
+        self._restarts: deque[float] = deque(maxlen=RESTARTS_MAX)
+
+    @classmethod
+    def start(
+        cls,
+        data_dir: Path,
+        *,
+        port: int = 0,
+        host: str = HOST,
+        api_processes: int = 1,
+        environment: Mapping[str, str] | None = None,
+        progress: Callable[[str], None] = lambda _step: None,
+        is_stopping: Callable[[], bool] = lambda: False,
+    ) -> Self:
+        """Everything, migrated and answering `/readyz`; port 0 takes a free one. On a fault nothing is left running.
+
+        `environment` holds settings; an embedded server is started for each of DATABASE_URL and REDIS_URL it lacks.
+        `progress` is told what comes next. `is_stopping` is asked between steps. Raises `StackBusy`, `PortTaken`,
+        `StackFailed`, `StackStopped`, `SettingsInvalid` and what the embedded servers raise.
+        """
+        stack = cls(data_dir.resolve(), environment=environment or {}, is_stopping=is_stopping)
+        try:
+            stack._claim(host, port)
+            stack._start_servers(progress)
+            progress("Bringing the database to the newest schema")
+            stack._go_on()
+            migrate(stack.database_url)
+            progress("Starting the API and the worker")
+            stack._launch(host, api_processes)
+            stack._await_ready()
+            stack._write_note()
+        except BaseException:
+            stack.stop()
+            raise
+        return stack
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of this stack's processes."""
+        return load_settings(self.settings_environment)
+
+    @property
+    def database_url(self) -> str:
+        """The database's URL, with its password."""
+        return self.settings_environment["DATABASE_URL"]
+
+    @property
+    def redis_url(self) -> str:
+        """The URL of Redis, with its password."""
+        return self.settings_environment["REDIS_URL"]
+
+    @property
+    def log_dir(self) -> Path:
+        """Where `api.log` and `worker.log` are."""
+        return self.data_dir / "logs"
+
+    @property
+    def api_pid(self) -> int:
+        """The first API process."""
+        return self._api[0].pid
+
+    @property
+    def worker_pid(self) -> int:
+        """The worker process."""
+        assert self._worker is not None
+        return self._worker.pid
+
+    def kill_api(self) -> None:
+        """End every API process as a power cut would; the port refuses until `restart_api`."""
+        for child in self._api:
+            child.kill()
+
+    def restart_api(self, environment: Mapping[str, str] | None = None) -> None:
+        """Stop what is left of the API and start it anew with these settings on top; returns when it can serve."""
+        self._stop_children(self._api)
+        for child in self._api:
+            child.start(self._child_environment(environment))
+        self._await_ready()
+
+    def restart_fallen(self) -> list[str]:
+        """Start again what has ended by itself and say what it was; raises `StackFailed` when that goes on and on."""
+        fallen: list[tuple[str, Callable[[], None]]] = []
+        for server in (self._postgres, self._redis):
+            if server is not None and has_ended(server.pid):
+                fallen.append((type(server).__name__.removeprefix("Embedded"), lambda s=server: s.restart("immediate")))
+        for child in self._children:
+            if not child.is_running:
+                fallen.append((child.name, lambda c=child: c.start(self._child_environment())))
+        for name, restart in fallen:
+            now = time.monotonic()
+            if len(self._restarts) == RESTARTS_MAX and now - self._restarts[0] < RESTART_WINDOW_SECONDS:
+                raise StackFailed(
+                    f"{name} has ended again after {RESTARTS_MAX} restarts in {RESTART_WINDOW_SECONDS:.0f} s; "
+                    f"look into {self.data_dir}"
+                )
+            self._restarts.append(now)
+            restart()
+        return [name for name, _ in fallen]
+
+    def stop(self) -> None:
+        """Stop everything in good order, the servers last. Stopping again does nothing."""
+        self._stop_children(self._children)
+        for server in (self._redis, self._postgres):
+            if server is not None:
+                server.stop()
+        self._api, self._worker, self._redis, self._postgres = [], None, None, None
+        if self._port is not None:
+            self._port.close()
+            self._port = None
+        if self._lock is not None:
+            (self.data_dir / NOTE_NAME).unlink(missing_ok=True)
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self.stop()
+
+    @property
+    def _children(self) -> list[Child]:
+        return [*self._api, *([self._worker] if self._worker else [])]
+
+    def _claim(self, host: str, port: int) -> None:
+        # Everybody may pass through, nobody may list: as root the servers run as another account.
+        self.data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+        lock = os.open(self.data_dir / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise StackBusy(_busy_sentence(self.data_dir)) from None
+        self._lock = lock
+        self._port = _reserved(host, port, self._is_stopping)
+        named = HOST if host in ANY_HOST else host
+        self.url = f"http://{named}:{self._port.getsockname()[1]}"
+
+    def _start_servers(self, progress: Callable[[str], None]) -> None:
+        given = load_settings({**self.settings_environment, "TALLYSTICK_DATA_DIR": str(self.data_dir)})
+        if given.database_url is None:
+            progress("Starting PostgreSQL")
+            self._go_on()
+            self._postgres = EmbeddedPostgres.start(self.data_dir / "postgres")
+        if given.redis_url is None:
+            progress("Starting Redis")
+            self._go_on()
+            self._redis = EmbeddedRedis.start(self.data_dir / "redis")
+        database = self._postgres.url if self._postgres else _revealed(given.database_url)
+        redis = self._redis.url if self._redis else _revealed(given.redis_url)
+        for name, value in zip(ALREADY_SET, (database, redis), strict=True):
+            self.settings_environment.pop(f"{name}_FILE", None)
+            self.settings_environment[name] = value
+        self.settings_environment["TALLYSTICK_DATA_DIR"] = str(self.data_dir)
+        if not self.settings_environment.get("TALLYSTICK_PUBLIC_URL"):
+            self.settings_environment["TALLYSTICK_PUBLIC_URL"] = self.url
+
+    def _launch(self, host: str, api_processes: int) -> None:
+        assert self._port is not None
+        program = [sys.executable, "-m", "server.cli"]
+        serve = [*program, "serve", "--host", host, "--port", str(self._port.getsockname()[1]), "--share-port"]
+        numbers = range(1, api_processes + 1)
+        self._api = [
+            Child(name="API" if number == 1 else f"API {number}", command=serve, log_path=self.log_dir / "api.log")
+            for number in numbers
+        ]
+        self._worker = Child(name="worker", command=[*program, "worker"], log_path=self.log_dir / "worker.log")
+        for child in self._children:
+            self._go_on()
+            child.start(self._child_environment())
+
+    def _child_environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        ours = tuple(f"{name}{ending}" for name in ALREADY_SET for ending in ("", "_FILE"))
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("TALLYSTICK_") and k not in ours}
+        return {**inherited, **self.settings_environment, **(extra or {})}
+
+    def _await_ready(self) -> None:
+        deadline = time.monotonic() + READY_SECONDS_MAX
+        while not _is_ready(self.url):
+            self._go_on()
+            for child in self._children:
+                if not child.is_running:
+                    raise StackFailed(f"the {child.name} ended at its start; {child.log_end()}")
+            if time.monotonic() > deadline:
+                raise StackFailed(f"the API was not ready in {READY_SECONDS_MAX:.0f} s; {self._api[0].log_end()}")
+            time.sleep(POLL_SECONDS)
+
+    def _go_on(self) -> None:
+        if self._is_stopping():
+            raise StackStopped
+
+    def _stop_children(self, children: list[Child]) -> None:
+        for child in children:
+            child.ask_to_stop()
+        deadline = time.monotonic() + STOP_SECONDS_MAX
+        for child in children:
+            child.end(deadline)
+
+    def _write_note(self) -> None:
+        write_private(
+            self.data_dir / NOTE_NAME,
+            {"url": self.url, "pid": os.getpid(), "environment": self.settings_environment},
+        )
+
+
+def read_note(data_dir: Path) -> dict[str, Any] | None:
+    """What the stack that is up on this data directory has left for other commands, or None."""
+    try:
+        note: dict[str, Any] = orjson.loads((data_dir / NOTE_NAME).read_bytes())
+        os.kill(note["pid"], 0)  # a crash leaves the note behind
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    except PermissionError:
+        raise StackBusy(f"a tallystick of another account is up on {data_dir}: work as that account") from None
+    return note
+
+
+def write_private(path: Path, value: object) -> None:
+    """Put a JSON file of mode 0600 there, whole or not at all."""
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    unfinished.unlink(missing_ok=True)
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    unfinished.rename(path)
+
+
+def _busy_sentence(data_dir: Path) -> str:
+    note = read_note(data_dir)
+    where = f" at {note['url']} (pid {note['pid']})" if note else ", just starting or stopping,"
+    stop = f"stop it with `kill {note['pid']}`" if note else "wait a moment"
+    return f"tallystick is already up{where} on {data_dir}: {stop}, or use another data directory"
+
+
+def _reserved(host: str, port: int, is_stopping: Callable[[], bool]) -> socket.socket:
+    """The port, bound and not listening; shared only with sockets that ask for sharing, which our API's do."""
+    deadline = time.monotonic() + PORT_WAIT_SECONDS_MAX
+    while True:
+        try:
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((host, port))
+                found: int = probe.getsockname()[1]
+        except OSError as fault:
+            if is_stopping() or time.monotonic() > deadline:
+                raise PortTaken(
+                    f"port {port} of {host or HOST} cannot be used ({fault.strerror}): choose another with --port"
+                ) from None
+            time.sleep(POLL_SECONDS)
+            continue
+        holder = socket.socket()
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind((host, found))
+        return holder
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=5):  # noqa: S310 - our own http:// URL
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _revealed(secret: Any) -> str:
+    return str(secret.get_secret_value())

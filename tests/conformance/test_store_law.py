@@ -1,0 +1,150 @@
+"""Whatever happens in whatever order: both stores show the same, and the kept overlay is the rebuilt one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from client_sdk.application.ports import Store
+from client_sdk.application.verify import verify
+from tests.support.desk import town_with_jobs
+from tests.support.stores import everything, jobs, new_store, note
+from tests.support.toy import (
+    OTHER_EPOCH,
+    REGISTRY,
+    FinishJob,
+    MoveJob,
+    PlaceJob,
+    TakeCash,
+    ToyTown,
+    exchange,
+    job_id,
+    job_row,
+    toy_identity,
+)
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("finish"), st.integers(0, 5), st.just(0)),
+        st.tuples(st.just("cash"), st.integers(0, 5), st.just(0)),
+        st.tuples(st.just("move"), st.integers(0, 5), st.integers(0, 5)),
+        st.tuples(st.just("rename"), st.integers(0, 5), st.integers(0, 2)),
+        st.tuples(st.just("pull"), st.integers(0, 3), st.just(0)),
+        st.tuples(st.just("hold"), st.integers(0, 2), st.just(0)),
+    ),
+    max_size=25,
+)
+HELD = (("town", "zone:a", "zone:b"), ("town", "zone:a"), ("zone:b",))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS)
+def test_both_stores_show_the_same_and_the_kept_overlay_is_the_rebuilt_one(
+    steps: Sequence[tuple[str, int, int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    stores = [new_store(kind, tmp_path_factory.mktemp("law")) for kind in ("memory", "sqlite")]
+    shown = []
+    for store in stores:
+        store.enrolled(toy_identity(store.device_key()))
+        town = town_with_jobs(6)
+        exchange(store, town)
+        for step in steps:
+            _take_step(store, town, *step)
+            assert verify(store, REGISTRY) == ()
+        shown.append(everything(store))
+        store.close()
+    assert shown[0] == shown[1]
+
+
+def _take_step(store: Store, town: ToyTown, what: str, one: int, two: int) -> None:
+    job, other = job_id(one), job_id(two)
+    if what == "finish":
+        note(store, FinishJob(job=job))
+    elif what == "cash":
+        note(store, TakeCash(job=job, amount="1.00", currency="GBP"))
+    elif what == "move":
+        note(store, MoveJob(job=job, after=other, zone="b"))
+    elif what == "rename":
+        town.put({("job", job): job_row(f"Renamed {one}", "ab?"[two])})
+    elif what == "hold":
+        exchange(store, town, buckets=HELD[one])
+    else:
+        state = store.exchange_state()
+        lines = store.outbox_from(state.acked + 1, lines_max=one, bytes_max=99_999)
+        store.settle(state, *town.answer(state, lines))
+
+
+CONNECTED = st.lists(
+    st.one_of(
+        st.tuples(st.just("move"), st.integers(0, 2), st.integers(0, 2)),
+        st.tuples(st.just("go"), st.integers(0, 2), st.integers(0, 1)),
+        st.tuples(st.just("rename"), st.integers(0, 2), st.integers(0, 2)),
+        st.tuples(st.just("look"), st.just(0), st.just(0)),
+        st.tuples(st.just("pull"), st.integers(0, 1), st.just(0)),
+    ),
+    max_size=14,
+)
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=CONNECTED)
+def test_decisions_that_build_on_each_other_are_decided_again_together(
+    steps: Sequence[tuple[str, int, int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    store, town = new_store("sqlite", tmp_path_factory.mktemp("law")), town_with_jobs(3)
+    store.enrolled(toy_identity(store.device_key()))
+    exchange(store, town)
+    for what, one, two in steps:
+        if what == "go":
+            note(store, MoveJob(job=job_id(one), zone="ab"[two]))
+        else:
+            _take_step(store, town, "pull" if what == "look" else what, one, two)
+        assert verify(store, REGISTRY) == ()
+    store.close()
+
+
+def test_a_line_is_decided_again_with_what_it_had_read_and_not_with_what_came_later(tmp_path: Path) -> None:
+    store, town = new_store("sqlite", tmp_path), town_with_jobs(3)
+    store.enrolled(toy_identity(store.device_key()))
+    exchange(store, town)
+    note(store, MoveJob(job=job_id(0), after=job_id(1), zone=""))
+    note(store, MoveJob(job=job_id(1), zone="b"))
+    town.put({("job", job_id(0)): job_row("Renamed")})
+    _take_step(store, town, "pull", 0, 0)
+    assert [row["zone"] for row in jobs(store)] == ["b", "a", "a"]
+    assert verify(store, REGISTRY) == ()
+    store.close()
+
+
+def test_a_line_that_newly_reaches_a_row_brings_in_the_lines_behind_it(tmp_path: Path) -> None:
+    """What was taken on trust becomes an effect when its row arrives, and others read that effect."""
+    store, town = new_store("sqlite", tmp_path), town_with_jobs(2)
+    store.enrolled(toy_identity(store.device_key()))
+    exchange(store, town)
+    note(store, MoveJob(job=job_id(1), after=job_id(7), zone=""))  # job 7 is not held: no effect
+    note(store, MoveJob(job=job_id(0), after=job_id(1), zone=""))
+    town.put({("job", job_id(7)): job_row("Late", "b")})
+    _take_step(store, town, "pull", 0, 0)
+    assert [row["zone"] for row in jobs(store)] == ["b", "b", "b"]
+    assert verify(store, REGISTRY) == ()
+    store.close()
+
+
+def test_reopened_work_is_shown_again_even_when_no_base_row_tells_of_it(tmp_path: Path) -> None:
+    store, town = new_store("sqlite", tmp_path), town_with_jobs(1)
+    store.enrolled(toy_identity(store.device_key()))
+    exchange(store, town, buckets=("zone:b",))
+    placed = note(store, PlaceJob(name="Far away", zone="far"))
+    exchange(store, town, buckets=("zone:b",))
+    assert store.row("job", placed.id) is None
+    restored = town_with_jobs(1)
+    restored.epoch = OTHER_EPOCH
+    state = store.exchange_state()
+    store.settle(state, *restored.answer(state, buckets=("zone:b",)))
+    assert store.row("job", placed.id) is not None
+    assert verify(store, REGISTRY) == ()
+    store.close()

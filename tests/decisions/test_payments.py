@@ -1,0 +1,114 @@
+"""Who wins over cash: what was taken is kept, what it means may change."""
+
+from __future__ import annotations
+
+from sync.modules.billing import TakePayment
+from sync.modules.commerce import CancelOrder
+from tests.support.decisions import ACCEPTED, Left, adjusted, axes, money, told
+from tests.support.town_in_memory import MarketTown
+
+
+def take(town: MarketTown, order: str, amount: str, currency: str = "KES") -> TakePayment:
+    return TakePayment(id=town.new_id(), order=order, amount=amount, currency=currency)
+
+
+def test_payments_overpayment_is_kept_as_credit(town: MarketTown) -> None:
+    order = town.places()
+    payment = take(town, order, "10.50")
+
+    answered = town.does(town.van_a, town.driver_a, payment)
+
+    assert told(town, answered) == adjusted(
+        "payments.overpayment",
+        Left(
+            kind="overpayment",
+            sentence="1.50 KES more than order 1001 owes were taken; they are kept as credit.",
+            about=("payment", payment.id),
+            by="payment.take",
+            said={"amount": "10.50", "currency": "KES"},
+            had={"total_minor": 900, "paid_minor": 0},
+            outcome="credit 1.50 KES",
+            task="Order 1001: refund 1.50 KES or keep them as credit",
+        ),
+    )
+    assert (axes(town, order)[2], money(town, order)) == ("in_credit", (900, 900, 150))
+
+
+def test_a_part_payment_is_put_on_the_order_and_the_driver_told_what_is_left(town: MarketTown) -> None:
+    order = town.places()
+    dispatch = town.assigns(order)
+
+    assert told(town, town.does(town.van_a, town.driver_a, take(town, order, "4.00"))) == ACCEPTED
+    assert (axes(town, order)[2], money(town, order)) == ("partly", (900, 400, 0))
+    assert town.row("dispatch", dispatch)["cod_due_minor"] == 500
+
+
+def test_payments_paid_after_cancel_is_all_credit(town: MarketTown) -> None:
+    order = town.places()
+    town.office(CancelOrder(order=order))
+    payment = take(town, order, "9.00")
+
+    answered = town.does(town.van_a, town.driver_a, payment)
+
+    assert told(town, answered) == adjusted(
+        "payments.paid_after_cancel",
+        Left(
+            kind="paid_after_cancel",
+            sentence="Order 1001 was cancelled; the 9.00 KES that were taken are kept as credit.",
+            about=("payment", payment.id),
+            by="payment.take",
+            said={"amount": "9.00", "currency": "KES"},
+            had={"total_minor": 900, "paid_minor": 0},
+            outcome="credit 9.00 KES",
+            task="Order 1001: refund 9.00 KES",
+        ),
+    )
+    assert (axes(town, order)[2], money(town, order)) == ("in_credit", (900, 0, 900))
+
+
+def test_payments_paid_before_cancel_is_owed_to_the_customer(town: MarketTown) -> None:
+    order = town.places()
+    town.does(town.van_a, town.driver_a, take(town, order, "4.00"))
+
+    answered = town.office(CancelOrder(order=order))
+
+    assert told(town, answered) == adjusted(
+        "payments.paid_before_cancel",
+        Left(
+            kind="paid_before_cancel",
+            sentence="Order 1001 was paid before it was cancelled; 4.00 KES are kept as credit.",
+            about=("order", order),
+            by="order.cancel",
+            said={"operation": "order.cancel"},
+            had={"paid_minor": 400},
+            outcome="credit 4.00 KES",
+            task="Order 1001: refund 4.00 KES",
+        ),
+    )
+    assert (axes(town, order), money(town, order)) == (
+        ("cancelled", "warehouse", "in_credit", "CANCELLED"),
+        (900, 0, 400),
+    )
+
+
+def test_payments_currency_mismatch_is_kept_beside_the_order(town: MarketTown) -> None:
+    order = town.places()
+    payment = take(town, order, "9.00", "GBP")
+
+    answered = town.does(town.van_a, town.driver_a, payment)
+
+    assert told(town, answered) == adjusted(
+        "payments.currency_mismatch",
+        Left(
+            kind="currency_mismatch",
+            sentence="Order 1001 is in KES, the payment in GBP; it is kept beside the order.",
+            about=("payment", payment.id),
+            by="payment.take",
+            said={"amount": "9.00", "currency": "GBP"},
+            had={"currency": "KES"},
+            outcome="kept beside the order",
+            task="Order 1001: clear up the payment in GBP",
+        ),
+    )
+    assert (money(town, order), axes(town, order)[2]) == ((900, 0, 0), "unpaid")
+    assert town.row("payment", payment.id)["currency"] == "GBP"

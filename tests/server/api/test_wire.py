@@ -1,0 +1,160 @@
+"""A real server on a real socket, and clients that lie about their bodies, drip, or go away."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, cast
+
+import pytest
+import uvicorn
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from server.adapters.keys import KeySigner
+from server.adapters.memory import MemoryEnrolments, MemorySystem
+from server.api.app import create_app
+from server.api.body import BodyLimits
+from server.api.parts import Parts
+from server.domain.access import DeviceCaller, access_claims
+from sync.kernel.ids import make_id
+
+URL = "http://sync.example"
+TOWN = make_id(1, bytes(10))
+DEVICE = make_id(2, bytes(10))
+PATH = f"/v1/towns/{TOWN}/exchange"
+
+
+@asynccontextmanager
+async def nothing() -> AsyncIterator[None]:
+    yield
+
+
+@contextmanager
+def serving(parts: Parts) -> Iterator[int]:
+    """Serve in a thread; gives the port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(create_app(parts), log_config=None, lifespan="on"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+@pytest.fixture(scope="module")
+def signer() -> KeySigner:
+    return KeySigner(Ed25519PrivateKey.generate())
+
+
+@pytest.fixture(scope="module")
+def port(signer: KeySigner) -> Iterator[int]:
+    parts = Parts(
+        public_url=URL,
+        towns=cast("Any", None),
+        enrolments=MemoryEnrolments(),
+        appliers=cast("Any", None),
+        signer=signer,
+        system=MemorySystem(),
+        checks={},
+        running=nothing,
+        body_limits=BodyLimits(idle_seconds=0.2, seconds_max=0.6),
+    )
+    with serving(parts) as chosen:
+        yield chosen
+
+
+@pytest.fixture
+def authorization(signer: KeySigner) -> str:
+    caller = DeviceCaller(device_id=DEVICE, town_id=TOWN, role="driver")
+    now_seconds = MemorySystem().now_ms() // 1000
+    return "Bearer " + signer.jws(access_claims(caller, audience=URL, now_seconds=now_seconds, jti="1"), "at+jwt")
+
+
+def head(authorization: str, *more: str) -> bytes:
+    lines = [
+        f"POST {PATH} HTTP/1.1",
+        "Host: sync.example",
+        "Content-Type: application/x-ndjson",
+        f"Authorization: {authorization}",
+        *more,
+    ]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def answer_to(port: int, *sent: bytes) -> bytes:
+    """Everything that comes back until the server closes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        for piece in sent:
+            connection.sendall(piece)
+        received = b""
+        while piece := connection.recv(65536):
+            received += piece
+    return received
+
+
+def test_a_body_that_stops_is_answered_and_closed(port: int, authorization: str) -> None:
+    answer = answer_to(port, head(authorization, "Content-Length: 100"), b'{"hello"')
+
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"code":"body_timed_out"' in answer
+
+
+def test_a_body_that_drips_is_answered_and_closed(port: int, authorization: str) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(head(authorization, "Content-Length: 100000"))
+        connection.settimeout(0.05)
+        received = b""
+        while not received:
+            connection.sendall(b" ")
+            try:
+                received = connection.recv(65536)
+            except TimeoutError:
+                continue
+
+    assert received.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_length_that_is_too_large_is_refused_before_anything_is_sent(port: int, authorization: str) -> None:
+    answer = answer_to(port, head(authorization, "Content-Length: 1048577"))
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"connection: close" in answer
+
+
+def test_a_length_that_is_too_short_cuts_the_body_where_it_says(port: int, authorization: str) -> None:
+    answer = answer_to(port, head(authorization, "Content-Length: 2", "Connection: close"), b"{}" + b'{"hello":1}')
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b'"code":"malformed"' in answer
+
+
+def test_a_chunked_body_is_counted_as_it_comes(port: int, authorization: str) -> None:
+    chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
+
+    answer = answer_to(port, head(authorization, "Transfer-Encoding: chunked"), *[chunk] * 16, b"1\r\nx\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_request_that_is_refused_unread_ends_its_connection(port: int) -> None:
+    answer = answer_to(port, head("Bearer x", "Content-Length: 1000000"))
+
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b"connection: close" in answer
+
+
+def test_a_request_that_is_read_keeps_its_connection(port: int, authorization: str) -> None:
+    request = head(authorization, "Content-Length: 2") + b"{}"
+
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        answers = []
+        for _ in range(2):
+            connection.sendall(request)
+            answers.append(connection.recv(65536)[:12])
+
+    assert answers == [b"HTTP/1.1 400"] * 2

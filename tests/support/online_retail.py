@@ -1,0 +1,198 @@
+"""Real trade as work for devices: the online-retail file read as invoices, and what each of them makes people do.
+
+An invoice is an order that is placed, picked, packed, sent out and paid on delivery; one that begins with C brings goods
+back; a negative quantity without C is a write-off. Lines that no shop could have are counted and left out.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import islice
+from pathlib import Path
+
+from client_sdk import Replica
+from client_sdk.errors import Offline
+from sync.kernel.ids import derived_id
+from sync.modules.billing import TakePayment
+from sync.modules.catalogue import product_id
+from sync.modules.commerce import (
+    AdjustStock,
+    AssignDispatch,
+    CompleteDelivery,
+    CompletePack,
+    PickLine,
+    PlaceOrder,
+    ReceiveStock,
+    StartDelivery,
+)
+from sync.modules.commerce.operations import OrderLine
+from sync.protocol.limits import OPERATIONS_MAX
+
+FULL_SIZE = Path(__file__).parents[2].parent / "shared" / "data" / "online_retail_2010-12_2011-05.csv.gz"
+SAMPLE = Path(__file__).parents[2] / "server" / "sample" / "online_retail_sample.csv"
+CASH_MAX = Decimal(10_000)
+"""A driver takes no more than this at a door; a larger invoice goes to the account."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line of the file that a shop could have."""
+
+    invoice: str
+    sku: str
+    name: str
+    quantity: int
+    price: Decimal
+    country: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invoice:
+    """The lines of one invoice of one country, in the order of the file."""
+
+    number: str
+    country: str
+    lines: Sequence[Line]
+
+
+def best_file() -> Path:
+    """The whole file where it is, else the sample that comes with the project."""
+    return FULL_SIZE if FULL_SIZE.is_file() else SAMPLE
+
+
+def read_lines(path: Path, lines_max: int) -> Iterator[Line]:
+    """The first `lines_max` lines of the file, without bad debt and prices that are no money."""
+    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+    with opened as file:
+        for row in islice(csv.DictReader(file), lines_max):
+            price = Decimal(row["UnitPrice"])
+            if row["InvoiceNo"].startswith("A") or price < 0 or price != price.quantize(Decimal("0.01")):
+                continue
+            yield Line(
+                invoice=row["InvoiceNo"],
+                sku=row["StockCode"],
+                name=row["Description"].strip() or row["StockCode"],
+                quantity=int(row["Quantity"]),
+                price=price,
+                country=row["Country"],
+            )
+
+
+def invoices(lines: Sequence[Line]) -> list[Invoice]:
+    """The lines put together, in the order in which invoices begin."""
+    found: dict[tuple[str, str], list[Line]] = {}
+    for line in lines:
+        found.setdefault((line.country, line.invoice), []).append(line)
+    return [Invoice(number=number, country=country, lines=part) for (country, number), part in found.items()]
+
+
+def chunks(operations: Sequence[object], size: int = OPERATIONS_MAX) -> Iterator[list[object]]:
+    """As many at a time as a change set holds."""
+    for start in range(0, len(operations), size):
+        yield list(operations[start : start + size])
+
+
+class Tablet:
+    """A warehouse tablet that handles whole invoices: books stock, places, picks, packs, assigns."""
+
+    def __init__(self, replica: Replica, *, clerk: str, warehouse: str, drivers: Sequence[str]) -> None:
+        self.replica = replica
+        self._clerk = clerk
+        self._warehouse = warehouse
+        self._drivers = drivers
+
+    def handle(self, invoice: Invoice) -> None:
+        """Everything that this invoice makes the warehouse do, recorded without a network."""
+        with self.replica.acting_as(self._clerk):
+            back = [self._moved(line, invoice) for line in invoice.lines if line.quantity < 0]
+            for part in chunks(back):
+                self.replica.record(*part)  # type: ignore[arg-type]
+            sold = [line for line in invoice.lines if line.quantity > 0]
+            if sold:
+                self._sell(invoice, sold)
+
+    def _moved(self, line: Line, invoice: Invoice) -> ReceiveStock | AdjustStock:
+        product = product_id(line.sku)
+        if invoice.number.startswith("C"):
+            return ReceiveStock(
+                warehouse=self._warehouse, product=product, quantity=-line.quantity, reason=f"returned {invoice.number}"
+            )
+        return AdjustStock(warehouse=self._warehouse, product=product, delta=line.quantity, reason="written off")
+
+    def _sell(self, invoice: Invoice, sold: Sequence[Line]) -> None:
+        order = order_id(invoice)
+        lines = [
+            OrderLine(product=product_id(line.sku), quantity=line.quantity, price=f"{line.price:f}") for line in sold
+        ]
+        total = sum((line.quantity * line.price for line in sold), Decimal(0))
+        method = "cod" if 0 < total <= CASH_MAX else "account"
+        place = PlaceOrder(
+            id=order,
+            number=invoice.number,
+            warehouse=self._warehouse,
+            customer_name=f"Customer of {invoice.number}",
+            address=invoice.country,
+            lines=lines,
+            payment_method="cod" if method == "cod" else "account",
+        )
+        self.replica.record(place)
+        picks = [PickLine(order=order, product=product_id(line.sku), quantity=line.quantity) for line in sold]
+        for part in chunks(picks):
+            self.replica.record(*part)  # type: ignore[arg-type]
+        self.replica.record(CompletePack(order=order, parcels=1 + len(sold) // 40))
+        driver = self._drivers[int(invoice.number[-3:], 36) % len(self._drivers)]
+        self.replica.record(AssignDispatch(id=derived_id("tour", order), order=order, driver=driver))
+
+
+class Van:
+    """A driver's phone: delivers what it has been given and takes the cash."""
+
+    def __init__(self, replica: Replica, *, driver: str) -> None:
+        self.replica = replica
+        self._driver = driver
+
+    def deliver_all(self) -> int:
+        """Take out and hand over every order on this tour; returns how many."""
+        jobs = self.replica.query(
+            "SELECT d.id, d.order_id, d.cod_due_minor, d.currency FROM dispatches d WHERE d.state = 'ASSIGNED' ORDER BY d.id"
+        )
+        with self.replica.acting_as(self._driver):
+            for job in jobs:
+                self.replica.record(StartDelivery(dispatch=job["id"]))
+                due = Decimal(job["cod_due_minor"]) / 100
+                cash = (
+                    [TakePayment(order=job["order_id"], amount=f"{due:.2f}", currency=job["currency"])] if due else []
+                )
+                self.replica.record(CompleteDelivery(dispatch=job["id"], received_by="at the door"), *cash)
+        return len(jobs)
+
+
+def order_id(invoice: Invoice) -> str:
+    """The order of an invoice."""
+    return derived_id("retail order", invoice.country, invoice.number)
+
+
+def demand(lines: Sequence[Line]) -> Counter[str]:
+    """How many pieces of each product are sold."""
+    wanted: Counter[str] = Counter()
+    for line in lines:
+        if line.quantity > 0:
+            wanted[line.sku] += line.quantity
+    return wanted
+
+
+def sync_in_spells(replica: Replica, chance: random.Random, share: float) -> bool:
+    """Meet the network now and then; True when it did."""
+    if chance.random() > share:
+        return False
+    try:
+        replica.sync()
+    except Offline:
+        return False
+    return True

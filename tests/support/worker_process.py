@@ -1,0 +1,77 @@
+"""A real worker process, waited for by what it logs."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+SECONDS_MAX = 60
+"""A worker that says nothing for so long is killed, and whoever waits for a line of it fails."""
+
+_PROGRAM = """
+import os
+from server.settings import load_settings
+from server.telemetry import configure_logging
+from server.worker import run_worker
+settings = load_settings(os.environ)
+configure_logging(level=settings.log_level, log_format="json")
+run_worker(settings)
+"""
+
+
+class WorkerProcess:
+    """What a test may do with a worker: wait for an event in its log, stop it, wait for its end."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self.lines: list[bytes] = []
+
+    def wait_for(self, event: str) -> dict[str, Any]:
+        """The next line of the log with this event; fails the test when the process ends before."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.lines.append(line)
+            entry: dict[str, Any] = orjson.loads(line) if line.startswith(b"{") else {}
+            if entry.get("event") == event:
+                return entry
+        raise AssertionError(f"the worker ended without {event}:\n" + b"".join(self.lines).decode())
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send the signal; the exit status. Fails when the worker needs more than the 10 seconds it promises."""
+        self._process.send_signal(number)
+        return self._process.wait(timeout=10)
+
+    def wait(self) -> int:
+        """The exit status, when it ends by itself."""
+        return self._process.wait()
+
+
+@contextmanager
+def worker_process(data_dir: Path, database_url: str, redis_url: str, failpoint: str = "") -> Iterator[WorkerProcess]:
+    """A started worker, killed at the end if need be."""
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "TALLYSTICK_DATA_DIR": str(data_dir),
+        "TALLYSTICK_FAILPOINT": failpoint,
+    }
+    command = [sys.executable, "-c", _PROGRAM]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
+    guard = threading.Timer(SECONDS_MAX, process.kill)
+    guard.start()
+    try:
+        with process:
+            yield WorkerProcess(process)
+            process.kill()
+    finally:
+        process.kill()
+        guard.cancel()

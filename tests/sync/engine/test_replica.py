@@ -1,0 +1,105 @@
+"""What each line of an answer amounts to, judged without any store or wire."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from sync.engine.chain import encode_bytes, line_hash
+from sync.engine.replica import Asked, Conversation
+from sync.engine.transitions import Action, Event, State
+from tests.support.fake_server import Town
+
+TOWN = Town()
+DIGESTS = [line_hash(b"three"), line_hash(b"four")]
+ASKED = Asked(
+    town=TOWN.id,
+    server_keys=[TOWN.key.public_key()],
+    epoch=TOWN.epoch,
+    version=7,
+    witness=(7, encode_bytes(TOWN.journal(7))),
+    from_seq=3,
+    digests=[encode_bytes(digest) for digest in DIGESTS],
+    head_seq=4,
+)
+START = Conversation(asked=ASKED).after(Event.START)
+MARK = {"version": 9, "rows": 1, "sum": "0" * 16}
+
+
+def hear(*lines: bytes) -> tuple[list[Event], Conversation]:
+    talk, events = START, []
+    for line in lines:
+        event, talk = talk.judge(line)
+        talk = talk.after(event)
+        events.append(event)
+    return events, talk
+
+
+def verdicts() -> list[bytes]:
+    return [TOWN.verdict(seq, digest, 9) for seq, digest in enumerate(DIGESTS, start=3)]
+
+
+def test_a_good_answer_is_heard_to_its_end() -> None:
+    rows = TOWN.rows("town", "product")
+    events, talk = hear(TOWN.welcome(2), *verdicts(), TOWN.bucket("town"), rows, TOWN.checkpoint(9, {"town": MARK}))
+
+    assert events == [
+        Event.WELCOME,
+        Event.VERDICT,
+        Event.VERDICT,
+        Event.BUCKET,
+        Event.ROWS,
+        Event.CHECKPOINT_FINAL,
+    ]
+    assert (talk.state, talk.after(Event.END).state) == (State.SETTLED, State.IDLE)
+
+
+@pytest.mark.parametrize(
+    ("acked", "event"),
+    [(1, Event.WELCOME_BEHIND), (2, Event.WELCOME), (3, Event.WELCOME), (4, Event.WELCOME), (5, Event.WELCOME_AHEAD)],
+)
+def test_a_welcome_is_measured_by_what_was_sent_and_recorded(acked: int, event: Event) -> None:
+    assert START.judge(TOWN.welcome(acked))[0] is event
+
+
+def test_the_first_welcome_ever_brings_no_new_epoch() -> None:
+    first = Conversation(asked=replace(ASKED, epoch=None, version=0, witness=None)).after(Event.START)
+    other = replace(ASKED, epoch="another")
+
+    assert first.judge(TOWN.welcome(2))[0] is Event.WELCOME
+    assert Conversation(asked=other).judge(TOWN.welcome(2))[0] is Event.WELCOME_NEW_EPOCH
+
+
+@pytest.mark.parametrize(("seq", "digest"), [(3, DIGESTS[1]), (4, DIGESTS[0]), (4, DIGESTS[1]), (2, DIGESTS[0])])
+def test_a_verdict_is_for_the_next_line_and_exactly_its_bytes(seq: int, digest: bytes) -> None:
+    events, _ = hear(TOWN.welcome(2), TOWN.verdict(seq, digest, 9))
+
+    assert events[-1] is Event.VERDICT_WRONG
+
+
+def test_rows_are_known_by_their_type_however_they_are_spaced() -> None:
+    _, talk = hear(TOWN.welcome(2), *verdicts())
+
+    assert talk.judge(b'{ "e":"product", "t" : "rows", "b":"town" }')[0] is Event.ROWS
+
+
+def test_a_journal_head_of_another_version_makes_a_checkpoint_wrong() -> None:
+    head = {"version": 8, "hash": encode_bytes(TOWN.journal(8)), "sig": "A" * 86}
+    wrong = TOWN.checkpoint(9, {"town": MARK}, journal=head)
+
+    assert hear(TOWN.welcome(2), *verdicts(), wrong)[0][-1] is Event.CHECKPOINT_WRONG
+
+
+def test_the_same_version_with_the_same_journal_is_no_step_back() -> None:
+    events, talk = hear(TOWN.welcome(2))
+    same = replace(talk, verdicts=2).judge(TOWN.checkpoint(7, {"town": {**MARK, "version": 7}}))[0]
+
+    assert (events, same) == ([Event.WELCOME], Event.CHECKPOINT_FINAL)
+
+
+def test_what_is_to_be_done_is_read_before_the_state_moves() -> None:
+    _, talk = hear(TOWN.welcome(2), *verdicts())
+    event, heard = talk.judge(TOWN.checkpoint(9, {"town": MARK}))
+
+    assert (heard.state, heard.actions(event)) == (State.ANSWERED, (Action.SETTLE,))
