@@ -2,6 +2,7 @@
 #   make demo   an offline day from nothing: set-up, seed, conflicts, reconciliation, proof of the books
 #   make up     the whole system, left running with its console
 #   make test   lint, types, import contracts and the whole test suite
+#   make docs   the reference pages that follow from the code
 #   make lock   new requirements.lock after a change of dependencies (UPGRADE=--upgrade takes the newest of everything)
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ STAMP = $(VENV)/.installed
 LOCK_TOOLS = build/lock-tools
 PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: demo up test lint lock clean
+.PHONY: demo up test lint docs lock clean
 
 demo: $(STAMP)
 	$(BIN)/tallystick demo
@@ -31,6 +32,9 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+docs: $(STAMP)
+	$(BIN)/python -m docs.generate
 
 # The stamp is written last: an install that was interrupted is taken up again, one that is complete costs nothing.
 $(STAMP): requirements.lock pyproject.toml

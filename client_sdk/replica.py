@@ -100,7 +100,11 @@ class Replica:
         try:
             _check_new(store)
             wire, name = transport or _http(url, system, None), name or platform.node() or "device"
-            store.enrolled(enrol_device(wire, server_url=url, code=code, key=store.device_key(), name=name))
+            try:
+                store.enrolled(enrol_device(wire, server_url=url, code=code, key=store.device_key(), name=name))
+            finally:
+                if wire is not transport:
+                    _hang_up(wire)
             return cls(store, registry, system, transport)
         except BaseException:
             store.close()
@@ -139,9 +143,7 @@ class Replica:
 
     def close(self) -> None:
         """Close the file and the connections; recorded work stays for the next time. A second call does nothing."""
-        close = getattr(self._transport, "close", None)
-        if close:
-            close()
+        _hang_up(self._transport)
         self._store.close()
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> Sequence[dict[str, Any]]:
@@ -267,6 +269,12 @@ def _check_new(store: Store) -> None:
     """Before a code is used up."""
     if store.is_enrolled():
         raise AlreadyEnrolled
+
+
+def _hang_up(transport: Transport | None) -> None:
+    close = getattr(transport, "close", None)
+    if close:
+        close()
 
 
 def _http(url: str, system: System, identity: Identity | None) -> Transport:

@@ -123,6 +123,7 @@ async def _opened(core: Core) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        core.bell.close()
         await core.pool.close()
 
 

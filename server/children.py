@@ -1,4 +1,4 @@
-"""A child process of ours with a log of its own and a guard, so that it ends when its starter does, however that ends."""
+"""A child process with a log of its own and a guard, so that it ends when its starter does, however that ends."""
 
 from __future__ import annotations
 

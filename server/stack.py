@@ -18,6 +18,7 @@ import urllib.error
 import urllib.request
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -48,7 +49,8 @@ POLL_SECONDS = 0.05
 NOTE_NAME = "up.json"
 """What other commands on the same data directory read to find the running stack; mode 0600, it holds passwords."""
 
-ALREADY_SET = ("DATABASE_URL", "REDIS_URL")
+SERVER_URLS = ("DATABASE_URL", "REDIS_URL")
+SETTING_PREFIXES = ("TALLYSTICK_", "OTEL_", *SERVER_URLS)
 
 
 class StackBusy(TallystickError):
@@ -171,13 +173,10 @@ class Stack:
 
     def restart_fallen(self) -> list[str]:
         """Start again what has ended by itself and say what it was; raises `StackFailed` when that goes on and on."""
-        fallen: list[tuple[str, Callable[[], None]]] = []
-        for server in (self._postgres, self._redis):
-            if server is not None and has_ended(server.pid):
-                fallen.append((type(server).__name__.removeprefix("Embedded"), lambda s=server: s.restart("immediate")))
-        for child in self._children:
-            if not child.is_running:
-                fallen.append((child.name, lambda c=child: c.start(self._child_environment())))
+        fallen: list[tuple[str, Callable[[], None]]] = [
+            *((name, partial(server.restart, "immediate")) for name, server in self._servers if has_ended(server.pid)),
+            *((c.name, partial(c.start, self._child_environment())) for c in self._children if not c.is_running),
+        ]
         for name, restart in fallen:
             now = time.monotonic()
             if len(self._restarts) == RESTARTS_MAX and now - self._restarts[0] < RESTART_WINDOW_SECONDS:
@@ -192,9 +191,8 @@ class Stack:
     def stop(self) -> None:
         """Stop everything in good order, the servers last. Stopping again does nothing."""
         self._stop_children(self._children)
-        for server in (self._redis, self._postgres):
-            if server is not None:
-                server.stop()
+        for _, server in reversed(self._servers):
+            server.stop()
         self._api, self._worker, self._redis, self._postgres = [], None, None, None
         if self._port is not None:
             self._port.close()
@@ -209,6 +207,13 @@ class Stack:
 
     def __exit__(self, *fault: object) -> None:
         self.stop()
+
+    @property
+    def _servers(self) -> list[tuple[str, EmbeddedPostgres | EmbeddedRedis]]:
+        return [
+            *([("PostgreSQL", self._postgres)] if self._postgres else []),
+            *([("Redis", self._redis)] if self._redis else []),
+        ]
 
     @property
     def _children(self) -> list[Child]:
@@ -240,7 +245,7 @@ class Stack:
             self._redis = EmbeddedRedis.start(self.data_dir / "redis")
         database = self._postgres.url if self._postgres else _revealed(given.database_url)
         redis = self._redis.url if self._redis else _revealed(given.redis_url)
-        for name, value in zip(ALREADY_SET, (database, redis), strict=True):
+        for name, value in zip(SERVER_URLS, (database, redis), strict=True):
             self.settings_environment.pop(f"{name}_FILE", None)
             self.settings_environment[name] = value
         self.settings_environment["TALLYSTICK_DATA_DIR"] = str(self.data_dir)
@@ -262,8 +267,8 @@ class Stack:
             child.start(self._child_environment())
 
     def _child_environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-        ours = tuple(f"{name}{ending}" for name in ALREADY_SET for ending in ("", "_FILE"))
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("TALLYSTICK_") and k not in ours}
+        ours = settings_in(os.environ)
+        inherited = {name: value for name, value in os.environ.items() if name not in ours}
         return {**inherited, **self.settings_environment, **(extra or {})}
 
     def _await_ready(self) -> None:
@@ -293,6 +298,11 @@ class Stack:
             self.data_dir / NOTE_NAME,
             {"url": self.url, "pid": os.getpid(), "environment": self.settings_environment},
         )
+
+
+def settings_in(environ: Mapping[str, str]) -> dict[str, str]:
+    """What of an environment is a setting of ours."""
+    return {name: value for name, value in environ.items() if name.startswith(SETTING_PREFIXES)}
 
 
 def read_note(data_dir: Path) -> dict[str, Any] | None:

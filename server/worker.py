@@ -81,7 +81,7 @@ async def _work(settings: Settings) -> None:
         sweeper.cancel()
         await asyncio.wait([sweeper])
         await asyncio.to_thread(listener.join, STOP_SECONDS_MAX)
-    _log.info("worker_stopped")
+    _log.info("worker_stopped", is_bell_left_hanging=listener.is_alive())
 
 
 def _listen(settings: Settings, bell: Listening, stopping: threading.Event) -> None:

@@ -116,11 +116,9 @@ async def _read_inflated(request: Request, body_limits: BodyLimits) -> bytearray
     body = bytearray()
     async for chunk in _wire(request, body_limits, body_limits.wire_bytes_max):
         if inflater is None:
-            body += chunk
+            body += chunk  # the limit of the wire is the tighter one
         else:
             _inflate_into(body, inflater, chunk, body_limits.bytes_max)
-        if len(body) > body_limits.bytes_max:
-            raise LimitExceeded(f"the body is larger than {body_limits.bytes_max} bytes")
     if inflater is not None and not inflater.is_at_end():
         raise Malformed("the compressed body ends too early")
     return body

@@ -90,7 +90,7 @@ CONNECTED = st.lists(
 )
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=CONNECTED)
 def test_decisions_that_build_on_each_other_are_decided_again_together(
     steps: Sequence[tuple[str, int, int]], tmp_path_factory: pytest.TempPathFactory

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sync.modules.billing import TakePayment
-from sync.modules.commerce import CancelOrder
-from tests.support.decisions import ACCEPTED, Left, adjusted, axes, money, told
+from sync.modules.commerce import CancelOrder, FailDelivery, StartDelivery
+from tests.support.decisions import ACCEPTED, Left, adjusted, axes, depart, money, told
 from tests.support.town_in_memory import MarketTown
 
 
@@ -112,3 +112,25 @@ def test_payments_currency_mismatch_is_kept_beside_the_order(town: MarketTown) -
     )
     assert (money(town, order), axes(town, order)[2]) == ((900, 0, 0), "unpaid")
     assert town.row("payment", payment.id)["currency"] == "GBP"
+
+
+def test_a_second_attempt_collects_what_is_due_by_then(town: MarketTown) -> None:
+    order = town.places()
+    dispatch = depart(town, order)
+    town.does(town.van_a, town.driver_a, FailDelivery(dispatch=dispatch))
+    town.does(town.van_a, town.driver_a, take(town, order, "4.00"))
+
+    town.does(town.van_a, town.driver_a, StartDelivery(dispatch=dispatch))
+
+    assert town.row("dispatch", dispatch)["cod_due_minor"] == 500
+
+
+def test_credit_of_a_cancelled_order_pays_for_it_when_the_goods_turn_out_to_be_on_the_van(town: MarketTown) -> None:
+    order = town.places()
+    dispatch = town.assigns(order)
+    town.office(CancelOrder(order=order))
+    town.does(town.van_a, town.driver_a, take(town, order, "9.00"))
+
+    town.does(town.van_a, town.driver_a, StartDelivery(dispatch=dispatch))
+
+    assert (axes(town, order), money(town, order)) == (("recall", "van", "paid", "OUT_FOR_DELIVERY"), (900, 900, 0))

@@ -7,7 +7,6 @@ replica equals its buckets, the books verify, and pieces and amounts per town ar
 from __future__ import annotations
 
 import csv
-import gzip
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -20,8 +19,18 @@ import pytest
 
 from client_sdk import Replica
 from server.stack import Stack
-from tests.support.office import Office, open_office
-from tests.support.online_retail import Invoice, Line, Tablet, Van, best_file, demand, invoices, read_lines
+from tests.support.office import TestOffice, office_of
+from tests.support.online_retail import (
+    Invoice,
+    Line,
+    Tablet,
+    Van,
+    best_file,
+    demand,
+    invoices,
+    open_text,
+    read_lines,
+)
 from tests.support.replicas import check_replica
 from tests.support.stack import scratch_directory
 
@@ -44,8 +53,7 @@ def stack() -> Iterator[Stack]:
 def expected_sums(path: Path) -> dict[str, tuple[int, Decimal, int]]:
     """By town: pieces sold, what they cost, pieces that came back. Reads the file with nothing of the product."""
     sums: dict[str, list[Decimal]] = defaultdict(lambda: [Decimal(0)] * 3)
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as file:
+    with open_text(path) as file:
         for row in islice(csv.DictReader(file), LINES_MAX):
             price, quantity = Decimal(row["UnitPrice"]), int(row["Quantity"])
             if row["InvoiceNo"][0] == "A" or price < 0 or price != round(price, 2):
@@ -77,9 +85,16 @@ def booked_sums(database_url: str, town_id: str) -> tuple[int, Decimal, int]:
     return int(sold), Decimal(int(amount)) / 100, int(back[0])
 
 
-def work_a_season(tablets: Sequence[Tablet], vans: Sequence[Van], trade: Sequence[Invoice], chance: random.Random) -> None:
+def replicas_of(tablets: Sequence[Tablet], vans: Sequence[Van]) -> list[Replica]:
+    """Everybody's replica."""
+    return [tablet.replica for tablet in tablets] + [van.replica for van in vans]
+
+
+def work_a_season(
+    tablets: Sequence[Tablet], vans: Sequence[Van], trade: Sequence[Invoice], chance: random.Random
+) -> None:
     """Each tablet takes its share of the invoices; everybody meets the network now and then, at the end all do."""
-    everybody = [device.replica for device in (*tablets, *vans)]
+    everybody = replicas_of(tablets, vans)
     for place, invoice in enumerate(trade):
         tablet = tablets[place % len(tablets)]
         tablet.handle(invoice)
@@ -96,15 +111,15 @@ def work_a_season(tablets: Sequence[Tablet], vans: Sequence[Van], trade: Sequenc
         van.replica.sync()
 
 
-def make_fleet(office: Office, town: str, directory: Path, lines: Sequence[Line]) -> tuple[list[Tablet], list[Van]]:
+def make_fleet(office: TestOffice, town: str, directory: Path, lines: Sequence[Line]) -> tuple[list[Tablet], list[Van]]:
     """A town with people, products and stock, and its devices, enrolled and synced once."""
     tablets_count, vans_count = FLEET[town]
-    warehouse = office.add_warehouse(town, "Main")
-    clerk = office.add_user(town, "Cleo", "warehouse_staff", "dispatcher")
-    drivers = [office.add_user(town, f"Driver {number}", "driver") for number in range(vans_count)]
+    warehouse = office.books.add_warehouse(town, "Main")
+    clerk = office.books.add_user(town, "Cleo", "warehouse_staff", "dispatcher")
+    drivers = [office.books.add_user(town, f"Driver {number}", "driver") for number in range(vans_count)]
     wanted = demand(lines)
     stock = {sku: int(count * STOCKED_SHARE) for sku, count in wanted.items()}
-    office.stock_products(town, warehouse, {line.sku: line.name for line in lines}, stock)
+    office.books.stock_products(town, warehouse, {line.sku: line.name for line in lines}, stock)
     tablets = []
     for number in range(tablets_count):
         replica = office.enrol(town, directory / f"{town} tablet {number}.db", "warehouse_staff", warehouse=warehouse)
@@ -113,8 +128,8 @@ def make_fleet(office: Office, town: str, directory: Path, lines: Sequence[Line]
         Van(office.enrol(town, directory / f"{town} van {number}.db", "driver", user=driver), driver=driver)
         for number, driver in enumerate(drivers)
     ]
-    for device in (*tablets, *vans):
-        device.replica.sync()
+    for replica in replicas_of(tablets, vans):
+        replica.sync()
     return tablets, vans
 
 
@@ -122,23 +137,23 @@ def test_a_season_of_real_trade_over_ten_devices_ends_in_books_that_agree(stack:
     source = best_file()
     lines = list(read_lines(source, LINES_MAX))
     chance = random.Random(20101201)
-    with open_office(stack) as office:
+    with office_of(stack) as office:
         devices: dict[str, list[Replica]] = {}
         for town in FLEET:
             part = [line for line in lines if (line.country == HOME) == (town == HOME)]
-            office.found(town)
+            office.books.found(town)
             tablets, vans = make_fleet(office, town, tmp_path, part)
             work_a_season(tablets, vans, invoices(part), chance)
-            for device in (*tablets, *vans):
-                device.replica.sync()
-                assert not device.replica.pending()
-            devices[town] = [device.replica for device in (*tablets, *vans)]
+            devices[town] = replicas_of(tablets, vans)
+            for replica in devices[town]:
+                replica.sync()
+                assert not replica.pending()
         assert sum(map(len, devices.values())) == 10
         sums = expected_sums(source)
         for town in FLEET:
-            assert booked_sums(stack.database_url, office.towns[town]) == sums[town]
-            assert office.verify(town).findings == ()
-            bodies = office.feed_bodies(town)
+            assert booked_sums(stack.database_url, office.books.towns[town]) == sums[town]
+            assert office.books.verify(town).findings == ()
+            bodies = office.books.feed_bodies(town)
             for replica in devices[town]:
                 check_replica(replica, bodies)
                 replica.close()

@@ -22,6 +22,7 @@ ENTRY_POINTS = {
     "server.worker": "started by name in a container",
     "server.adapters.memory": "every port in memory, for people who embed or test the server",
     "client_sdk.adapters.memory": "every port in memory, for people who embed or test the SDK",
+    "sync.modules.reference": "makes the reference pages, for `make docs`",
 }
 """Modules that only the world outside calls, each with its reason; `[project.scripts]` is read from pyproject.toml."""
 

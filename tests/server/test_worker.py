@@ -25,6 +25,7 @@ from tests.support.stack import scratch_directory, take_and_hang_up
 from tests.support.worker_process import worker_process
 
 NOBODY = "redis://127.0.0.1:1/0"
+QUESTIONS_MAX = 100_000
 
 
 @asynccontextmanager
@@ -55,6 +56,14 @@ def wait_for_a_job_and_do_it(redis_url: str) -> None:
         bell_worker.work(max_jobs=1, logging_level="CRITICAL")
 
 
+def expect_somebody_waiting(client: Redis) -> None:
+    """Return when a worker is waiting for a job; asks Redis until it is so."""
+    for _ in range(QUESTIONS_MAX):
+        if any("b" in connected["flags"] for connected in client.client_list()):
+            return
+    raise AssertionError("nobody waits for a job")
+
+
 async def test_a_running_worker_does_what_is_committed_and_stops_when_asked(
     migrated_database: str, redis_server: EmbeddedRedis, tmp_path: Path
 ) -> None:
@@ -64,6 +73,7 @@ async def test_a_running_worker_does_what_is_committed_and_stops_when_asked(
             order_id = await town.cancelled_order("A1")
             process.wait_for("outbox_worked_off")
             assert process.stop() == 0
+            assert process.wait_for("worker_stopped")["is_bell_left_hanging"] is False
         assert await town.told() == [(order_id, "Order A1 is cancelled.")]
         assert await town.undone() == 0
 
@@ -118,6 +128,8 @@ async def test_a_worker_finds_a_redis_that_comes_later(migrated_database: str, t
             process.wait_for("bell_unheard")
             redis.restart()
             process.wait_for("bell_heard_again")
+            with Redis.from_url(redis.url) as client:
+                expect_somebody_waiting(client)
             redis.stop("immediate")
             process.wait_for("bell_unheard")
             assert process.stop() == 0
@@ -131,6 +143,7 @@ async def test_a_worker_stops_in_time_when_redis_hangs(migrated_database: str, t
             accepted, _ = server.accept()
             with accepted:
                 assert process.stop() == 0
+                assert process.wait_for("worker_stopped")["is_bell_left_hanging"] is True
 
 
 @pytest.mark.parametrize(("failpoint", "told"), [("outbox.before_effect", 0), ("outbox.after_effect", 1)])

@@ -12,6 +12,9 @@ from sync.modules.commerce import CompletePack, PickLine, StartDelivery, StartPi
 from sync.modules.commerce.entities import stock_level_id
 from tests.support.town_in_memory import MarketTown
 
+ROWS_MAX = 40
+"""More rows than one change set of a test makes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Left:
@@ -130,9 +133,23 @@ def shelf(town: MarketTown, product: str) -> tuple[int, int]:
 
 def way(town: MarketTown, order: str) -> list[str]:
     """The steps of the goods after the order was placed, in order; implied ones in parentheses."""
-    events = [row for row in _events(town) if row["order_id"] == order and row["from_custody"] != row["to_custody"]]
+    events = [row for line in moves(town, order) for row in line]
     steps = [f"({row['to_custody']})" if row["is_implied"] else str(row["to_custody"]) for row in events]
     return steps[1:]
+
+
+def moves(town: MarketTown, order: str) -> list[list[Fields]]:
+    """The custody events of an order as each line made them, in order; lines that moved nothing are left out.
+
+    The ids inside one change set are derived from a counter, which is followed here.
+    """
+    found = []
+    for answered in town.answered:
+        place = (answered.submitted.device, answered.submitted.seq)
+        ids = [derived_id("order_status_event", *place, number) for number in range(1, ROWS_MAX + 1)]
+        rows = [town.row("order_status_event", row_id) for row_id in ids if ("order_status_event", row_id) in town.rows]
+        found.append([row for row in rows if row["order_id"] == order and row["from_custody"] != row["to_custody"]])
+    return [rows for rows in found if rows]
 
 
 def pack(town: MarketTown, order: str) -> None:
@@ -154,21 +171,3 @@ def depart(town: MarketTown, order: str) -> str:
     pack(town, order)
     town.does(town.van_a, town.driver_a, StartDelivery(dispatch=dispatch))
     return dispatch
-
-
-def _events(town: MarketTown) -> list[Fields]:
-    """Events in the order they were made: the ids inside one change set are derived, so its counter is followed."""
-    found = []
-    for answered in town.answered:
-        submitted = answered.submitted
-        number = 1
-        while number <= EVENTS_MAX:
-            row_id = derived_id("order_status_event", submitted.device, submitted.seq, number)
-            if ("order_status_event", row_id) in town.rows:
-                found.append(town.row("order_status_event", row_id))
-            number += 1
-    return found
-
-
-EVENTS_MAX = 40
-"""More rows than one change set of a test makes."""

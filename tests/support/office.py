@@ -1,165 +1,37 @@
-"""The office of an installation under test: founds towns, adds people, enrols devices, audits the books.
-
-Works beside the running server, as a second process on the same database: what it writes goes through the same one
-write path, so it also shows that two processes keep a town serial.
-"""
+"""The office of the stack under test, which can also enrol real devices."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
-
-import orjson
 
 from client_sdk import Replica
-from server.application.commands.enrol_device import make_enrolment
-from server.application.commands.found_town import found_town
-from server.application.queries.verify_town import Report, verify_town
-from server.bootstrap import Core, open_parts
-from server.domain.devices import server_device_id
-from server.settings import load_settings
+from server.office import Office, open_office
 from server.stack import Stack
-from sync.kernel.changeset import Operation
-from sync.modules import registry
-from sync.modules.catalogue import DefineProduct, OfferProduct, product_id
-from sync.modules.commerce import OpenWarehouse, ReceiveStock
-from sync.modules.identity import AddUser
-from sync.protocol.limits import OPERATIONS_MAX
 
 PASSPHRASE = "a passphrase for tests"
-T = TypeVar("T")
 
 
-class Office:
-    """Blocking, for tests; one event loop for as long as it is open."""
+class TestOffice:
+    """An office and the address that its devices are told."""
 
-    def __init__(self, stack: Stack, core: Core, runner: asyncio.Runner) -> None:
-        self._stack = stack
-        self._core = core
-        self._runner = runner
-        self.towns: dict[str, str] = {}
-        """Town ids by name."""
+    __test__ = False
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run something of the server's inside to its end."""
-        return self._runner.run(coroutine)
-
-    def found(self, name: str, currency: str = "GBP") -> str:
-        """A new town."""
-        core = self._core
-        self.towns[name] = self.run(
-            found_town(
-                name=name,
-                currency=currency,
-                time_zone="UTC",
-                towns=core.towns,
-                appliers=core.appliers,
-                signer=core.signer,
-                system=core.system,
-            )
-        )
-        return self.towns[name]
-
-    def author(self, town: str, *operations: Operation) -> list[str]:
-        """Have the town's own server device do this, as many change sets as it takes; returns the statuses."""
-        town_id = self.towns[town]
-        actor = server_device_id(town_id)
-        statuses = []
-        for start in range(0, len(operations), OPERATIONS_MAX):
-            part = operations[start : start + OPERATIONS_MAX]
-            line = self.run(self._core.appliers.author(town_id, actor, part))
-            statuses.append(str(orjson.loads(line)["status"]))
-        return statuses
-
-    def must(self, town: str, *operations: Operation) -> None:
-        """As `author`, and it must be accepted."""
-        statuses = self.author(town, *operations)
-        assert set(statuses) == {"accepted"}, statuses
-
-    def new_id(self) -> str:
-        """A fresh id."""
-        return self._core.appliers.new_id()
-
-    def add_user(self, town: str, name: str, *roles: str, pin_hash: str | None = None) -> str:
-        """A person who works here."""
-        user = AddUser.model_validate(
-            {"id": self.new_id(), "name": name, "login": name.lower(), "user_roles": list(roles), "pin_hash": pin_hash}
-        )
-        self.must(town, user)
-        return user.id
-
-    def add_warehouse(self, town: str, name: str) -> str:
-        """A place for stock."""
-        warehouse = OpenWarehouse(id=self.new_id(), name=name)
-        self.must(town, warehouse)
-        return warehouse.id
-
-    def stock_products(
-        self, town: str, warehouse: str, names: Mapping[str, str], stock: Mapping[str, int], price: str = "1.00"
-    ) -> None:
-        """Products, their prices, and what is on the shelf, by stock-keeping unit."""
-        self.must(town, *(DefineProduct(sku=sku, name=name) for sku, name in names.items()))
-        self.must(town, *(OfferProduct(product=product_id(sku), price=price) for sku in names))
-        shelf = [(sku, count) for sku, count in stock.items() if count]
-        self.must(
-            town, *(ReceiveStock(warehouse=warehouse, product=product_id(sku), quantity=count) for sku, count in shelf)
-        )
-
-    def code(self, town: str, role: str, *, user: str | None = None, warehouse: str | None = None) -> str:
-        """An enrolment code."""
-        core = self._core
-        code, _ = self.run(
-            make_enrolment(
-                town_id=self.towns[town],
-                role=role,
-                user_id=user,
-                warehouse_id=warehouse,
-                enrolments=core.enrolments,
-                towns=core.towns,
-                system=core.system,
-            )
-        )
-        return code
+    def __init__(self, office: Office, url: str) -> None:
+        self.books = office
+        self._url = url
 
     def enrol(
         self, town: str, path: Path, role: str, *, user: str | None = None, warehouse: str | None = None
     ) -> Replica:
         """A new device with a replica at `path`."""
-        code = self.code(town, role, user=user, warehouse=warehouse)
-        return Replica.enrol(self._stack.url, code=code, path=path, passphrase=PASSPHRASE, name=path.stem)
-
-    def verify(self, town: str) -> Report:
-        """The audit."""
-        core = self._core
-        return self.run(
-            verify_town(core.evidence, self.towns[town], registry=registry(), server_key=core.signer.public_key)
-        )
-
-    def feed_bodies(self, town: str) -> dict[str, dict[tuple[str, str], str]]:
-        """What devices shall hold: body by (entity, id), by bucket."""
-
-        async def read() -> dict[str, dict[tuple[str, str], str]]:
-            found: dict[str, dict[tuple[str, str], str]] = defaultdict(dict)
-            async with self._core.evidence.evidence(self.towns[town]) as evidence:
-                async for (bucket, entity, row_id), version, body in evidence.feed():
-                    if body is not None:
-                        found[bucket][entity, row_id] = f"{version} {body.decode()}"
-            return found
-
-        return self.run(read())
+        code = self.books.code(town, role, user=user, warehouse=warehouse)
+        return Replica.enrol(self._url, code=code, path=path, passphrase=PASSPHRASE, name=path.stem)
 
 
 @contextmanager
-def open_office(stack: Stack) -> Iterator[Office]:
-    """An office of a running stack."""
-    with asyncio.Runner() as runner:
-        opened = open_parts(load_settings(stack.settings_environment))
-        core = runner.run(opened.__aenter__())
-        try:
-            yield Office(stack, core, runner)
-        finally:
-            runner.run(opened.__aexit__(None, None, None))
+def office_of(stack: Stack) -> Iterator[TestOffice]:
+    """The office of a running stack."""
+    with open_office(stack.settings) as office:
+        yield TestOffice(office, stack.url)

@@ -1,7 +1,7 @@
 """Real trade as work for devices: the online-retail file read as invoices, and what each of them makes people do.
 
-An invoice is an order that is placed, picked, packed, sent out and paid on delivery; one that begins with C brings goods
-back; a negative quantity without C is a write-off. Lines that no shop could have are counted and left out.
+An invoice is an order that is placed, picked, packed, sent out and paid on delivery; one that begins with C brings
+goods back; a negative quantity without C is a write-off. Lines that no shop could have are counted and left out.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
+from typing import TextIO, cast
 
 from client_sdk import Replica
 from client_sdk.errors import Offline
@@ -66,10 +67,16 @@ def best_file() -> Path:
     return FULL_SIZE if FULL_SIZE.is_file() else SAMPLE
 
 
+def open_text(path: Path) -> TextIO:
+    """The file as text, compressed or not."""
+    if path.suffix == ".gz":
+        return cast("TextIO", gzip.open(path, "rt", encoding="utf-8"))
+    return path.open(encoding="utf-8")
+
+
 def read_lines(path: Path, lines_max: int) -> Iterator[Line]:
     """The first `lines_max` lines of the file, without bad debt and prices that are no money."""
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as file:
+    with open_text(path) as file:
         for row in islice(csv.DictReader(file), lines_max):
             price = Decimal(row["UnitPrice"])
             if row["InvoiceNo"].startswith("A") or price < 0 or price != price.quantize(Decimal("0.01")):
@@ -160,7 +167,7 @@ class Van:
     def deliver_all(self) -> int:
         """Take out and hand over every order on this tour; returns how many."""
         jobs = self.replica.query(
-            "SELECT d.id, d.order_id, d.cod_due_minor, d.currency FROM dispatches d WHERE d.state = 'ASSIGNED' ORDER BY d.id"
+            "SELECT id, order_id, cod_due_minor, currency FROM dispatches WHERE state = 'ASSIGNED' ORDER BY id"
         )
         with self.replica.acting_as(self._driver):
             for job in jobs:

@@ -61,7 +61,7 @@ class RedisBell:
 
     async def ring(self, town_id: str) -> None:
         """Have a job put into the queue for this town unless one is waiting there; returns at once, never raises."""
-        if town_id in self._waiting or len(self._waiting) >= WAITING_MAX or self._breaker.is_open:
+        if town_id in self._waiting or len(self._waiting) >= WAITING_MAX:
             return
         self._waiting.add(town_id)
         self._thread.submit(self._ring, town_id)

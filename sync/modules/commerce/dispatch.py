@@ -78,9 +78,10 @@ def start(operation: StartDelivery, draft: Draft) -> None:
         if order["driver_id"] is None:
             draft.update("order", order_id, driver_id=dispatch["driver_id"])  # who has the goods must see the job
         if order["commercial"] == "cancelled":
-            change(draft, order_id, commercial="recall")
+            settle(draft, order_id, change(draft, order_id, commercial="recall"))
     else:
-        draft.update("dispatch", operation.dispatch, state="OUT_FOR_DELIVERY", attempt=_attempt(dispatch))
+        now = {"state": "OUT_FOR_DELIVERY", "attempt": _attempt(dispatch), "cod_due_minor": cod_due(order)}
+        draft.update("dispatch", operation.dispatch, **now)
     reach(draft, operation, order_id, "van")
 
 

@@ -158,3 +158,13 @@ def test_a_request_that_is_read_keeps_its_connection(port: int, authorization: s
             answers.append(connection.recv(65536)[:12])
 
     assert answers == [b"HTTP/1.1 400"] * 2
+
+
+def test_a_request_without_a_body_keeps_its_connection(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        answers = []
+        for _ in range(2):
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: sync.example\r\n\r\n")
+            answers.append(connection.recv(65536)[:12])
+
+    assert answers == [b"HTTP/1.1 200"] * 2

@@ -1,0 +1,68 @@
+"""What every command shares: printing for people and for machines, and a fault as one line and an exit code."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import orjson
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+from typer.core import TyperGroup
+
+from server.application.commands.administer import PinUnusable
+from server.application.ports import Unavailable
+from server.application.queries.town_rows import NotFound
+from server.application.retail import SourceUnreadable
+from server.domain.devices import NotEnrolable
+from server.settings import SettingsInvalid
+from server.stack import PortTaken, StackBusy
+from sync.kernel.errors import Malformed, TallystickError
+
+GOOD, PROBLEM, WRONG_USE = 0, 1, 2
+WRONG_USES = (SettingsInvalid, NotFound, NotEnrolable, PinUnusable, SourceUnreadable, StackBusy, PortTaken, Malformed)
+"""The faults that lie in how the command was called; every other one is a problem that was found."""
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help: lines that can be typed as they are."""
+    return "\n".join(["[bold]Examples[/bold]", *(f"[cyan]$ {escape(line)}[/cyan]" for line in lines)])
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output, without colours or wrapping."""
+    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+class OneLineFaults(TyperGroup):
+    """A fault ends the command with one line on standard error and the exit code of its kind; `--debug` raises it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except (TallystickError, ValidationError, OSError) as fault:
+            if ctx.params.get("debug"):
+                raise
+            err.print(f"[bold red]tallystick:[/] {escape(_sentence(fault))}", soft_wrap=True)
+            raise typer.Exit(_exit_code(fault)) from None
+
+
+def _exit_code(fault: Exception) -> int:
+    return WRONG_USE if isinstance(fault, (*WRONG_USES, ValidationError)) else PROBLEM
+
+
+def _sentence(fault: Exception) -> str:
+    if isinstance(fault, ValidationError):
+        first = fault.errors()[0]
+        return f"{'.'.join(str(part) for part in first['loc'])} is {first['input']!r}: {first['msg']}"
+    if isinstance(fault, Unavailable):
+        reason = str(fault.__cause__).partition("\n")[0]
+        return f"PostgreSQL does not answer ({reason}): is it running, and is DATABASE_URL right?"
+    return fault.message if isinstance(fault, TallystickError) else str(fault)
