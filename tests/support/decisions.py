@@ -152,6 +152,13 @@ def moves(town: MarketTown, order: str) -> list[list[Fields]]:
     return [rows for rows in found if rows]
 
 
+def states(town: MarketTown) -> list[tuple[str, str, int]]:
+    """Driver, state and attempt of every dispatch, oldest first."""
+    names = {town.driver_a: "A", town.driver_b: "B"}
+    rows = sorted(town.rows_of("dispatch").items())
+    return [(names[row["driver_id"]], row["state"], row["attempt"]) for _, row in rows]
+
+
 def pack(town: MarketTown, order: str) -> None:
     """The whole order is picked and packed, every step reported."""
     for operation in (

@@ -1,0 +1,78 @@
+"""`bench`: how fast it is on this machine, every figure beside a limit measured in the same run."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from server.cli.bench.frame import FULL, QUICK
+from server.cli.bench.suite import WORKLOADS, run_suite
+from server.cli.output import AsJson, err, examples, out, print_json
+
+Workload = StrEnum("Workload", {name.upper(): name for name in WORKLOADS})
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(
+        "bench", epilog=examples("tallystick bench --quick", "tallystick bench --only push --only record --json")
+    )(_bench)
+
+
+def _bench(
+    *,
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller amounts, about a minute in all.")] = False,
+    only: Annotated[list[Workload] | None, typer.Option(help="Only this workload; may be given again.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to make the files, on the disk to measure.")
+    ] = (None),
+    as_json: AsJson = False,
+) -> None:
+    """Measure this machine: sync, upload, rounds of many devices, recording. Each beside its limit."""
+    names = [workload.value for workload in only or Workload]
+    with err.status("Starting") as status:
+        measured = run_suite(names, QUICK if quick else FULL, data=data, say=lambda step: status.update(f"{step} ..."))
+    if as_json:
+        print_json(measured)
+    else:
+        _show(measured)
+
+
+def _show(measured: dict[str, Any]) -> None:
+    here = measured["environment"]
+    out.print(
+        f"{here['cores']} cores, {here['system']} {here['machine']}, Python {here['python']}, "
+        f"PostgreSQL {here['postgresql']}, SQLite {here['sqlite']}"
+    )
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column("workload")
+    for column in ("figure", "limit", "ratio"):
+        table.add_column(column, justify="right")
+    table.add_column("goals")
+    for one in measured["workloads"]:
+        goals = "\n".join(_goal(goal) for goal in one["goals"])
+        figure, limit = (f"{_number(one[key])} {one['unit']}" for key in ("value", "limit"))
+        table.add_row(one["name"], figure, limit, f"{one['ratio']:.2f}", goals)
+    out.print(table)
+    for one in measured["workloads"]:
+        out.print(f"\n[bold]{one['name']}[/]: {escape(one['what'])}; limit: {escape(one['limit_what'])}.")
+        out.print(f"Where the time goes: {escape(one['where'])}.")
+        details = (
+            f"{name} {value if isinstance(value, str) else _number(value)}" for name, value in one["details"].items()
+        )
+        out.print(f"[dim]{escape(', '.join(details))}[/]")
+
+
+def _goal(goal: dict[str, Any]) -> str:
+    mark = "[green]ok[/]" if goal["is_reached"] else "[red]x[/] "
+    sign = "<" if goal["is_ceiling"] else "≥"
+    return f"{mark} {escape(goal['what'])} {_number(goal['value'])} ({sign} {_number(goal['bound'])})"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.2f}"  # noqa: PLR2004 - for reading

@@ -1,0 +1,89 @@
+"""All workloads by name, run one after the other on one fresh stack, and their outcome as one document."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import apsw
+import psycopg
+
+from server.cli.bench.first_sync import first_sync
+from server.cli.bench.frame import Bench, Goal, Measured, Sizes
+from server.cli.bench.push import push
+from server.cli.bench.record import record
+from server.cli.bench.rounds import one_round
+from server.office import open_office
+from server.stack import Stack
+
+WORKLOADS: Mapping[str, Callable[[Bench], Measured]] = {
+    "first_sync": first_sync,
+    "push": push,
+    "round": one_round,
+    "record": record,
+}
+API_PEAK_MIB_MAX = 250
+
+
+def run_suite(
+    names: Sequence[str], sizes: Sizes, *, data: Path | None = None, say: Callable[[str], None] = lambda _: None
+) -> dict[str, Any]:
+    """Run these workloads and give the document that `--json` prints; everything made for it is removed.
+
+    `data` is an empty directory to work in, else a temporary one is made.
+    """
+    with _directory(data) as directory, Stack.start(directory / "stack", progress=say) as stack:
+        with open_office(stack.settings) as office:
+            outcomes = []
+            for name in names:
+                folder = directory / name
+                folder.mkdir()
+                bench = Bench(stack=stack, office=office, folder=folder, sizes=sizes, say=say)
+                outcomes.append({"name": name, **_as_dict(WORKLOADS[name](bench))})
+                shutil.rmtree(folder)
+        return {"environment": _environment(stack.database_url), "sizes": asdict(sizes), "workloads": outcomes}
+
+
+@contextmanager
+def _directory(data: Path | None) -> Iterator[Path]:
+    if data is not None:
+        data.mkdir(parents=True, exist_ok=True)
+    directory = Path(tempfile.mkdtemp(prefix="tallystick-bench-", dir=data))
+    directory.chmod(0o711)  # as root, the database runs as another account and has to pass
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory)
+
+
+def _as_dict(measured: Measured) -> dict[str, Any]:
+    goals = list(measured.goals)
+    if "api_peak_mib" in measured.details:
+        peak_mib = float(measured.details["api_peak_mib"])
+        goals.append(Goal(what="API memory at its peak, MiB", value=peak_mib, bound=API_PEAK_MIB_MAX, is_ceiling=True))
+    return {
+        **asdict(measured),
+        "ratio": measured.ratio,
+        "goals": [{**asdict(goal), "is_reached": goal.is_reached} for goal in goals],
+    }
+
+
+def _environment(database_url: str) -> dict[str, Any]:
+    with psycopg.connect(database_url) as connection:
+        row = connection.execute("SHOW server_version").fetchone()
+    assert row is not None
+    return {
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "postgresql": row[0].split()[0],
+        "sqlite": apsw.sqlite_lib_version(),
+    }

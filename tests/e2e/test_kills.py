@@ -1,0 +1,248 @@
+"""Everything is killed once, for real: the server around its commit, the device at every step; every answer is lost.
+
+One law decides each case. A device books pieces in, one a time; afterwards the shelf holds exactly as many pieces as
+the device has change sets, each of them is in the journal once, and nothing that `record` returned from is missing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+
+from client_sdk import Offline, Replica
+from client_sdk.adapters.http import HttpTransport
+from client_sdk.adapters.system import RealSystem
+from server.stack import Stack
+from sync.modules.catalogue import product_id
+from sync.modules.commerce import ReceiveStock
+from tests.support.office import PASSPHRASE, TestOffice, office_of
+from tests.support.replicas import check_replica
+from tests.support.stack import scratch_directory
+
+if TYPE_CHECKING:
+    from client_sdk.application.ports import Transport
+    from sync.protocol.messages import EnrolAnswer, EnrolRequest, Hello
+
+SKU = "85123A"
+TOWN = "Douglas"
+PROGRAM = "tests.support.device_process"
+KILLED = -signal.SIGKILL
+RECORD_STEPS = ("record.begin", "record.before_insert", "record.before_commit", "record.after_commit")
+EXCHANGE_STEPS = (
+    "exchange.before_send",
+    "exchange.after_welcome",
+    "exchange.after_verdicts",
+    "exchange.before_settle",
+    "settle.begin",
+    "settle.before_commit",
+    "settle.after_commit",
+    "exchange.after_settle",
+)
+MORE_THAN_ONE_REQUEST = 1_010
+"""Pending change sets that take two exchanges, so that the first answer is kept as an intermediate page."""
+
+
+class Site:
+    """A town on a running stack, with one shelf; each test enrols a tablet of its own."""
+
+    def __init__(self, stack: Stack, office: TestOffice, directory: Path) -> None:
+        self.stack = stack
+        self.office = office
+        self._directory = directory
+        self._numbers = itertools.count(1)
+        books = office.books
+        books.found(TOWN)
+        self.clerk = books.add_user(TOWN, "Cleo", "warehouse_staff")
+        self.warehouse = ""
+        self.product = product_id(SKU)
+        books.stock_products(TOWN, books.add_warehouse(TOWN, "Spare"), {SKU: "Hanging heart"}, {})
+
+    def tablet(self) -> Path:
+        """The replica of a new tablet at a new, empty shelf, enrolled and synced once, closed."""
+        number = next(self._numbers)
+        self.warehouse = self.office.books.add_warehouse(TOWN, f"Shelf {number}")
+        path = self._directory / f"tablet {number}.db"
+        with self.office.enrol(TOWN, path, "warehouse_staff", warehouse=self.warehouse) as replica:
+            replica.sync()
+        return path
+
+    def receive(self, replica: Replica, count: int = 1) -> list[int]:
+        """Book pieces in, one a change set; returns the positions."""
+        with replica.acting_as(self.clerk):
+            return [
+                replica.record(ReceiveStock(warehouse=self.warehouse, product=self.product, quantity=1)).seq
+                for _ in range(count)
+            ]
+
+    def run(self, path: Path, *steps: str, failpoint: str = "") -> tuple[int, list[int]]:
+        """Run the device app in a process; its exit status and the positions it says it has recorded."""
+        done = subprocess.run(
+            [sys.executable, "-m", PROGRAM, str(path), self.clerk, self.warehouse, self.product, *steps],
+            env={**os.environ, "TALLYSTICK_FAILPOINT": failpoint},
+            stdout=subprocess.PIPE,
+            check=False,
+        )
+        return done.returncode, [int(word) for word in done.stdout.split()]
+
+    def check(self, path: Path, recorded: Sequence[int]) -> None:
+        """Sync until quiet, and hold the law: chain, journal and shelf agree, and nothing recorded is missing."""
+        with Replica.open(path, passphrase=PASSPHRASE) as replica:
+            replica.sync()
+            assert not replica.pending()
+            answered = [entry.seq for entry in replica.verdicts()]
+            assert answered == list(range(1, len(answered) + 1))
+            assert set(recorded) <= set(answered)
+            levels = replica.query("SELECT on_hand FROM stock_levels WHERE warehouse_id = ?", [self.warehouse])
+            assert sum(level["on_hand"] for level in levels) == len(answered)
+            assert self.office.books.verify(TOWN).findings == ()
+            check_replica(replica, self.office.books.feed_bodies(TOWN))
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with scratch_directory() as directory, Stack.start(directory / "data") as stack, office_of(stack) as office:
+        yield Site(stack, office, directory)
+
+
+@pytest.mark.parametrize("failpoint", ["apply.before_commit", "apply.after_commit"])
+def test_a_server_killed_around_its_commit_loses_and_doubles_nothing(site: Site, failpoint: str) -> None:
+    path = site.tablet()
+    with Replica.open(path, passphrase=PASSPHRASE) as replica:
+        recorded = site.receive(replica, 3)
+        site.stack.restart_api(environment={"TALLYSTICK_FAILPOINT": failpoint})
+
+        with pytest.raises(Offline):
+            replica.sync()
+
+        assert len(replica.pending()) == 3
+    site.stack.restart_api()
+    site.check(path, recorded)
+
+
+@pytest.mark.parametrize("step", RECORD_STEPS)
+def test_a_device_killed_at_a_step_of_record_keeps_what_it_had_said_was_recorded(site: Site, step: str) -> None:
+    path = site.tablet()
+
+    status, recorded = site.run(path, "record:5", failpoint=f"{step}:3")
+
+    assert (status, recorded) == (KILLED, [1, 2])
+    kept = 3 if step == "record.after_commit" else 2
+    with Replica.open(path, passphrase=PASSPHRASE) as replica:
+        assert [entry.seq for entry in replica.pending()] == list(range(1, kept + 1))
+        assert list(replica.verify()) == []
+    site.check(path, recorded)
+
+
+@pytest.mark.parametrize("step", EXCHANGE_STEPS)
+def test_a_device_killed_at_a_step_of_the_exchange_goes_on_from_where_it_was(site: Site, step: str) -> None:
+    path = site.tablet()
+
+    status, recorded = site.run(path, "record:3", "sync", "record:1", failpoint=step)
+
+    assert (status, recorded) == (KILLED, [1, 2, 3])
+    with Replica.open(path, passphrase=PASSPHRASE) as replica:
+        assert list(replica.verify()) == []
+    site.check(path, recorded)
+
+
+def test_a_device_killed_between_two_pages_of_an_upload_goes_on_from_where_it_was(site: Site) -> None:
+    path = site.tablet()
+
+    status, recorded = site.run(path, f"record:{MORE_THAN_ONE_REQUEST}", "sync", failpoint="exchange.after_page")
+
+    assert (status, len(recorded)) == (KILLED, MORE_THAN_ONE_REQUEST)
+    site.check(path, recorded)
+
+
+class LossyTransport:
+    """The real wire, of which one answer is lost: cut before the line for which `is_lost` says so."""
+
+    def __init__(self, inner: Transport, is_lost: Callable[[dict[str, object]], bool]) -> None:
+        self._inner = inner
+        self._is_lost: Callable[[dict[str, object]], bool] | None = is_lost
+        self.lost = 0
+
+    def enrol(self, request: EnrolRequest) -> EnrolAnswer:
+        answer = self._inner.enrol(request)
+        self._cut({"t": "enrol"})
+        return answer
+
+    def exchange(self, hello: Hello, lines: Sequence[bytes]) -> Iterator[bytes]:
+        for line in self._inner.exchange(hello, lines):
+            self._cut(orjson.loads(line))
+            yield line
+        self._cut({"t": "end"})
+
+    def _cut(self, said: dict[str, object]) -> None:
+        if self._is_lost and self._is_lost(said):
+            self._is_lost = None
+            self.lost += 1
+            raise Offline("the answer was lost")
+
+    @property
+    def bytes_up(self) -> int:
+        return self._inner.bytes_up
+
+    @property
+    def bytes_down(self) -> int:
+        return self._inner.bytes_down
+
+
+@pytest.mark.parametrize("kind", ["welcome", "verdict", "bucket", "rows", "checkpoint"])
+def test_each_kind_of_answer_lost_once_is_asked_for_again_and_nothing_doubles(site: Site, kind: str) -> None:
+    path = site.tablet()
+    with Replica.open(path, passphrase=PASSPHRASE) as replica:
+        identity = replica._store.identity()
+        wire = HttpTransport(site.stack.url, RealSystem(), identity)
+    lossy = LossyTransport(wire, lambda said: said["t"] == kind)
+    with Replica.open(path, passphrase=PASSPHRASE, transport=lossy) as replica:
+        recorded = site.receive(replica, 3)
+        with pytest.raises(Offline):
+            replica.sync()
+        assert (lossy.lost, len(replica.pending())) == (1, 3)
+    wire.close()
+    site.check(path, recorded)
+
+
+def test_a_lost_receipt_between_two_requests_of_an_upload_is_asked_for_again(site: Site) -> None:
+    path = site.tablet()
+    status, recorded = site.run(path, f"record:{MORE_THAN_ONE_REQUEST}")
+    assert status == 0
+    with Replica.open(path, passphrase=PASSPHRASE) as replica:
+        wire = HttpTransport(site.stack.url, RealSystem(), replica._store.identity())
+    lossy = LossyTransport(wire, lambda said: said["t"] == "checkpoint" and said["more"] is True)
+    with Replica.open(path, passphrase=PASSPHRASE, transport=lossy) as replica, pytest.raises(Offline):
+        replica.sync()
+    wire.close()
+    site.check(path, recorded)
+
+
+def test_a_lost_enrolment_answer_gives_the_same_device_when_asked_again(site: Site, tmp_path: Path) -> None:
+    site.tablet()
+    path = tmp_path / "lost.db"
+    code = site.office.books.code(TOWN, "warehouse_staff", warehouse=site.warehouse)
+    wire = HttpTransport(site.stack.url, RealSystem())
+    with pytest.raises(Offline):
+        Replica.enrol(
+            site.stack.url,
+            code=code,
+            path=path,
+            passphrase=PASSPHRASE,
+            transport=LossyTransport(wire, lambda said: said["t"] == "enrol"),
+        )
+    wire.close()
+
+    with Replica.enrol(site.stack.url, code=code, path=path, passphrase=PASSPHRASE) as replica:
+        replica.sync()
+        recorded = site.receive(replica)
+
+    site.check(path, recorded)
