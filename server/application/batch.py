@@ -14,6 +14,7 @@ from sync.engine.feed import Stored
 from sync.engine.town import Step, Submitted, TownHead
 from sync.kernel.changeset import ChangeSet, Operation, RowKey
 from sync.kernel.errors import TallystickError
+from sync.modules.identity import RevokeDevice, SuspendDevice
 
 BATCH_CHANGE_SETS_MAX = 250
 """Change sets in one transaction; one more upload may overshoot it by its own size."""
@@ -137,7 +138,7 @@ class Done:
 
 
 def take_batch(queue: deque[Waiting]) -> list[Waiting]:
-    """Take what is waiting, in order, up to the batch limits."""
+    """Take what is waiting, in order, up to the batch limits or to where a device is put out of use."""
     batch: list[Waiting] = []
     change_sets = operations = 0
     while queue and change_sets < BATCH_CHANGE_SETS_MAX and operations < BATCH_OPERATIONS_MAX:
@@ -147,6 +148,8 @@ def take_batch(queue: deque[Waiting]) -> list[Waiting]:
         batch.append(waiting)
         change_sets += waiting.size()
         operations += waiting.operations()
+        if _bars_a_device(waiting.work):  # which devices may send is read when a batch begins
+            break
     return batch
 
 
@@ -154,6 +157,12 @@ def fail(waiting: Waiting, fault: Exception) -> None:
     """Tell a waiter what went wrong, unless it has gone or been answered."""
     if not waiting.answer.done():
         waiting.answer.set_exception(fault)
+
+
+def _bars_a_device(work: Upload | Authored) -> bool:
+    return isinstance(work, Authored) and any(
+        isinstance(operation, SuspendDevice | RevokeDevice) for operation in work.operations
+    )
 
 
 def failing(submitted: Submitted) -> Submitted:

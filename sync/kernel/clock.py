@@ -50,7 +50,7 @@ class Hlc:
     @classmethod
     def parse(cls, text: str) -> Hlc:
         """Read `2026-11-21T08:15:02.114Z-0003` (counter in upper-case hexadecimal)."""
-        match = _HLC.match(text)
+        match = _HLC.fullmatch(text)
         if not match:
             raise InvalidClockReading
         return cls(unix_ms=parse_time(match[1]), counter=int(match[2], 16))

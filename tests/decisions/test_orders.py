@@ -339,6 +339,15 @@ def test_failed_then_delivered_by_the_same_driver_is_a_new_attempt(town: MarketT
     assert (states(town), shelf(town, town.tea)) == ([("A", "DELIVERED", 2)], (7, 0))
 
 
+def test_a_return_after_a_reported_failure_skips_nothing(town: MarketTown) -> None:
+    order = town.places()
+    dispatch = depart(town, order)
+    town.does(town.van_a, town.driver_a, FailDelivery(dispatch=dispatch))
+
+    assert told(town, town.does(town.tablet, town.picker, ReturnDelivery(order=order))) == ACCEPTED
+    assert (way(town, order)[-2:], town.row("order", order)["attempts"]) == (["undelivered", "returned"], 1)
+
+
 def test_a_return_frees_the_goods_and_implies_what_was_not_reported(town: MarketTown) -> None:
     order = town.places()
     depart(town, order)

@@ -48,15 +48,18 @@ def run_command(line: str) -> str:
     program, *arguments = shlex.split(line)
     assert program == "tallystick", line
     done = subprocess.run(
-        [*TALLYSTICK, *arguments], cwd=ROOT, env={**os.environ, "COLUMNS": "200"}, capture_output=True, check=False, text=True
+        [*TALLYSTICK, *arguments],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "200"},
+        capture_output=True,
+        check=False,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_the_tutorial_works_as_it_is_written(
-    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_tutorial_works_as_it_is_written(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = PageRun(PAGE, shell=run_command, replace={PAGE_ADDRESS: server})
     blocks = list(blocks_of((ROOT / PAGE).read_text(encoding="utf-8")))

@@ -9,6 +9,7 @@ from pathlib import Path
 from client_sdk import Replica
 from server.office import Office, open_office
 from server.stack import Stack
+from sync.modules.identity import RevokeDevice
 
 PASSPHRASE = "a passphrase for tests"
 
@@ -28,6 +29,10 @@ class TestOffice:
         """A new device with a replica at `path`."""
         code = self.books.code(town, role, user=user, warehouse=warehouse)
         return Replica.enrol(self._url, code=code, path=path, passphrase=PASSPHRASE, name=path.stem)
+
+    def revoke(self, town: str, device_id: str) -> None:
+        """Put a device out of use."""
+        self.books.must(town, RevokeDevice(id=self.books.new_id(), device=device_id, reason="lost"))
 
 
 @contextmanager

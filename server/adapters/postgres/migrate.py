@@ -18,10 +18,10 @@ from sqlalchemy import create_engine, pool
 from sqlalchemy.exc import OperationalError
 
 from server.application.ports import Unavailable
-from sync.kernel.errors import TallystickError
+from sync.kernel.errors import Malformed
 
 
-class RevisionUnknown(TallystickError):
+class RevisionUnknown(Malformed):
     """There is no such revision of the schema."""
 
     code: ClassVar[str] = "revision_unknown"

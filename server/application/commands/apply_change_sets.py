@@ -34,7 +34,7 @@ from server.application.batch import (
     founding_certificate,
     take_batch,
 )
-from server.application.ports import Bell, JournalEntry, Signer, System, Towns, TownWriter, WriteRejected
+from server.application.ports import Bell, JournalEntry, Signer, System, Towns, TownWriter, Unavailable, WriteRejected
 from server.domain.devices import server_device_id
 from sync.engine.chain import (
     ChainHead,
@@ -81,12 +81,12 @@ class Appliers:
         """
         links, submitted = self._read(upload)
         check_links(links, None)
-        waiting = []
-        for start in range(0, len(links), CHUNK_LINES_MAX):
-            chunk = slice(start, start + CHUNK_LINES_MAX)
-            waiting.append(self._enqueue(upload.town_id, upload, links[chunk], submitted[chunk]))
+        waiting: list[Waiting] = []
         verdicts: list[bytes] = []
         try:
+            for start in range(0, len(links), CHUNK_LINES_MAX):
+                chunk = slice(start, start + CHUNK_LINES_MAX)
+                waiting.append(self._enqueue(upload.town_id, upload, links[chunk], submitted[chunk]))
             for place in waiting:
                 verdicts.extend(await place.answer)
         except ChainForked as fork:
@@ -158,16 +158,20 @@ class Appliers:
 
     async def _apply_singly(self, lane: Lane, batch: Sequence[Waiting]) -> None:
         """One bad request harms nobody: after a refused bulk write each request is written by itself."""
-        lane.head = None
         for waiting in batch:
+            lane.head = None
             try:
-                await self._apply(lane, [waiting])
-            except WriteRejected as fault:
-                lane.head = None
-                await self._isolate(lane, waiting, fault)
+                await self._apply_alone(lane, waiting)
             except Exception as fault:  # noqa: BLE001  the waiter is told
                 lane.head = None
                 fail(waiting, fault)
+
+    async def _apply_alone(self, lane: Lane, waiting: Waiting) -> None:
+        try:
+            await self._apply(lane, [waiting])
+        except WriteRejected as fault:
+            lane.head = None
+            await self._isolate(lane, waiting, fault)
 
     async def _isolate(self, lane: Lane, waiting: Waiting, fault: WriteRejected) -> None:
         """Find the line that the store refuses by counting a failure against each one that fails alone."""
@@ -198,9 +202,7 @@ class Appliers:
         """Decide and commit one batch; answers or fails every waiter, or raises with nothing committed."""
         for _ in range(FAILURES_MAX * BATCH_CHANGE_SETS_MAX + 1):
             try:
-                async with self._towns.writing(lane.town_id) as writer:
-                    done = await self._decide(lane, writer, batch)
-                    self._system.reached("apply.before_commit")
+                done = await self._commit(lane, batch)
                 break
             except RuleFailed as failed:
                 line = failed.submitted
@@ -220,6 +222,33 @@ class Appliers:
                 waiting.answer.set_result(outcome)
         if done.step and done.step.effects and self._bell:
             await self._bell.ring(lane.town_id)
+
+    async def _commit(self, lane: Lane, batch: Sequence[Waiting]) -> Done:
+        """One transaction. What no port may raise comes out as `WriteRejected`: it is some line's fault, not the store's."""
+        done: Done | None = None
+        try:
+            async with self._towns.writing(lane.town_id) as writer:
+                done = await self._decide(lane, writer, batch)
+                self._system.reached("apply.before_commit")
+        except Unavailable:
+            if done is None or not await self._is_committed(lane.town_id, done):
+                raise
+        except (TallystickError, RuleFailed):
+            raise
+        except Exception as fault:
+            raise WriteRejected from fault
+        return done
+
+    async def _is_committed(self, town_id: str, done: Done) -> bool:
+        """Whether a COMMIT that was not answered took effect, asked under the lock, so that none is still under way."""
+        expected = {(a.submitted.device, a.submitted.seq): a for a in done.step.answered} if done.step else {}
+        async with self._towns.writing(town_id) as writer:
+            stored = await writer.stored_lines(expected)
+        return all(
+            position in stored
+            and (stored[position].digest, stored[position].verdict_line) == (a.submitted.digest, a.verdict_line)
+            for position, a in expected.items()
+        )
 
     async def _decide(self, lane: Lane, writer: TownWriter, batch: Sequence[Waiting]) -> Done:
         head = writer.head

@@ -11,10 +11,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from server.cli.bench.frame import FULL, QUICK
-from server.cli.bench.suite import WORKLOADS, run_suite
+from server.cli.bench.suite import run_suite
 from server.cli.output import AsJson, err, examples, out, print_json
 
-Workload = StrEnum("Workload", {name.upper(): name for name in WORKLOADS})
+
+class Workload(StrEnum):
+    """What can be asked for."""
+
+    FIRST_SYNC = "first_sync"
+    PUSH = "push"
+    ROUND = "round"
+    RECORD = "record"
 
 
 def register(app: typer.Typer) -> None:
@@ -51,21 +58,20 @@ def _show(measured: dict[str, Any]) -> None:
     )
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
     table.add_column("workload")
-    for column in ("figure", "limit", "ratio"):
-        table.add_column(column, justify="right")
-    table.add_column("goals")
+    for column in ("figure", "limit", "ratio", "goals"):
+        table.add_column(column, justify="right", no_wrap=True)
     for one in measured["workloads"]:
-        goals = "\n".join(_goal(goal) for goal in one["goals"])
         figure, limit = (f"{_number(one[key])} {one['unit']}" for key in ("value", "limit"))
-        table.add_row(one["name"], figure, limit, f"{one['ratio']:.2f}", goals)
+        reached = sum(goal["is_reached"] for goal in one["goals"])
+        table.add_row(one["name"], figure, limit, f"{one['ratio']:.2f}", f"{reached} of {len(one['goals'])}")
     out.print(table)
     for one in measured["workloads"]:
-        out.print(f"\n[bold]{one['name']}[/]: {escape(one['what'])}; limit: {escape(one['limit_what'])}.")
+        out.print(f"\n[bold]{one['name']}[/]: {escape(one['what'])}.\nThe limit: {escape(one['limit_what'])}.")
+        for goal in one["goals"]:
+            out.print(_goal(goal))
         out.print(f"Where the time goes: {escape(one['where'])}.")
-        details = (
-            f"{name} {value if isinstance(value, str) else _number(value)}" for name, value in one["details"].items()
-        )
-        out.print(f"[dim]{escape(', '.join(details))}[/]")
+        details = [f"{name} {_number(value)}" for name, value in one["details"].items()]
+        out.print(f"[dim]{', '.join(details)}[/]")
 
 
 def _goal(goal: dict[str, Any]) -> str:

@@ -34,15 +34,23 @@ STEP_SECONDS_MAX = 300.0
 
 
 class Device(Protocol):
-    """A client that works and syncs; `missing` counts what it ought to have and has not, after a last sync."""
+    """A client that works and syncs."""
 
-    def work(self, number: int) -> None: ...
+    def work(self, number: int) -> None:
+        """Do, unsynced, what belongs to this round."""
+        ...
 
-    def sync(self) -> None: ...
+    def sync(self) -> None:
+        """Push and pull."""
+        ...
 
-    def missing(self, rows: int) -> int: ...
+    def missing(self, rows: int) -> int:
+        """How many of the `rows` that there are it lacks after a last sync."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of files and connections."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,11 +15,12 @@ from sync.modules.catalogue import DefineProduct
 TOWN = "First Sync"
 AUTHORED_AT_ONCE = 2_000
 KINDS = (
-    "Stoneware, fired twice and glazed by hand, safe in oven, microwave and dishwasher; colours vary from batch to batch",
-    "Solid beech from managed forests, oiled, delivered flat with all fittings; two people need half an hour to build it",
-    "Combed cotton, woven and dyed in one mill, washed before it is cut, so that it keeps its shape at sixty degrees",
-    "Galvanised steel with a powder coat, for indoors and out; screws and plugs for brick and timber are in the box",
+    "Stoneware, fired twice and glazed by hand, safe in oven, microwave and dishwasher; colours vary a little, {}",
+    "Solid beech from managed forests, oiled, delivered flat with all fittings; half an hour's work for two, {}",
+    "Combed cotton, woven and dyed in one mill, washed before it is cut so that it keeps its shape at 60 degrees, {}",
+    "Galvanised steel with a powder coat, for indoors and out; screws and plugs for brick and timber included, {}",
 )
+TERMS = "two years' guarantee, sold by the piece, returned free within a month"
 SIZES = ("small", "medium", "large", "extra large", "set of two", "set of six")
 GOAL_SHARE = 0.5
 GOAL_ROWS_PER_SECOND = 100_000
@@ -82,4 +83,4 @@ def first_sync(bench: Bench) -> Measured:
 
 def _product(number: int) -> DefineProduct:
     kind, size = KINDS[number % len(KINDS)], SIZES[number % len(SIZES)]
-    return DefineProduct(sku=f"SKU-{number:07}", name=f"Article {number}, {size}. {kind}", unit="piece")
+    return DefineProduct(sku=f"SKU-{number:07}", name=f"Article {number}, {size}. {kind.format(TERMS)}", unit="piece")

@@ -85,7 +85,7 @@ class Measured:
     limit_what: str
     goals: Sequence[Goal]
     where: str
-    details: Mapping[str, float | int | str]
+    details: Mapping[str, float]
 
     @property
     def ratio(self) -> float:

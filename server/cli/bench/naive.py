@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
-import psycopg
 from fastapi import FastAPI
+from psycopg.types.json import Json
 from psycopg_pool import AsyncConnectionPool
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -65,7 +65,7 @@ def app_factory() -> FastAPI:
     async def push(pushed: Push) -> dict[str, int]:
         async with pool.connection() as connection:
             for row in pushed.rows:
-                await connection.execute(_PUT, [row.id, psycopg.types.json.Json(row.body)])
+                await connection.execute(_PUT, [row.id, Json(row.body)])
         return {"rows": len(pushed.rows)}
 
     @app.get("/pull")

@@ -50,8 +50,8 @@ def push(bench: Bench) -> Measured:
             Goal(what="operations/s", value=operations_per_second, bound=GOAL_OPERATIONS_PER_SECOND),
         ],
         where=(
-            f"of {seconds:.2f} s the API answered for {sum(exchanges_ms) / 1000:.2f} s in {len(exchanges_ms)} exchanges "
-            f"(processor {told(api_cpu_seconds, 's')}) and the device settled for {settling_seconds:.2f} s"
+            f"of {seconds:.2f} s the API answered for {sum(exchanges_ms) / 1000:.2f} s in {len(exchanges_ms)} "
+            f"exchanges (processor {told(api_cpu_seconds, 's')}) and the device settled for {settling_seconds:.2f} s"
         ),
         details={
             "change_sets": count,

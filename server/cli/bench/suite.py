@@ -66,7 +66,7 @@ def _directory(data: Path | None) -> Iterator[Path]:
 def _as_dict(measured: Measured) -> dict[str, Any]:
     goals = list(measured.goals)
     if "api_peak_mib" in measured.details:
-        peak_mib = float(measured.details["api_peak_mib"])
+        peak_mib = measured.details["api_peak_mib"]
         goals.append(Goal(what="API memory at its peak, MiB", value=peak_mib, bound=API_PEAK_MIB_MAX, is_ceiling=True))
     return {
         **asdict(measured),

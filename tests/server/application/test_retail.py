@@ -75,7 +75,7 @@ def test_a_product_that_is_on_an_invoice_twice_is_one_line_of_it(tmp_path: Path)
 @pytest.mark.parametrize(
     ("text", "name"),
     [
-        ("Voucher \x8040.00 \x96 gift", "Voucher €40.00 – gift"),
+        ("Voucher \x8040.00 \x95 gift", "Voucher €40.00 • gift"),
         ("Voucher £40.00", "Voucher £40.00"),
         ("  SET   OF 3 ", "SET OF 3"),
         ("lost\ufffdbyte \x81", "lost byte"),
