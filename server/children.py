@@ -13,12 +13,16 @@ from server.supervised import GUARD_SCRIPT, LOG_LINES_SHOWN_MAX
 
 
 class Child:
-    """One program that is started, watched, killed and started again; made without starting it."""
+    """One program that is started, watched, killed and started again; made without starting it.
 
-    def __init__(self, *, name: str, command: Sequence[str], log_path: Path) -> None:
+    The file descriptor `lock` is handed down to it, so that its lock is held as long as the program lives.
+    """
+
+    def __init__(self, *, name: str, command: Sequence[str], log_path: Path, lock: int) -> None:
         self.name = name
         self._command = command
         self._log_path = log_path
+        self._lock = lock
         self._log_start = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
@@ -41,7 +45,13 @@ class Child:
         with os.fdopen(os.open(self._log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
             self._log_start = os.fstat(log.fileno()).st_size
             self._process = subprocess.Popen(  # noqa: S603 - the commands are built in server.stack
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+                pass_fds=(self._lock,),
             )
         guard = ["/bin/sh", "-c", GUARD_SCRIPT, "tallystick-guard", "TERM", str(self._process.pid)]
         self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603 - as above

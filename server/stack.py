@@ -1,8 +1,9 @@
 """The whole system on one machine: database, Redis, API and worker as child processes of whoever starts it.
 
 Shared by `tallystick up`, the demo, the benchmarks and the end-to-end tests. Assumes Linux or macOS. What holds:
-- One stack per data directory (a `flock`), and nothing of it outlives its starter, however that ends: every child has a
-  guard, as the embedded servers have theirs (`server.supervised`).
+- One stack per data directory: a `flock` that API and worker inherit; it is free when the last of them has gone.
+- Nothing outlives its starter, however that ends: every child has a guard, as the embedded servers have theirs
+  (`server.supervised`).
 - The port stays the stack's own while the API is down: the stack holds it bound, without listening, so a client is
   refused, as by a crashed server, and nobody else can take the port before the API is back.
 """
@@ -37,6 +38,9 @@ READY_SECONDS_MAX = 60.0
 
 STOP_SECONDS_MAX = 6.0
 """How long API and worker may take to stop; with the embedded servers behind them a stop stays under 10 s."""
+
+LOCK_SECONDS_MAX = 15.0
+"""How long a start waits for the children of a stack that was killed; their guards are just stopping them."""
 
 PORT_WAIT_SECONDS_MAX = 3.0
 """How long a start waits for a port that a stack before it may just be leaving."""
@@ -223,12 +227,17 @@ class Stack:
         # Everybody may pass through, nobody may list: as root the servers run as another account.
         self.data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
         lock = os.open(self.data_dir / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            raise StackBusy(_busy_sentence(self.data_dir)) from None
-        self._lock = lock
+        deadline = time.monotonic() + LOCK_SECONDS_MAX
+        while self._lock is None:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._lock = lock
+            except BlockingIOError:
+                note = read_note(self.data_dir)
+                if note or self._is_stopping() or time.monotonic() > deadline:
+                    os.close(lock)
+                    raise StackBusy(_busy_sentence(self.data_dir, note)) from None
+                time.sleep(POLL_SECONDS)
         self._port = _reserved(host, port, self._is_stopping)
         named = HOST if host in ANY_HOST else host
         self.url = f"http://{named}:{self._port.getsockname()[1]}"
@@ -254,14 +263,22 @@ class Stack:
 
     def _launch(self, host: str, api_processes: int) -> None:
         assert self._port is not None
+        assert self._lock is not None
         program = [sys.executable, "-m", "server.cli"]
         serve = [*program, "serve", "--host", host, "--port", str(self._port.getsockname()[1]), "--share-port"]
         numbers = range(1, api_processes + 1)
         self._api = [
-            Child(name="API" if number == 1 else f"API {number}", command=serve, log_path=self.log_dir / "api.log")
+            Child(
+                name="API" if number == 1 else f"API {number}",
+                command=serve,
+                log_path=self.log_dir / "api.log",
+                lock=self._lock,
+            )
             for number in numbers
         ]
-        self._worker = Child(name="worker", command=[*program, "worker"], log_path=self.log_dir / "worker.log")
+        self._worker = Child(
+            name="worker", command=[*program, "worker"], log_path=self.log_dir / "worker.log", lock=self._lock
+        )
         for child in self._children:
             self._go_on()
             child.start(self._child_environment())
@@ -326,8 +343,7 @@ def write_private(path: Path, value: object) -> None:
     unfinished.rename(path)
 
 
-def _busy_sentence(data_dir: Path) -> str:
-    note = read_note(data_dir)
+def _busy_sentence(data_dir: Path, note: Mapping[str, Any] | None) -> str:
     where = f" at {note['url']} (pid {note['pid']})" if note else ", just starting or stopping,"
     stop = f"stop it with `kill {note['pid']}`" if note else "wait a moment"
     return f"tallystick is already up{where} on {data_dir}: {stop}, or use another data directory"

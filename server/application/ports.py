@@ -175,6 +175,7 @@ class StoredSet:
     digest: bytes
     line: bytes
     signature: str | None
+    status: str
     verdict: bytes
 
 

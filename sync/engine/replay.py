@@ -61,6 +61,7 @@ class KeptLine:
     digest: bytes
     line: bytes
     signature: str | None
+    status: str
     verdict: bytes
     claimed_seq: int | None
     claimed_prev: bytes | None
@@ -122,11 +123,12 @@ class Replay:
             self._find(place, "its signature is not the server's")
         try:
             body: dict[str, Any] = orjson.loads(entry.body)
-            names = (body["town"], body["version"], body["prev"], body["at"], body["epoch"], body["sets"])
+            names = (body["town"], body["version"], body["prev"])
+            _check_shape(body)
         except (ValueError, KeyError, TypeError):
             self._find(place, "its bytes cannot be read")
             return None
-        if names[:3] != (self.town, entry.version, encode_bytes(self.journal)):
+        if names != (self.town, entry.version, encode_bytes(self.journal)):
             self._find(place, "it does not follow on from the entry before it")
         return body
 
@@ -141,6 +143,8 @@ class Replay:
             self._find(where, f"its bytes are not those that {place} names")
         if encode_bytes(verdict_hash(line.verdict)) != verdict:
             self._find(where, f"its verdict is not the one that {place} names")
+        if _read(line.verdict).get("status") != line.status:
+            self._find(where, f"its status is {line.status}, which is not what its verdict says")
         return line
 
     def _check_founding(self, lines: Sequence[KeptLine]) -> None:
@@ -166,11 +170,14 @@ class Replay:
     def _check_signatures(self, lines: Sequence[KeptLine]) -> None:
         for line in lines:
             device = self.rows["device", line.device]
-            if line.signature is None or device is None:
-                continue
-            message = head_message(line.device, line.seq, line_hash(line.line))
-            if not _is_by(device.fields["public_key"], line.signature, message):
-                self._find(f"change set {line.seq} of device {line.device}", "the signed head is not its device's")
+            where = f"change set {line.seq} of device {line.device}"
+            if line.signature is None:  # a device signs the last line it sends, the server each one
+                if line.device == self.server_device:
+                    self._find(where, "its signature is missing")
+            elif device is not None:
+                message = head_message(line.device, line.seq, line_hash(line.line))
+                if not _is_by(device.fields["public_key"], line.signature, message):
+                    self._find(where, "the signed head is not its device's")
 
     def _genesis(self, device_id: str) -> ChainHead | None:
         device = self.rows["device", device_id]
@@ -195,7 +202,7 @@ class Replay:
         failure = None
         verdict = _read(line.verdict)
         if verdict.get("rule") == "engine.rule_failed":
-            failure = verdict["notes"][0]["text"]
+            failure = _first_note(verdict)
         return Submitted(
             device=line.device,
             seq=line.seq,
@@ -239,6 +246,24 @@ def _is_by(public_key: str, signature: str, message: bytes) -> bool:
     except Malformed:
         return False
     return is_signed(key, signature, message)
+
+
+def _check_shape(body: Mapping[str, Any]) -> None:
+    """Raise `ValueError`, `KeyError` or `TypeError` when an entry's body is not built as the server builds it."""
+    texts = [body["at"], body["epoch"]]
+    for device, seq, digest, verdict in body["sets"]:
+        texts += [device, digest, verdict]
+        if not isinstance(seq, int):
+            raise TypeError
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError
+
+
+def _first_note(verdict: Mapping[str, Any]) -> str:
+    try:
+        return str(verdict["notes"][0]["text"])
+    except (KeyError, IndexError, TypeError):
+        return "unreadable"
 
 
 def _read(verdict: bytes) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import orjson
 
 from sync.engine.chain import encode_bytes, journal_hash, verdict_hash
-from sync.engine.decide import decide, quarantine
+from sync.engine.decide import decide, look_ahead, quarantine
 from sync.engine.feed import BucketSum, FeedRow, Stored, feed_rows, sum_changes
 from sync.kernel.changeset import ChangeSet, Decision, Effect, Fields, RowKey, Verdict
 from sync.kernel.draft import Context
@@ -195,6 +195,7 @@ def _decide_one(submitted: Submitted, view: _BatchView, registry: Registry, at: 
     try:
         return decide(change_set, view, context, registry)
     except NeedRows:
+        look_ahead(change_set, view, context, registry)
         return None
     except Exception as error:
         if view.missing:  # decided on rows that will change once the missing ones are here: not a finding yet

@@ -1,6 +1,6 @@
 """A page of documentation as a program: its code blocks in order, shell and Python, and what they are to print.
 
-A `sh` block is run command by command, a `python` block in one namespace for the whole page. A `text` block right behind
+A `sh` block is run line by line, a `python` block in one namespace for the whole page. A `text` block right behind
 a `python` block is what that prints; `…` in it stands for anything.
 """
 

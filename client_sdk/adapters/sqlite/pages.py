@@ -7,6 +7,7 @@ checksum gives it up. `gone` takes a row only out of the bucket that says so, wh
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 
 import apsw
 import orjson
@@ -18,13 +19,17 @@ from sync.protocol.messages import BucketLine, Checkpoint
 
 _FIND = """SELECT base_row.id, base_row.bucket, base_row.version FROM json_each(?) AS asked
     CROSS JOIN base_row ON base_row.entity = ? AND base_row.id = asked.value"""
-_PUT = """INSERT INTO base_row (entity, id, bucket, version, body) VALUES (?, ?, ?, ?, ?)
+_INSERT = "INSERT INTO base_row (entity, id, bucket, version, body) VALUES (?, ?, ?, ?, ?)"
+_PUT = f"""{_INSERT}
     ON CONFLICT (entity, id) DO UPDATE SET bucket = excluded.bucket, version = excluded.version, body = excluded.body"""
 _GONE = """DELETE FROM base_row WHERE entity = ? AND bucket = ? AND id IN (SELECT value FROM json_each(?))
     RETURNING id, version"""
 _EMPTY = "DELETE FROM base_row WHERE bucket = ? RETURNING entity, id"
 _BUCKETS = "SELECT id, name, cursor, rows, total FROM bucket"
 _WRITE_BUCKET = "UPDATE bucket SET cursor = ?, rows = ?, total = ? WHERE id = ?"
+
+_BaseRow = tuple[str, str, int, int, str]
+"""Entity, id, bucket, version, body; as the table has them."""
 
 
 class _Bucket:
@@ -85,19 +90,30 @@ class PageWriter:
 
     def _put(self, bucket: _Bucket, line: RowsLine) -> None:
         entity = line.entity
-        asked = orjson.dumps([row_id for row_id, _, _ in line.put]).decode()
+        rows = [(entity, row_id, bucket.id, version, orjson.dumps(row).decode()) for row_id, version, row in line.put]
+        known = rows[self._insert(rows) :]
+        if known:
+            self._replace(entity, known)
+        bucket.rows += len(rows)
+        bucket.total += sum(row_sum(entity, row_id, version) for row_id, version, _ in line.put)
+        if self._watched:
+            self._note((entity, row_id) for row_id, _, _ in line.put)
+
+    def _insert(self, rows: list[_BaseRow]) -> int:
+        """How many could be put in before the first that is there already; a first sync never looks for old ones."""
+        before = self._connection.total_changes()
+        with suppress(apsw.ConstraintError):
+            self._connection.executemany(_INSERT, rows)
+        return self._connection.total_changes() - before
+
+    def _replace(self, entity: str, rows: list[_BaseRow]) -> None:
+        """Put rows of which some may be there; what stood there leaves its bucket's checksum."""
+        asked = orjson.dumps([row_id for _, row_id, *_ in rows]).decode()
         for row_id, bucket_id, version in self._connection.execute(_FIND, (asked, entity)):
             was = self._by_id[bucket_id]
             was.rows -= 1
             was.total -= row_sum(entity, row_id, version)
-        self._connection.executemany(
-            _PUT,
-            [(entity, row_id, bucket.id, version, orjson.dumps(row).decode()) for row_id, version, row in line.put],
-        )
-        bucket.rows += len(line.put)
-        bucket.total += sum(row_sum(entity, row_id, version) for row_id, version, _ in line.put)
-        if self._watched:
-            self._note((entity, row_id) for row_id, _, _ in line.put)
+        self._connection.executemany(_PUT, rows)
 
     def _gone(self, bucket: _Bucket, line: RowsLine) -> None:
         asked = orjson.dumps([row_id for row_id, _ in line.gone]).decode()

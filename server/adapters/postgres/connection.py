@@ -16,7 +16,7 @@ from psycopg import errors
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 from psycopg.types.json import set_json_loads
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool
 
 from server.application.ports import Unavailable, WriteRejected
 
@@ -37,16 +37,9 @@ SET lock_timeout = '3s';
 SET idle_in_transaction_session_timeout = '5s';
 """
 
-_TRANSIENT = (
-    psycopg.OperationalError,
-    psycopg.InterfaceError,
-    errors.SerializationFailure,
-    errors.DeadlockDetected,
-    errors.LockNotAvailable,
-    errors.QueryCanceled,
-    errors.InsufficientResources,
-    PoolTimeout,
-)
+_REFUSED = (psycopg.DataError, psycopg.IntegrityError, errors.ProgramLimitExceeded, errors.RaiseException)
+"""What the data itself causes, and would cause again. Everything else passes: lock waits, a full disk, a standby that
+only reads, a transaction that was idle too long, a schema that is still to be migrated."""
 
 
 class _TextLoader(Loader):
@@ -90,10 +83,10 @@ def translated() -> Iterator[None]:
     """Turn the driver's faults into those of the ports."""
     try:
         yield
-    except _TRANSIENT as fault:
-        raise Unavailable from fault
-    except psycopg.Error as fault:
+    except _REFUSED as fault:
         raise WriteRejected from fault
+    except psycopg.Error as fault:
+        raise Unavailable from fault
 
 
 @asynccontextmanager

@@ -21,7 +21,7 @@ from sync.modules import registry
 FETCH_ROWS = 2_000
 
 _SETS = """
-SELECT device_id, seq, version, hash, line, signature, verdict FROM change_sets
+SELECT device_id, seq, version, hash, line, signature, status, verdict FROM change_sets
 WHERE town_id = %s AND version BETWEEN %s AND %s ORDER BY version
 """
 _STRAYS = """
@@ -68,7 +68,7 @@ class PostgresTownEvidence:
             last = entries[-1][0]
             sets: dict[int, list[StoredSet]] = {}
             cursor = await self._connection.execute(_SETS, [self.head.town, after + 1, last])
-            for device, seq, version, digest, line, signature, verdict in await cursor.fetchall():
+            for device, seq, version, digest, line, signature, status, verdict in await cursor.fetchall():
                 sets.setdefault(version, []).append(
                     StoredSet(
                         device=device,
@@ -77,6 +77,7 @@ class PostgresTownEvidence:
                         digest=digest,
                         line=line,
                         signature=signature,
+                        status=status,
                         verdict=verdict,
                     )
                 )

@@ -15,7 +15,6 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 from server.application.batch import (
-    BATCH_CHANGE_SETS_MAX,
     CACHE_ROWS_MAX,
     CHUNK_LINES_MAX,
     FAILURES_MAX,
@@ -48,7 +47,7 @@ from sync.engine.chain import (
     split_new,
 )
 from sync.engine.feed import Stored
-from sync.engine.town import RuleFailed, Step, Submitted, TownHead, first_keys, step
+from sync.engine.town import Step, Submitted, TownHead, first_keys, step
 from sync.kernel.changeset import ChangeSet, Operation, RowKey
 from sync.kernel.clock import Hlc, format_time
 from sync.kernel.errors import ChainForked, TallystickError
@@ -157,7 +156,7 @@ class Appliers:
             lane.is_running = False
 
     async def _apply_singly(self, lane: Lane, batch: Sequence[Waiting]) -> None:
-        """One bad request harms nobody: after a refused bulk write each request is written by itself."""
+        """One bad request harms nobody: after a batch has failed each request is decided and written by itself."""
         for waiting in batch:
             lane.head = None
             try:
@@ -174,7 +173,7 @@ class Appliers:
             await self._isolate(lane, waiting, fault)
 
     async def _isolate(self, lane: Lane, waiting: Waiting, fault: WriteRejected) -> None:
-        """Find the line that the store refuses by counting a failure against each one that fails alone."""
+        """Find the line that cannot be decided or stored, by counting a failure against each one that fails alone."""
         if not waiting.submitted:
             fail(waiting, fault)
             return
@@ -200,18 +199,7 @@ class Appliers:
 
     async def _apply(self, lane: Lane, batch: Sequence[Waiting]) -> None:
         """Decide and commit one batch; answers or fails every waiter, or raises with nothing committed."""
-        for _ in range(FAILURES_MAX * BATCH_CHANGE_SETS_MAX + 1):
-            try:
-                done = await self._commit(lane, batch)
-                break
-            except RuleFailed as failed:
-                line = failed.submitted
-                lane.head = None
-                if line.is_server:
-                    raise WriteRejected from failed
-                await self._towns.count_failure(lane.town_id, line.device, line.seq)
-        else:
-            raise WriteRejected
+        done = await self._commit(lane, batch)
         self._system.reached("apply.after_commit")
         if done.step:
             self._remember(lane, done.step)
@@ -224,7 +212,10 @@ class Appliers:
             await self._bell.ring(lane.town_id)
 
     async def _commit(self, lane: Lane, batch: Sequence[Waiting]) -> Done:
-        """One transaction. What no port may raise comes out as `WriteRejected`: it is some line's fault, not the store's."""
+        """One transaction. What no port may raise comes out as `WriteRejected`, a rule's exception too.
+
+        Which line is at fault shows only when each is tried alone: a rule may fail over what a line before it left.
+        """
         done: Done | None = None
         try:
             async with self._towns.writing(lane.town_id) as writer:
@@ -233,7 +224,7 @@ class Appliers:
         except Unavailable:
             if done is None or not await self._is_committed(lane.town_id, done):
                 raise
-        except (TallystickError, RuleFailed):
+        except TallystickError:
             raise
         except Exception as fault:
             raise WriteRejected from fault

@@ -26,8 +26,13 @@ class Page:
     is_last: bool
 
 
-async def pages(towns: Towns, town_id: str, device_id: str, hello: Hello) -> AsyncIterator[Page]:
-    """All pages of one exchange, from the device's cursors to a checkpoint that includes what it just sent."""
+async def pages(
+    towns: Towns, town_id: str, device_id: str, hello: Hello, *, page_rows: int = limits.PAGE_ROWS
+) -> AsyncIterator[Page]:
+    """All pages of one exchange, from the device's cursors to a checkpoint that includes what it just sent.
+
+    A page holds `page_rows` rows, and those of the same version as the last one. Raises `Unavailable`.
+    """
     cursors: dict[str, int] | None = None
     epoch = hello.epoch
     while True:
@@ -43,7 +48,7 @@ async def pages(towns: Towns, town_id: str, device_id: str, hello: Hello) -> Asy
             if set(device.buckets) != set(cursors) or reader.head.epoch != epoch:
                 raise Unavailable  # what the device may hold has changed under way: it asks again from where it is
             states = await reader.bucket_states(device.buckets)
-            is_complete = await _rows(reader, cursors, states, lines)
+            is_complete = await _rows(reader, cursors, states, lines, page_rows)
             lines.append(await _checkpoint(reader, cursors, states, is_complete=is_complete))
         yield Page(lines=lines, is_last=is_complete)
         if is_complete:
@@ -76,10 +81,9 @@ def _settle_buckets(
 
 
 async def _rows(
-    reader: TownReader, cursors: dict[str, int], states: Mapping[str, BucketState], lines: list[bytes]
+    reader: TownReader, cursors: dict[str, int], states: Mapping[str, BucketState], lines: list[bytes], room: int
 ) -> bool:
-    """Add rows until every bucket is at the head or the page is full; moves the cursors."""
-    room = limits.PAGE_ROWS
+    """Add rows until every bucket is at the head or the page has no more room; moves the cursors."""
     for bucket in sorted(cursors):
         if bucket in states and states[bucket].version > cursors[bucket]:
             page = await reader.feed_page(bucket, cursors[bucket], room)

@@ -69,6 +69,7 @@ def _read(one: StoredSet, town_id: str, registry: Registry) -> KeptLine:
         digest=one.digest,
         line=one.line,
         signature=one.signature,
+        status=one.status,
         verdict=one.verdict,
         claimed_seq=parsed.claimed_seq,
         claimed_prev=parsed.claimed_prev,
@@ -127,13 +128,19 @@ def _compare_buckets(replay: Replay, stored: Mapping[str, BucketState]) -> None:
                 replay, f"bucket {bucket}", f"its checksum is {actual and actual.total}, the journal gives {expected}"
             )
     recomputed: dict[str, BucketSum] = {}
+    newest: dict[str, int] = defaultdict(int)
     for (bucket, entity, row_id), (version, body) in replay.feed.items():
+        newest[bucket] = max(newest[bucket], version)
         total = recomputed.setdefault(bucket, BucketSum())
         if body is not None:
             recomputed[bucket] = total.with_row(entity, row_id, version)
     for bucket in sorted(recomputed):
         if recomputed[bucket] != replay.sums[bucket]:
             _find(replay, f"bucket {bucket}", "its kept checksum is not the sum over its rows")
+    for bucket in sorted(newest.keys() & stored.keys()):
+        if stored[bucket].version != newest[bucket]:
+            what = f"it says that version {stored[bucket].version} changed it last, its rows say {newest[bucket]}"
+            _find(replay, f"bucket {bucket}", what)
 
 
 def _check_stock(replay: Replay) -> None:

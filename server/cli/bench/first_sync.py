@@ -20,7 +20,7 @@ KINDS = (
     "Combed cotton, woven and dyed in one mill, washed before it is cut so that it keeps its shape at 60 degrees, {}",
     "Galvanised steel with a powder coat, for indoors and out; screws and plugs for brick and timber included, {}",
 )
-TERMS = "two years' guarantee, sold by the piece, returned free within a month"
+TERMS = "two years' guarantee, sold by the piece"
 SIZES = ("small", "medium", "large", "extra large", "set of two", "set of six")
 GOAL_SHARE = 0.5
 GOAL_ROWS_PER_SECOND = 100_000

@@ -5,8 +5,16 @@ Every key leads with `town_id`, so that a town can be one shard. What has no tow
 
 from __future__ import annotations
 
+from sqlalchemy import Text
+from sqlmodel import AutoString
+
 from server.adapters.postgres.tables import billing, casework, catalogue, commerce, evidence, identity
 from server.adapters.postgres.tables.base import SCHEMA, TownRow, metadata
+
+for _table in metadata.tables.values():
+    for _column in _table.columns:
+        if isinstance(_column.type, AutoString):  # SQLModel says varchar for str, the schema text
+            _column.type = Text()
 
 __all__ = [
     "SCHEMA",
