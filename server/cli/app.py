@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from server.cli import devices, processes, towns, up, verify
+from server.cli import bench, devices, processes, towns, up, verify
 from server.cli.output import OneLineFaults, examples
 
 app = typer.Typer(
@@ -33,3 +33,4 @@ processes.register(app)
 verify.register(app)
 towns.register(app)
 devices.register(app)
+bench.register(app)

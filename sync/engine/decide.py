@@ -6,8 +6,6 @@ so it may be run again after more rows were loaded, and replaying a journal give
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from sync.kernel.cases import (
     ACTOR_INACTIVE,
     ACTOR_REFUSED,
@@ -44,17 +42,6 @@ def decide(change_set: ChangeSet, view: View, context: Context, registry: Regist
     status = Status.ADJUSTED if draft.notes else Status.ACCEPTED
     verdict = Verdict(status=status, rule=draft.rule, notes=tuple(draft.notes), conflicts=tuple(draft.conflicts))
     return Decision(verdict=verdict, rows=draft.rows, effects=tuple(draft.effects))
-
-
-def look_ahead(change_set: ChangeSet, view: View, context: Context, registry: Registry) -> None:
-    """Let each operation read by itself, for a view that notes what it lacks; whatever else happens is forgotten.
-
-    A fold ends at the first row that is not loaded. Without this, a change set of a hundred operations that each derive
-    an id would be folded a hundred times, for one row more each time.
-    """
-    for operation in change_set.ops:
-        with suppress(Exception):
-            _apply(operation, Draft(view, change_set, context), registry, context)
 
 
 def quarantine(change_set: ChangeSet | None, code: str, text: str, context: Context) -> Decision:

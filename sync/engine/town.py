@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import orjson
 
 from sync.engine.chain import encode_bytes, journal_hash, verdict_hash
-from sync.engine.decide import decide, look_ahead, quarantine
+from sync.engine.decide import decide, quarantine
 from sync.engine.feed import BucketSum, FeedRow, Stored, feed_rows, sum_changes
 from sync.kernel.changeset import ChangeSet, Decision, Effect, Fields, RowKey, Verdict
 from sync.kernel.draft import Context
@@ -103,7 +103,7 @@ class _BatchView:
 
 
 def first_keys(batch: Sequence[Submitted], registry: Registry) -> frozenset[RowKey]:
-    """The rows that the operations of `batch` point to directly, to be loaded before the first fold."""
+    """The rows that the operations of `batch` point to or say that they read, to be loaded before the first fold."""
     keys: set[RowKey] = set()
     for submitted in batch:
         if isinstance(submitted.change_set, Malformed):
@@ -117,6 +117,7 @@ def first_keys(batch: Sequence[Submitted], registry: Registry) -> frozenset[RowK
                 value = getattr(operation, field)
                 if value is not None:
                     keys.add((entity, value))
+            keys.update(operation.reads())
     return frozenset(keys)
 
 
@@ -195,7 +196,6 @@ def _decide_one(submitted: Submitted, view: _BatchView, registry: Registry, at: 
     try:
         return decide(change_set, view, context, registry)
     except NeedRows:
-        look_ahead(change_set, view, context, registry)
         return None
     except Exception as error:
         if view.missing:  # decided on rows that will change once the missing ones are here: not a finding yet

@@ -5,7 +5,7 @@ A change set is written once as bytes by its device (`sync.protocol.codec`); the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -48,6 +48,13 @@ class Operation(BaseModel):
     def intent_from(self, *, is_server: bool) -> Intent:
         """The intent of this operation when it comes from the server itself or from a device."""
         return self.intent if is_server or self.offline_intent is None else self.offline_intent
+
+    def reads(self) -> Iterable[RowKey]:
+        """Rows that its rules will read beyond those it refers to, as far as the operation alone tells which.
+
+        Only for speed: a store loads them for a whole batch at once, instead of one after the other as rules ask.
+        """
+        return ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, ClassVar
 
 from pydantic import StringConstraints
 
-from sync.kernel.changeset import Intent, Operation
+from sync.kernel.changeset import Intent, Operation, RowKey
 from sync.kernel.draft import Draft
 from sync.kernel.ids import Id, derived_id
 from sync.kernel.module import Entity, FieldKind, Module, ModuleKind, Ref
@@ -54,6 +55,10 @@ class DefineProduct(Operation):
     name: Name
     unit: Name = "piece"
 
+    def reads(self) -> Iterable[RowKey]:
+        """Whether the product is there already."""
+        return [("product", product_id(self.sku))]
+
 
 class OfferProduct(Operation):
     """The town sells the product at this price, or stops selling it."""
@@ -64,6 +69,10 @@ class OfferProduct(Operation):
     product: Annotated[Id, Ref(entity="product")]
     price: Amount
     is_enabled: bool = True
+
+    def reads(self) -> Iterable[RowKey]:
+        """The entry it replaces."""
+        return [("town_product", town_product_id(self.product))]
 
 
 def define_product(operation: DefineProduct, draft: Draft) -> None:

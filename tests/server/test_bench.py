@@ -1,14 +1,13 @@
-"""`tallystick bench` measures on a real stack and says what it found in one shape. How fast it is, is not tested here."""
+"""`tallystick bench` measures on a real stack and tells what it found in one shape; how fast it is, is not tested."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import orjson
 
 from server.cli.bench import Workload
 from server.cli.bench.frame import FULL, QUICK, Goal, Sizes
 from server.cli.bench.suite import WORKLOADS, run_suite
+from tests.support.stack import scratch_directory
 
 TINY = Sizes(
     first_sync_rows=10,
@@ -21,13 +20,12 @@ TINY = Sizes(
 )
 
 
-def test_a_workload_gives_its_figure_beside_its_limit_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    tmp_path.chmod(0o711)
-    for parent in (tmp_path.parent, tmp_path.parent.parent):
-        parent.chmod(0o711)
+def test_a_workload_gives_its_figure_beside_its_limit_and_leaves_nothing_behind() -> None:
     steps: list[str] = []
 
-    document = orjson.loads(orjson.dumps(run_suite(["record"], TINY, data=tmp_path, say=steps.append)))
+    with scratch_directory() as directory:
+        document = orjson.loads(orjson.dumps(run_suite(["record"], TINY, data=directory, say=steps.append)))
+        left = list(directory.iterdir())
 
     [record] = document["workloads"]
     assert record["name"] == "record"
@@ -38,7 +36,7 @@ def test_a_workload_gives_its_figure_beside_its_limit_and_leaves_nothing_behind(
     assert document["sizes"]["pending_change_sets"] == 6
     assert document["environment"].keys() == {"cores", "machine", "system", "python", "postgresql", "sqlite"}
     assert "record: recording with nothing pending" in steps
-    assert list(tmp_path.iterdir()) == []
+    assert left == []
 
 
 def test_every_workload_can_be_asked_for_by_name() -> None:

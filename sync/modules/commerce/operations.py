@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from sync.kernel.changeset import Intent, Operation
+from sync.kernel.changeset import Intent, Operation, RowKey
 from sync.kernel.ids import Id
 from sync.kernel.module import Ref
 from sync.kernel.money import Amount
+from sync.modules.catalogue import town_product_id
+from sync.modules.commerce.entities import fulfilment_id, stock_level_id
 
 Quantity = Annotated[int, Field(ge=1, le=1_000_000)]
 Delta = Annotated[int, Field(ge=-1_000_000, le=1_000_000)]
@@ -62,6 +65,10 @@ class ReceiveStock(Operation):
     quantity: Quantity
     reason: Text = ""
 
+    def reads(self) -> Iterable[RowKey]:
+        """The level it changes."""
+        return [("stock_level", stock_level_id(self.warehouse, self.product))]
+
 
 class AdjustStock(Operation):
     """Goods were found, broken or lost: so many more or less."""
@@ -74,6 +81,10 @@ class AdjustStock(Operation):
     delta: Delta
     reason: Text = ""
 
+    def reads(self) -> Iterable[RowKey]:
+        """The level it changes."""
+        return [("stock_level", stock_level_id(self.warehouse, self.product))]
+
 
 class TransferStock(Operation):
     """Goods went from one warehouse to another."""
@@ -85,6 +96,10 @@ class TransferStock(Operation):
     target: WarehouseRef
     product: ProductRef
     quantity: Quantity
+
+    def reads(self) -> Iterable[RowKey]:
+        """Both levels."""
+        return [("stock_level", stock_level_id(place, self.product)) for place in (self.source, self.target)]
 
 
 class PlaceOrder(Operation):
@@ -102,6 +117,14 @@ class PlaceOrder(Operation):
     address: Text = ""
     lines: Lines
     payment_method: Literal["cod", "account"] = "cod"
+
+    def reads(self) -> Iterable[RowKey]:
+        """What each line is, how much of it is there, and what it costs when the line does not say."""
+        for line in self.lines:
+            yield "product", line.product
+            yield "stock_level", stock_level_id(self.warehouse, line.product)
+            if line.price is None:
+                yield "town_product", town_product_id(line.product)
 
 
 class AmendOrder(Operation):
@@ -124,44 +147,50 @@ class CancelOrder(Operation):
     reason: Text = ""
 
 
-class StartPick(Operation):
+class _Picking(Operation):
+    """Something was done towards the fulfilment of an order."""
+
+    order: OrderRef
+
+    def reads(self) -> Iterable[RowKey]:
+        """The fulfilment, of which there is one."""
+        return [("fulfilment", fulfilment_id(self.order))]
+
+
+class StartPick(_Picking):
     """Somebody has begun to pick the order."""
 
     op: ClassVar = "pick.start"
     intent: ClassVar = Intent.FACT
     roles: ClassVar = WAREHOUSE
-    order: OrderRef
 
 
-class PickLine(Operation):
+class PickLine(_Picking):
     """So many of a product are in the tote."""
 
     op: ClassVar = "pick.line"
     intent: ClassVar = Intent.FACT
     roles: ClassVar = WAREHOUSE
-    order: OrderRef
     product: ProductRef
     quantity: Quantity
 
 
-class ShortPick(Operation):
+class ShortPick(_Picking):
     """So many of a product were not on the shelf."""
 
     op: ClassVar = "pick.short"
     intent: ClassVar = Intent.FACT
     roles: ClassVar = WAREHOUSE
-    order: OrderRef
     product: ProductRef
     quantity: Quantity
 
 
-class CompletePack(Operation):
+class CompletePack(_Picking):
     """The order is packed."""
 
     op: ClassVar = "pack.complete"
     intent: ClassVar = Intent.FACT
     roles: ClassVar = WAREHOUSE
-    order: OrderRef
     parcels: Annotated[int, Field(ge=1, le=1000)] = 1
 
 

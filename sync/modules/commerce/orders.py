@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sync.kernel.changeset import Fields, Intent, Operation, RowKey
+from sync.kernel.changeset import Fields, Intent, Operation
 from sync.kernel.draft import Draft
 from sync.kernel.errors import InvalidMoney
 from sync.kernel.money import MINOR_MAX, to_amount, to_minor
@@ -30,13 +30,7 @@ from sync.modules.commerce.operations import AmendOrder, CancelOrder, OrderLine,
 
 def place(operation: PlaceOrder, draft: Draft) -> None:
     """Reserve what is there; a wish that asks for more is refused, a promise already made is oversold."""
-    keys: list[RowKey] = [("town", draft.change_set.town)]
-    for line in operation.lines:
-        keys.append(("product", line.product))
-        keys.append(("stock_level", stock_level_id(operation.warehouse, line.product)))
-        if line.price is None:
-            keys.append(("town_product", town_product_id(line.product)))
-    draft.gather(keys)
+    draft.gather([("town", draft.change_set.town), *operation.reads()])
     draft.need("warehouse", operation.warehouse)
     currency = draft.need("town", draft.change_set.town)["currency"]
     order: dict[str, Any] = {
