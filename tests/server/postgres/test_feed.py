@@ -153,6 +153,7 @@ async def test_whoever_pulls_while_others_write_ends_with_exactly_what_is_there(
         await asyncio.gather(write(), write())
         is_over.set()
         await asyncio.gather(*following)
+    assert await findings(town) == ()
 
 
 async def test_a_row_that_leaves_a_bucket_leaves_a_tombstone_and_then_the_device(town: RealTown) -> None:
