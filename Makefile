@@ -3,7 +3,7 @@
 #   make up     the whole system, left running with its console
 #   make test   lint, types, import contracts and the whole test suite
 #   make docs   the reference pages that follow from the code
-#   make lock   new requirements.lock after a change of dependencies (UPGRADE=--upgrade takes the newest of everything)
+#   make lock   new locks after a change of dependencies (UPGRADE=--upgrade takes the newest of everything)
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -44,11 +44,14 @@ $(STAMP): requirements.lock pyproject.toml
 	$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-# One lock for every platform and Python we support; only names, versions and hashes go in.
+# One lock for every platform and Python we support, and the part of it that a container needs; only names, versions and
+# hashes go in.
 lock:
 	test -x $(LOCK_TOOLS)/bin/uv || { $(PYTHON) -m venv $(LOCK_TOOLS) && $(LOCK_TOOLS)/bin/pip install --quiet uv==$(UV_VERSION); }
 	$(LOCK_TOOLS)/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --extra server --extra embedded \
 	    --group dev --generate-hashes --no-header --no-annotate --quiet $(UPGRADE) --output-file requirements.lock
+	$(LOCK_TOOLS)/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --extra server --constraint requirements.lock \
+	    --generate-hashes --no-header --no-annotate --quiet --output-file requirements.server.lock
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

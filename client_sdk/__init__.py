@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from client_sdk.errors import (
         ActingAsMissing,
+        ActorInactive,
         AlreadyEnrolled,
         BadAnswer,
         DiskFailed,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         NotAReplica,
         NotEnrolled,
         Offline,
+        PinMissing,
         Refused,
         ReplicaBusy,
         ReplicaClosed,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
         ServerProblem,
         StaleExchange,
         UnknownActor,
+        WrongDevice,
         WrongPassphrase,
         WrongPin,
     )
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ActingAsMissing",
+    "ActorInactive",
     "AlreadyEnrolled",
     "BadAnswer",
     "DiskFailed",
@@ -49,6 +53,7 @@ __all__ = [
     "NotAReplica",
     "NotEnrolled",
     "Offline",
+    "PinMissing",
     "Refused",
     "Replica",
     "ReplicaBusy",
@@ -59,6 +64,7 @@ __all__ = [
     "ServerProblem",
     "StaleExchange",
     "UnknownActor",
+    "WrongDevice",
     "WrongPassphrase",
     "WrongPin",
 ]

@@ -17,6 +17,12 @@ class Offline(TallystickError):
     code = "offline"
 
 
+class InsecureServer(TallystickError):
+    """The server's address is not https://: anybody on the way could read along. Use https, or pass insecure=True."""
+
+    code = "insecure_server"
+
+
 class Refused(TallystickError):
     """The rules do not allow this; nothing was recorded."""
 
@@ -167,6 +173,24 @@ class UnknownActor(TallystickError):
     """This user is not known on this device; sync, or ask an admin to add the user to the town."""
 
     code = "unknown_actor"
+
+
+class ActorInactive(TallystickError):
+    """This user may not work in this town any more; let somebody else record, or ask an admin."""
+
+    code = "actor_inactive"
+
+
+class WrongDevice(TallystickError):
+    """This is not a device of this user: act on the user's own device, or on one of the user's role."""
+
+    code = "wrong_device"
+
+
+class PinMissing(TallystickError):
+    """This user has a PIN, and it is not known on this device; sync, and try again."""
+
+    code = "pin_missing"
 
 
 class WrongPin(TallystickError):

@@ -21,14 +21,18 @@ from client_sdk.application.record import Recorded, record
 from client_sdk.application.verify import verify
 from client_sdk.errors import (
     ActingAsMissing,
+    ActorInactive,
     AlreadyEnrolled,
     KeyMissing,
     NotAReplica,
     Offline,
+    PinMissing,
     UnknownActor,
+    WrongDevice,
     WrongPin,
 )
-from sync.kernel.changeset import Operation
+from sync.kernel.authority import is_device_of
+from sync.kernel.changeset import Fields, Operation
 from sync.kernel.clock import parse_time
 from sync.kernel.errors import TallystickError
 from sync.kernel.module import Registry
@@ -86,20 +90,23 @@ class Replica:
         registry: Registry | None = None,
         transport: Transport | None = None,
         system: System | None = None,
+        insecure: bool = False,
     ) -> Self:
         """Make this device a device of a town: needs the network, once. `name` is what admins see in the fleet.
 
         Keys are on the disk before the server hears of them, so when the answer is lost, call it again on the same
         path with the same passphrase and any valid code. Without a passphrase the platform's keystore keeps the key.
-        Raises `Offline`, `ServerProblem` (`enrolment_refused`), `AlreadyEnrolled`, `WrongPassphrase`, `NoKeystore`.
+        `url` is https://, or http:// on this machine; `insecure` lets this replica speak to another http:// server, now
+        and later. Raises `InsecureServer`, `Offline`, `ServerProblem` (`enrolment_refused`), `AlreadyEnrolled`,
+        `WrongPassphrase`, `NoKeystore`.
         """
         from client_sdk.application.enrol import enrol_device  # noqa: PLC0415  needed once in the life of a replica
 
         path, system, registry = Path(path), system or RealSystem(), registry or _built_in()
+        wire, name = transport or _http(url, system, None, insecure=insecure), name or platform.node() or "device"
         store = _enrolling_store(path, passphrase, registry, system)
         try:
             _check_new(store)
-            wire, name = transport or _http(url, system, None), name or platform.node() or "device"
             try:
                 store.enrolled(enrol_device(wire, server_url=url, code=code, key=store.device_key(), name=name))
             finally:
@@ -163,13 +170,14 @@ class Replica:
     def acting_as(self, user_id: str, pin: str | None = None) -> Iterator[None]:
         """Inside this block, in this thread or task, the user `user_id` is who records.
 
-        Raises `UnknownActor`, and `WrongPin` when the user has a PIN on this device and it is not this one.
+        Raises `UnknownActor`, `ActorInactive`, `WrongDevice` when the device is another driver's or of a role that the
+        user does not have, and for a user with a PIN `WrongPin` or, when this device does not hold it, `PinMissing`.
         """
-        if self._store.row("user", user_id) is None:
+        user = self._user(user_id)
+        if user is None:
             raise UnknownActor
-        known = self._pin_of(user_id)
-        if known is not None and (pin is None or not verify_pin(pin, known)):
-            raise WrongPin
+        if user["has_pin"]:
+            self._check_pin(user_id, pin)
         token = _ACTORS.set({**_ACTORS.get(), id(self): user_id})
         try:
             yield
@@ -179,8 +187,8 @@ class Replica:
     def record(self, *operations: Operation) -> Recorded:
         """Record one business action of one or more operations, all or none; durable when it returns, online or not.
 
-        Raises `Refused` when the rules do not allow it, `ActingAsMissing`, `NeverSynced`, `DiskFull`; then nothing was
-        recorded.
+        Raises `Refused` when the rules do not allow it, `ActingAsMissing`, `ActorInactive`, `NeverSynced`, `DiskFull`;
+        then nothing was recorded.
         """
         actor = self._actor()
         return record(self._store, self._system, self._registry, actor, operations)
@@ -194,7 +202,8 @@ class Replica:
 
         with self._sync_lock:
             if self._transport is None:
-                self._transport = _http(self._identity.server_url, self._system, self._identity)
+                # Whether this address may be spoken to in the clear was decided when the replica was enrolled.
+                self._transport = _http(self._identity.server_url, self._system, self._identity, insecure=True)
             try:
                 report = sync_to_quiet(self._store, self._transport, self._system)
             except TallystickError as problem:
@@ -245,15 +254,31 @@ class Replica:
         actor = _ACTORS.get().get(id(self))
         if actor is not None:
             return actor
-        if self._identity.user_id is None or self._pin_of(self._identity.user_id) is not None:
+        own = self._identity.user_id
+        if own is None:
             raise ActingAsMissing
-        return self._identity.user_id
+        user = self._user(own)
+        if user is not None and user["has_pin"]:
+            raise ActingAsMissing
+        return own
 
-    def _pin_of(self, user_id: str) -> str | None:
-        for _, row in self._store.base_rows("pin"):
-            if row["user_id"] == user_id:
-                return str(row["hash"])
-        return None
+    def _user(self, user_id: str) -> Fields | None:
+        """The user, who may act on this device; None before the town's people are known here."""
+        row = self._store.row("user", user_id)
+        if row is None:
+            return None
+        if not row.fields["is_active"]:
+            raise ActorInactive
+        if not is_device_of(user_id, row.fields, self._identity.device):
+            raise WrongDevice
+        return row.fields
+
+    def _check_pin(self, user_id: str, pin: str | None) -> None:
+        row = self._store.row("pin", user_id)
+        if row is None:
+            raise PinMissing
+        if pin is None or not verify_pin(pin, row.fields["hash"]):
+            raise WrongPin
 
 
 def _enrolling_store(path: Path, passphrase: str | None, registry: Registry, system: System) -> SqliteStore:
@@ -277,10 +302,10 @@ def _hang_up(transport: Transport | None) -> None:
         close()
 
 
-def _http(url: str, system: System, identity: Identity | None) -> Transport:
+def _http(url: str, system: System, identity: Identity | None, *, insecure: bool) -> Transport:
     from client_sdk.adapters.http import HttpTransport  # noqa: PLC0415  offline apps start without it
 
-    return HttpTransport(url, system, identity)
+    return HttpTransport(url, system, identity, insecure=insecure)
 
 
 def _built_in() -> Registry:

@@ -18,6 +18,7 @@ import server
 import sync
 from server.api.problems import STATUS
 from server.cli.app import app
+from server.metrics import metrics_reference
 from server.settings import settings_reference
 from sync.kernel.errors import TallystickError
 from sync.modules import registry
@@ -29,6 +30,15 @@ SETTINGS = """# Settings
 
 Environment variables, read once at the start; a wrong one stops the start with one line that names it. An empty value
 counts as not set. A secret may also be in a file that `<NAME>_FILE` names. Made from `server/settings.py` by
+`docs/generate.py`.
+
+"""
+METRICS = """# Metrics
+
+`GET /metrics` of the API answers in the text format of Prometheus whoever brings the token of
+`TALLYSTICK_METRICS_TOKEN`. What counts is added up over all processes of one machine that share
+`PROMETHEUS_MULTIPROC_DIR`, as those of `tallystick up` do; what is told of towns comes from the database and is the
+same whoever is asked. How to use them: [Watch it](../how-to/watch-it.md). Made from `server/metrics.py` by
 `docs/generate.py`.
 
 """
@@ -61,6 +71,11 @@ ERROR_GROUPS: Mapping[str, str] = {
 def settings_page() -> str:
     """`reference/settings.md`."""
     return SETTINGS + settings_reference()
+
+
+def metrics_page() -> str:
+    """`reference/metrics.md`."""
+    return METRICS + metrics_reference()
 
 
 def commands_page() -> str:
@@ -102,6 +117,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "reference/decisions.md": lambda: decisions_page(registry()),
     "reference/entities.md": lambda: entities_page(registry()),
     "reference/operations.md": lambda: operations_page(registry()),
+    "reference/metrics.md": metrics_page,
     "reference/settings.md": settings_page,
 }
 """Every generated page by its path below `docs/`."""

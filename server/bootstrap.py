@@ -6,6 +6,7 @@ its questions. Everything is opened inside one event loop and closed with it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,17 +15,26 @@ from fastapi import FastAPI
 from psycopg_pool import AsyncConnectionPool
 
 from server.adapters.keys import KeySigner, open_signer
+from server.adapters.postgres.accounts import PostgresAccounts, PostgresSessions
 from server.adapters.postgres.connection import Connection, make_pool, translated
 from server.adapters.postgres.enrolments import PostgresEnrolments
 from server.adapters.postgres.evidence import PostgresEvidence
+from server.adapters.postgres.examine import Examined, examine_database
+from server.adapters.postgres.listings import PostgresListings, PostgresRequests
 from server.adapters.postgres.migrate import current_revision, migrate, newest_revision
 from server.adapters.postgres.outbox import PostgresMessages, PostgresOutbox
+from server.adapters.postgres.sights import PostgresSights
 from server.adapters.postgres.towns import PostgresTowns
+from server.adapters.redis.examine import redis_version
 from server.adapters.redis.queue import RedisBell
+from server.adapters.seals import KeySealer
 from server.adapters.system import RealSystem
 from server.api.app import create_app
-from server.api.parts import Parts
+from server.api.parts import MetricsDoor, Parts, StaffDoor
 from server.application.commands.apply_change_sets import Appliers
+from server.application.commands.work_off_outbox import NEVER
+from server.application.people import People
+from server.metrics import note_for_ever
 from server.settings import Settings, SettingsInvalid
 from sync.modules import registry
 
@@ -39,6 +49,9 @@ class Core:
     evidence: PostgresEvidence
     outbox: PostgresOutbox
     messages: PostgresMessages
+    people: People
+    listings: PostgresListings
+    requests: PostgresRequests
     appliers: Appliers
     signer: KeySigner
     system: RealSystem
@@ -72,6 +85,14 @@ def build_core(settings: Settings) -> Core:
         evidence=PostgresEvidence(pool),
         outbox=PostgresOutbox(pool),
         messages=PostgresMessages(pool),
+        people=People(
+            accounts=PostgresAccounts(pool),
+            sessions=PostgresSessions(pool),
+            sealer=KeySealer(signer, system),
+            system=system,
+        ),
+        listings=PostgresListings(pool),
+        requests=PostgresRequests(pool),
         appliers=Appliers(towns=towns, registry=registry(), signer=signer, system=system, bell=bell),
         signer=signer,
         system=system,
@@ -112,9 +133,28 @@ def build_app(settings: Settings) -> FastAPI:
             signer=core.signer,
             system=core.system,
             checks={"database": check_database, "schema": check_schema, "redis": core.bell.check},
-            running=lambda: _opened(core),
+            running=lambda: _serving(core),
+            metrics=_metrics_door(settings, core),
+            staff=StaffDoor(people=core.people, listings=core.listings),
+            has_docs=settings.has_api_docs,
         )
     )
+
+
+def _metrics_door(settings: Settings, core: Core) -> MetricsDoor | None:
+    token = settings.metrics_token
+    return MetricsDoor(token=token.get_secret_value(), sights=PostgresSights(core.pool)) if token else None
+
+
+@asynccontextmanager
+async def _serving(core: Core) -> AsyncIterator[None]:
+    """Open while the API serves, which notes its memory as the other processes do."""
+    async with _opened(core):
+        noting = asyncio.create_task(note_for_ever("api"))
+        try:
+            yield
+        finally:
+            noting.cancel()
 
 
 @asynccontextmanager
@@ -127,4 +167,30 @@ async def _opened(core: Core) -> AsyncIterator[None]:
         await core.pool.close()
 
 
-__all__ = ["Core", "build_app", "build_core", "database_url", "migrate", "open_parts", "redis_url"]
+async def examine(settings: Settings, signer: KeySigner | None) -> Examined:
+    """What `tallystick doctor` wants to know of the database; raises `Unavailable`, `SettingsInvalid`."""
+    server_key = signer.public_key if signer else None
+    return await examine_database(
+        database_url(settings), revision=newest_revision(), server_key=server_key, never=NEVER
+    )
+
+
+def existing_signer(settings: Settings) -> KeySigner:
+    """The signing key, if it is there; raises `ServerKeyUnusable`."""
+    return open_signer(settings.server_key_path, may_create=False)
+
+
+__all__ = [
+    "Core",
+    "Examined",
+    "build_app",
+    "build_core",
+    "database_url",
+    "examine",
+    "existing_signer",
+    "migrate",
+    "newest_revision",
+    "open_parts",
+    "redis_url",
+    "redis_version",
+]

@@ -25,6 +25,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from server.supervised import (
+    SECRET_NAME,
     START_SECONDS_MAX,
     EmbeddedServerFailed,
     EmbeddedServerMissing,
@@ -41,6 +42,7 @@ PORT_LAST = 32_000
 """Ports below those that systems pick for outgoing connections, so that a restart finds its port free."""
 PORT_TRIES_MAX = 100
 DATABASE = "tallystick"
+CLUSTER_NAME = "data"
 REDIS_MEMORY_MAX = "256mb"
 
 POSTGRES_SETTINGS: Mapping[str, str] = {
@@ -134,29 +136,39 @@ class EmbeddedPostgres(_EmbeddedServer):
         """The superuser's URL of `database`, which need not exist."""
         return f"postgresql://postgres:{self._password}@{HOST}:{self.port}/{database}"
 
+    @property
+    def password(self) -> str:
+        """The superuser's password."""
+        return self._password
+
+    @property
+    def programs(self) -> Path:
+        """The folder of the programs that belong to this server: `psql`, `pg_dump`, `pg_basebackup` and others."""
+        return self._program.parent
+
     def stop(self, mode: StopMode = "fast") -> None:
         """End the server: `fast` writes a checkpoint, `immediate` is a crash. Stopping it again does nothing."""
         self._process.end((signal.SIGINT, signal.SIGQUIT) if mode == "fast" else (signal.SIGQUIT,))
 
     @property
     def _cluster(self) -> Path:
-        return self._directory.path / "data"
+        return self._directory.path / CLUSTER_NAME
 
     def _prepare(self) -> None:
         _require_free(self.port)
-        if self._cluster.exists() and not self._directory.secret_path.exists():
+        if self._directory.has(CLUSTER_NAME) and not self._directory.has(SECRET_NAME):
             raise EmbeddedServerFailed(f"{self._directory.secret_path} is missing, {self._cluster} is not: put it back")
         self._password = self._directory.secret()
-        if not self._cluster.exists():
+        if not self._directory.has(CLUSTER_NAME):
             self._initialise()
-        (self._cluster / "postmaster.pid").unlink(missing_ok=True)
+        self._directory.remove("postmaster.pid", within=CLUSTER_NAME)
 
     def _initialise(self) -> None:
         # Made beside and renamed, so that a kill in the middle never leaves half a cluster under the real name.
-        unfinished = self._directory.path / "data.unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished = f"{CLUSTER_NAME}.unfinished"
+        self._directory.remove_tree(unfinished)
         options = {
-            "pgdata": unfinished,
+            "pgdata": self._directory.path / unfinished,
             "username": "postgres",
             "encoding": "UTF8",
             "locale": "C",
@@ -171,7 +183,7 @@ class EmbeddedPostgres(_EmbeddedServer):
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as fault:
             reason = (fault.stderr or b"").decode(errors="replace").rstrip()
             raise EmbeddedServerFailed(f"initdb failed ({fault}): {reason}") from fault
-        unfinished.rename(self._cluster)
+        self._directory.rename(unfinished, CLUSTER_NAME)
 
     def _command(self) -> list[str]:
         settings = {**POSTGRES_SETTINGS, "port": str(self.port)}
@@ -187,6 +199,9 @@ class EmbeddedPostgres(_EmbeddedServer):
         except psycopg.OperationalError:
             return False
         with connection:
+            # A restored copy answers while it still reads its archive's log, and takes no write until it is through.
+            if connection.execute("SELECT pg_is_in_recovery()").fetchone() == (True,):
+                return False
             if connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE]).fetchone() is None:
                 connection.execute(f"CREATE DATABASE {DATABASE}")
         return True

@@ -51,7 +51,6 @@ class Office:
                 name=name,
                 currency=currency,
                 time_zone="UTC",
-                towns=core.towns,
                 appliers=core.appliers,
                 signer=core.signer,
                 system=core.system,

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from sync.kernel.errors import TallystickError
 
 SECRET_CHARACTERS_MAX = 65_536
+TOKEN_CHARACTERS_MIN = 16
 
 
 class SettingsInvalid(TallystickError):
@@ -39,6 +40,12 @@ def _with_scheme(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _long_enough(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and len(value.get_secret_value()) < TOKEN_CHARACTERS_MIN:
+        raise ValueError("length")
+    return value
+
+
 def _origin(value: str) -> str:
     parts = urlsplit(value)
     extras = parts.path.strip("/") or parts.query or parts.fragment or parts.username
@@ -46,6 +53,12 @@ def _origin(value: str) -> str:
         raise ValueError("origin")
     _ = parts.port
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def _http_url(value: str | None) -> str | None:
+    if value is not None and (urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).hostname):
+        raise ValueError("url")
+    return value
 
 
 def _lower(value: object) -> object:
@@ -98,6 +111,25 @@ class Settings(BaseSettings):
         alias="TALLYSTICK_PUBLIC_URL",
         description="The address under which devices and browsers reach the server; tokens are made out to it.",
         json_schema_extra={"expected": "http:// or https://, a host, maybe a port, and no path"},
+    )
+
+    has_api_docs: Annotated[bool, BeforeValidator(_lower)] = Field(
+        default=False,
+        alias="TALLYSTICK_API_DOCS",
+        description="Whether the API describes itself: `/openapi.json`, and `/docs` for people.",
+        json_schema_extra={"expected": "true or false"},
+    )
+    metrics_token: Annotated[SecretStr | None, AfterValidator(_long_enough)] = Field(
+        default=None,
+        alias="TALLYSTICK_METRICS_TOKEN",
+        description="The bearer token that opens `/metrics`. Not set: there is no such page; `up` makes one.",
+        json_schema_extra={"expected": "at least 16 characters"},
+    )
+    otlp_endpoint: Annotated[str | None, AfterValidator(_http_url)] = Field(
+        default=None,
+        alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description="An OpenTelemetry collector that takes traces over OTLP/HTTP. Not set: nothing is traced.",
+        json_schema_extra={"expected": "a URL like http://collector:4318"},
     )
 
     @classmethod

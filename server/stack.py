@@ -1,7 +1,7 @@
-"""The whole system on one machine: database, Redis, API and worker as child processes of whoever starts it.
+"""The whole system on one machine: database, Redis, API, worker and scheduler as children of whoever starts it.
 
 Shared by `tallystick up`, the demo, the benchmarks and the end-to-end tests. Assumes Linux or macOS. What holds:
-- One stack per data directory: a `flock` that API and worker inherit; it is free when the last of them has gone.
+- One stack per data directory: a `flock` that our processes inherit; it is free when the last of them has gone.
 - Nothing outlives its starter, however that ends: every child has a guard, as the embedded servers have theirs
   (`server.supervised`).
 - The port stays the stack's own while the API is down: the stack holds it bound, without listening, so a client is
@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
+import shutil
 import socket
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -28,28 +28,27 @@ import orjson
 from server.bootstrap import migrate
 from server.children import Child, has_ended
 from server.embedded import EmbeddedPostgres, EmbeddedRedis
+from server.listening import HOST, POLL_SECONDS, is_ready, reserved
+from server.metrics import SHARED_DIRECTORY, forget_processes_but
 from server.settings import Settings, load_settings
+from server.standing import BEATS_NAME, beat_ages
 from sync.kernel.errors import TallystickError
 
-HOST = "127.0.0.1"
 ANY_HOST = frozenset({"0.0.0.0", ""})  # noqa: S104 - recognised, not bound
 READY_SECONDS_MAX = 60.0
 """How long the API may take until `/readyz` says yes."""
 
 STOP_SECONDS_MAX = 6.0
-"""How long API and worker may take to stop; with the embedded servers behind them a stop stays under 10 s."""
+"""How long our processes may take to stop; with the embedded servers behind them a stop stays under 10 s."""
 
 LOCK_SECONDS_MAX = 15.0
 """How long a start waits for the children of a stack that was killed; their guards are just stopping them."""
-
-PORT_WAIT_SECONDS_MAX = 3.0
-"""How long a start waits for a port that a stack before it may just be leaving."""
 
 RESTARTS_MAX = 5
 RESTART_WINDOW_SECONDS = 60.0
 """More restarts than that in this time, and the stack gives up: something is wrong that a restart does not mend."""
 
-POLL_SECONDS = 0.05
+METRICS_TOKEN_NAME = "metrics.token"  # noqa: S105 - a file
 NOTE_NAME = "up.json"
 """What other commands on the same data directory read to find the running stack; mode 0600, it holds passwords."""
 
@@ -75,12 +74,6 @@ class StackStopped(TallystickError):
     code: ClassVar[str] = "stack_stopped"
 
 
-class PortTaken(TallystickError):
-    """The port is used by another program."""
-
-    code: ClassVar[str] = "port_taken"
-
-
 class Stack:
     """A running stack; also a context manager that stops it. Made by `start`."""
 
@@ -96,6 +89,7 @@ class Stack:
         self._redis: EmbeddedRedis | None = None
         self._api: list[Child] = []
         self._worker: Child | None = None
+        self._scheduler: Child | None = None
         self._restarts: deque[float] = deque(maxlen=RESTARTS_MAX)
 
     @classmethod
@@ -123,7 +117,7 @@ class Stack:
             progress("Bringing the database to the newest schema")
             stack._go_on()
             migrate(stack.database_url)
-            progress("Starting the API and the worker")
+            progress("Starting the API, the worker and the scheduler")
             stack._launch(host, api_processes)
             stack._await_ready()
             stack._write_note()
@@ -149,7 +143,7 @@ class Stack:
 
     @property
     def log_dir(self) -> Path:
-        """Where `api.log` and `worker.log` are."""
+        """Where `api.log`, `worker.log` and `scheduler.log` are."""
         return self.data_dir / "logs"
 
     @property
@@ -172,14 +166,14 @@ class Stack:
         """Stop what is left of the API and start it anew with these settings on top; returns when it can serve."""
         self._stop_children(self._api)
         for child in self._api:
-            child.start(self._child_environment(environment))
+            self._start(child, environment)
         self._await_ready()
 
     def restart_fallen(self) -> list[str]:
         """Start again what has ended by itself and say what it was; raises `StackFailed` when that goes on and on."""
         fallen: list[tuple[str, Callable[[], None]]] = [
             *((name, partial(server.restart, "immediate")) for name, server in self._servers if has_ended(server.pid)),
-            *((c.name, partial(c.start, self._child_environment())) for c in self._children if not c.is_running),
+            *((c.name, partial(self._start, c)) for c in self._children if not c.is_running),
         ]
         for name, restart in fallen:
             now = time.monotonic()
@@ -197,7 +191,7 @@ class Stack:
         self._stop_children(self._children)
         for _, server in reversed(self._servers):
             server.stop()
-        self._api, self._worker, self._redis, self._postgres = [], None, None, None
+        self._api, self._worker, self._scheduler, self._redis, self._postgres = [], None, None, None, None
         if self._port is not None:
             self._port.close()
             self._port = None
@@ -221,7 +215,7 @@ class Stack:
 
     @property
     def _children(self) -> list[Child]:
-        return [*self._api, *([self._worker] if self._worker else [])]
+        return [*self._api, *(child for child in (self._worker, self._scheduler) if child)]
 
     def _claim(self, host: str, port: int) -> None:
         # Everybody may pass through, nobody may list: as root the servers run as another account.
@@ -238,7 +232,7 @@ class Stack:
                     os.close(lock)
                     raise StackBusy(_busy_sentence(self.data_dir, note)) from None
                 time.sleep(POLL_SECONDS)
-        self._port = _reserved(host, port, self._is_stopping)
+        self._port = reserved(host, port, self._is_stopping)
         named = HOST if host in ANY_HOST else host
         self.url = f"http://{named}:{self._port.getsockname()[1]}"
 
@@ -260,10 +254,28 @@ class Stack:
         self.settings_environment["TALLYSTICK_DATA_DIR"] = str(self.data_dir)
         if not self.settings_environment.get("TALLYSTICK_PUBLIC_URL"):
             self.settings_environment["TALLYSTICK_PUBLIC_URL"] = self.url
+        if given.metrics_token is None:
+            self.settings_environment["TALLYSTICK_METRICS_TOKEN"] = self._metrics_token()
+
+    def _metrics_token(self) -> str:
+        # Kept over restarts: whoever reads the metrics has it in a file of their own.
+        path = self.data_dir / METRICS_TOKEN_NAME
+        if not path.exists() or not path.stat().st_size:
+            path.touch(mode=0o600)
+            path.write_text(secrets.token_urlsafe(24), encoding="ascii")
+        return path.read_text(encoding="ascii").strip()
+
+    @property
+    def _figures(self) -> Path:
+        """Where our processes keep their metrics together."""
+        return self.data_dir / "metrics"
 
     def _launch(self, host: str, api_processes: int) -> None:
         assert self._port is not None
         assert self._lock is not None
+        for folder in (self._figures, self.data_dir / BEATS_NAME):  # of processes that are long gone
+            shutil.rmtree(folder, ignore_errors=True)
+        self._figures.mkdir()
         program = [sys.executable, "-m", "server.cli"]
         serve = [*program, "serve", "--host", host, "--port", str(self._port.getsockname()[1]), "--share-port"]
         numbers = range(1, api_processes + 1)
@@ -276,21 +288,26 @@ class Stack:
             )
             for number in numbers
         ]
-        self._worker = Child(
-            name="worker", command=[*program, "worker"], log_path=self.log_dir / "worker.log", lock=self._lock
+        self._worker, self._scheduler = (
+            Child(name=name, command=[*program, name], log_path=self.log_dir / f"{name}.log", lock=self._lock)
+            for name in ("worker", "scheduler")
         )
         for child in self._children:
             self._go_on()
-            child.start(self._child_environment())
+            self._start(child)
+
+    def _start(self, child: Child, extra: Mapping[str, str] | None = None) -> None:
+        forget_processes_but((other.pid for other in self._children if other.is_running), self._figures)
+        child.start(self._child_environment(extra))
 
     def _child_environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         ours = settings_in(os.environ)
         inherited = {name: value for name, value in os.environ.items() if name not in ours}
-        return {**inherited, **self.settings_environment, **(extra or {})}
+        return {**inherited, SHARED_DIRECTORY: str(self._figures), **self.settings_environment, **(extra or {})}
 
     def _await_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS_MAX
-        while not _is_ready(self.url):
+        while not (is_ready(self.url) and self._have_beaten()):
             self._go_on()
             for child in self._children:
                 if not child.is_running:
@@ -298,6 +315,10 @@ class Stack:
             if time.monotonic() > deadline:
                 raise StackFailed(f"the API was not ready in {READY_SECONDS_MAX:.0f} s; {self._api[0].log_end()}")
             time.sleep(POLL_SECONDS)
+
+    def _have_beaten(self) -> bool:
+        beaten = {name.partition("@")[0] for name in beat_ages(self.data_dir)}
+        return beaten >= {child.name for child in (self._worker, self._scheduler) if child}
 
     def _go_on(self) -> None:
         if self._is_stopping():
@@ -336,10 +357,19 @@ def read_note(data_dir: Path) -> dict[str, Any] | None:
 
 def write_private(path: Path, value: object) -> None:
     """Put a JSON file of mode 0600 there, whole or not at all."""
+    _write(path, orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def write_secret(path: Path, secret: str) -> None:
+    """Put a file of mode 0600 with one secret there, whole or not at all."""
+    _write(path, secret.encode("ascii"))
+
+
+def _write(path: Path, content: bytes) -> None:
     unfinished = path.with_name(f"{path.name}.{os.getpid()}")
     unfinished.unlink(missing_ok=True)
     with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        file.write(content)
     unfinished.rename(path)
 
 
@@ -347,36 +377,6 @@ def _busy_sentence(data_dir: Path, note: Mapping[str, Any] | None) -> str:
     where = f" at {note['url']} (pid {note['pid']})" if note else ", just starting or stopping,"
     stop = f"stop it with `kill {note['pid']}`" if note else "wait a moment"
     return f"tallystick is already up{where} on {data_dir}: {stop}, or use another data directory"
-
-
-def _reserved(host: str, port: int, is_stopping: Callable[[], bool]) -> socket.socket:
-    """The port, bound and not listening; shared only with sockets that ask for sharing, which our API's do."""
-    deadline = time.monotonic() + PORT_WAIT_SECONDS_MAX
-    while True:
-        try:
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((host, port))
-                found: int = probe.getsockname()[1]
-        except OSError as fault:
-            if is_stopping() or time.monotonic() > deadline:
-                raise PortTaken(
-                    f"port {port} of {host or HOST} cannot be used ({fault.strerror}): choose another with --port"
-                ) from None
-            time.sleep(POLL_SECONDS)
-            continue
-        holder = socket.socket()
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        holder.bind((host, found))
-        return holder
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=5):  # noqa: S310 - our own http:// URL
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def _revealed(secret: Any) -> str:

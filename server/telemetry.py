@@ -17,6 +17,9 @@ from typing import Any, Literal, TextIO
 
 import orjson
 import structlog
+from opentelemetry.trace import Span, SpanKind
+
+from server import metrics, tracing
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -28,6 +31,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "console"]
 
 PATH_CHARACTERS_MAX = 200
+PROBLEM_TYPE = b"application/problem+json"
 SERVER_FAULT = 500
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -96,6 +100,11 @@ class RequestTelemetry:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        traceparent = _header(scope, b"traceparent").decode("latin-1")
+        with tracing.resumed(scope["method"], SpanKind.SERVER, {}, traceparent) as span:
+            await self._serve(scope, receive, send, span)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, span: Span) -> None:
         request_id = _request_id(scope)
         exchange = _Exchange(receive=receive, send=send, request_id=request_id)
         path, started = scope["path"], self._monotonic()
@@ -104,25 +113,43 @@ class RequestTelemetry:
                 await self._app(scope, exchange.receive, exchange.send)
             except Exception:
                 exchange.status = exchange.status or SERVER_FAULT
-                self._report(scope, path, started, exchange, exc_info=True)
+                self._report(scope, path, started, exchange, span, exc_info=True)
                 raise
             except BaseException:  # the task was cancelled: the server goes down or gave the client up
                 exchange.is_disconnected = not exchange.is_complete
-                self._report(scope, path, started, exchange)
+                self._report(scope, path, started, exchange, span)
                 raise
-            self._report(scope, path, started, exchange)
+            self._report(scope, path, started, exchange, span)
 
-    def _report(self, scope: Scope, path: str, started: float, exchange: _Exchange, **extra: object) -> None:
-        if extra or (exchange.status or 0) >= SERVER_FAULT:
+    def _report(
+        self, scope: Scope, path: str, started: float, exchange: _Exchange, span: Span, **extra: object
+    ) -> None:
+        template, seconds = _path_template(scope, path), self._monotonic() - started
+        if exchange.problem:
+            extra["problem"] = exchange.problem
+        route = template if "endpoint" in scope else metrics.NO_ROUTE
+        outcome = exchange.problem or ("answered" if exchange.is_complete else "cut")
+        span.update_name(f"{scope['method']} {route}")
+        span.set_attributes({"http.response.status_code": exchange.status or 0, "tallystick.outcome": outcome})
+        metrics.count_request(
+            method=scope["method"],
+            route=route,
+            status=exchange.status,
+            seconds=seconds,
+            bytes_in=exchange.bytes_in,
+            bytes_out=exchange.bytes_out,
+            outcome=outcome,
+        )
+        if "exc_info" in extra or (exchange.status or 0) >= SERVER_FAULT:
             log = self._log.error
         else:
             log = self._log.warning if exchange.is_disconnected else self._log.info
         log(
             "request",
             method=scope["method"],
-            path=_path_template(scope, path),
+            path=template,
             status=exchange.status,
-            latency_ms=round((self._monotonic() - started) * 1000, 3),
+            latency_ms=round(seconds * 1000, 3),
             bytes_in=exchange.bytes_in,
             bytes_out=exchange.bytes_out,
             disconnected=exchange.is_disconnected,
@@ -142,6 +169,8 @@ class _Exchange:
         self.bytes_out = 0
         self.is_complete = False
         self.is_disconnected = False
+        self.problem: str | None = None
+        self._is_problem = False
 
     async def receive(self) -> Message:
         """The next message of the client."""
@@ -159,10 +188,18 @@ class _Exchange:
             self.status = message["status"]
             named = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"x-request-id"]
             message = {**message, "headers": [*named, (b"x-request-id", self._request_id)]}
+            self._is_problem = (b"content-type", PROBLEM_TYPE) in named
+        elif self._is_problem:
+            self._note_problem(message)
         await self._send(message)
         if message["type"] == "http.response.body":
             self.bytes_out += len(message.get("body", b""))
             self.is_complete = not message.get("more_body", False)
+
+    def _note_problem(self, message: Message) -> None:
+        """Keep the code of the problem document that is passing by, whoever made it."""
+        self.problem = str(orjson.loads(message["body"])["code"])
+        metrics.count_problem(self.problem)
 
 
 def _request_id(scope: Scope) -> str:
@@ -171,6 +208,9 @@ def _request_id(scope: Scope) -> str:
 
 
 def _trace_id(scope: Scope) -> str:
+    recorded = tracing.trace_id()
+    if recorded is not None:  # a span is open around us, which has read the header already
+        return recorded
     match = _TRACEPARENT.fullmatch(_header(scope, b"traceparent"))
     if match is not None and not (match["now"] and match["rest"]):
         trace_id = match["now"] or match["later"]

@@ -1,14 +1,13 @@
-"""The worker process: it answers the bell, and sweeps every few seconds for work that no bell has rung for.
+"""The worker process: it answers the bell.
 
-The bell makes it quick, the sweeper makes it sure: Redis may be away, empty or lying. The thread of the bell does its
-work in an event loop of its own for each job, the sweeper in the loop of the process.
+The bell makes it quick; what no bell has rung for is the scheduler's (`server.scheduler`): Redis may be away, empty or
+lying. The thread of the bell does its work in an event loop of its own for each job.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import threading
 from contextvars import ContextVar
 from typing import Protocol
@@ -16,14 +15,14 @@ from typing import Protocol
 import structlog
 
 from server.bootstrap import open_parts
-from server.jobs.relay import RelayParts, answer, sweep
+from server.jobs.relay import answer
 from server.settings import Settings, load_settings
+from server.standing import asked_to_stop, beat_for_ever
 from sync.kernel.errors import TallystickError
 from sync.kernel.ids import parse_id
 
-SWEEP_SECONDS = 5
 ANSWER_SECONDS_MAX = 5
-"""How long one ring is worked on; what is still due then is the sweeper's."""
+"""How long one ring is worked on; what is still due then is the scheduler's."""
 
 STOP_SECONDS_MAX = 6
 """How long a stop waits for the bell's thread; longer than a job, shorter than the patience of a supervisor."""
@@ -43,8 +42,8 @@ class Listening(Protocol):
 def answer_bell(town_id: str) -> None:
     """The RQ job: do what is due of one town. Settings are those of `run_worker`, or the environment's without it.
 
-    It does not fail, because nobody would ring again: the sweeper does what is left. Raises only `InvalidId`, for what
-    was never put into the queue by us.
+    It does not fail, because nobody would ring again: the scheduler does what is left. Raises only `InvalidId`, for
+    what was never put into the queue by us.
     """
     parse_id(town_id)
     asyncio.run(_answer(_settings.get() or load_settings(os.environ), town_id))
@@ -67,19 +66,17 @@ async def _answer(settings: Settings, town_id: str) -> None:
 
 
 async def _work(settings: Settings) -> None:
-    asked_to_stop, stopping = asyncio.Event(), threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
+    asked, stopping = asked_to_stop(), threading.Event()
     async with open_parts(settings) as parts:
         # A daemon: a thread that hangs in a dead connection must not keep the process; what it held is a lease.
         listener = threading.Thread(target=_listen, args=(settings, parts.bell, stopping), name="bell", daemon=True)
         listener.start()
-        sweeper = asyncio.create_task(_sweep_for_ever(parts))
-        _log.info("worker_started", sweep_seconds=SWEEP_SECONDS)
-        await asked_to_stop.wait()
+        beating = asyncio.create_task(beat_for_ever("worker", settings.data_dir))
+        _log.info("worker_started")
+        await asked.wait()
         stopping.set()
-        sweeper.cancel()
-        await asyncio.wait([sweeper])
+        beating.cancel()
+        await asyncio.wait([beating])
         await asyncio.to_thread(listener.join, STOP_SECONDS_MAX)
     _log.info("worker_stopped", is_bell_left_hanging=listener.is_alive())
 
@@ -87,12 +84,3 @@ async def _work(settings: Settings) -> None:
 def _listen(settings: Settings, bell: Listening, stopping: threading.Event) -> None:
     _settings.set(settings)  # for the jobs, which RQ runs in this thread
     bell.listen(stopping)
-
-
-async def _sweep_for_ever(parts: RelayParts) -> None:
-    while True:
-        try:
-            await sweep(parts)
-        except Exception:  # noqa: BLE001  PostgreSQL is away: it is asked again
-            _log.exception("sweep_failed")
-        await asyncio.sleep(SWEEP_SECONDS)

@@ -13,13 +13,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from functools import cached_property
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import orjson
 from pydantic import ValidationError
 
 from client_sdk.application.ports import Identity, System
-from client_sdk.errors import BadAnswer, Offline, ServerProblem
+from client_sdk.errors import BadAnswer, InsecureServer, Offline, ServerProblem
 from sync.kernel.ids import RANDOM_BYTES, make_id
 from sync.protocol.messages import EnrolAnswer, EnrolRequest, Hello, HelloLine
 
@@ -49,13 +51,21 @@ TOKEN_EARLY_SECONDS = 60
 CLOCK_TOLERATED_SECONDS = 20
 """A device clock further off than this is corrected by the server's `Date` when a token is asked for."""
 
+TRACE_BYTES, SPAN_BYTES = 16, 8
 HTTP_OK, HTTP_CREATED, HTTP_BAD_REQUEST, HTTP_UNAUTHORIZED = 200, 201, 400, 401
 
 
 class HttpTransport:
-    """One server, spoken to by one device; without an identity it can only enrol. Safe to use from several threads."""
+    """One server, spoken to by one device; without an identity it can only enrol. Safe to use from several threads.
 
-    def __init__(self, server_url: str, system: System, identity: Identity | None = None) -> None:
+    Raises `InsecureServer` for an address without TLS that is not this machine's own, unless `insecure` accepts it.
+    """
+
+    def __init__(
+        self, server_url: str, system: System, identity: Identity | None = None, *, insecure: bool = False
+    ) -> None:
+        if not (insecure or _is_private(server_url)):
+            raise InsecureServer
         self._base = server_url.rstrip("/")
         self._system = system
         self._identity = identity
@@ -166,9 +176,9 @@ class HttpTransport:
         """Make a request and give its good answer; translate every fault of the library and every problem document."""
         import httpx2  # noqa: PLC0415  slow to import, and not needed to open a replica
 
-        address = self._base + path
+        address, traced = self._base + path, headers | {"traceparent": self._traceparent()}
         try:
-            with self._client.stream("POST", address, content=body, headers=headers) as answer:
+            with self._client.stream("POST", address, content=body, headers=traced) as answer:
                 self._bytes_up += len(body)
                 try:
                     if answer.status_code not in {HTTP_OK, HTTP_CREATED}:
@@ -178,6 +188,11 @@ class HttpTransport:
                     self._bytes_down += answer.num_bytes_downloaded
         except (httpx2.HTTPError, httpx2.InvalidURL) as fault:
             raise Offline(f"{self._base} cannot be reached ({type(fault).__name__}); go on working") from fault
+
+    def _traceparent(self) -> str:
+        """A name for one request (W3C Trace Context) by which it can be found in the server's logs and traces."""
+        name = self._system.random(TRACE_BYTES + SPAN_BYTES).hex()
+        return f"00-{name[: 2 * TRACE_BYTES]}-{name[2 * TRACE_BYTES :]}-01"
 
     def _raise_problem(self, answer: httpx2.Response, path: str) -> None:
         status = answer.status_code
@@ -220,6 +235,16 @@ class HttpTransport:
         accepted = "zstd, gzip" if importlib.util.find_spec("backports.zstd") else "gzip"
         headers = {"User-Agent": "tallystick", "Accept-Encoding": accepted}
         return httpx2.Client(timeout=timeout, headers=headers, follow_redirects=False)
+
+
+def _is_private(server_url: str) -> bool:
+    """Whether nobody on the way can read along: TLS, or an address that does not leave this machine."""
+    try:
+        address = urlsplit(server_url)
+        host = address.hostname or ""
+        return address.scheme == "https" or host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class _ClockOff(Exception):

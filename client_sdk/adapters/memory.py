@@ -10,12 +10,13 @@ import copy
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from client_sdk.application.answer import RowsLine, check_hash, read_line, verdict_of
+from client_sdk.adapters.memory_state import Spool, State
+from client_sdk.application.answer import RowsLine, read_line
 from client_sdk.application.overlay import decide_pending
 from client_sdk.application.ports import (
     BaseMark,
@@ -34,44 +35,12 @@ from client_sdk.application.ports import (
 )
 from client_sdk.errors import AlreadyEnrolled, NotEnrolled, StaleExchange
 from sync.engine.chain import genesis_hash
-from sync.engine.feed import BucketSum
 from sync.kernel.changeset import ChangeSet, Fields, RowKey, Verdict
 from sync.kernel.module import Registry
 from sync.protocol.codec import parse_line
 from sync.protocol.messages import BucketLine, Checkpoint, VerdictLine, Welcome
 
 _SEED_BYTES = 32
-_NEVER = Standing(epoch=None, version=0, witness=None, contact=None)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Base:
-    bucket: str
-    version: int
-    fields: Fields
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Spool:
-    epoch: str
-    cursors: Mapping[str, int]
-    lines: tuple[bytes, ...]
-
-
-@dataclass(kw_only=True, slots=True)
-class _State:
-    """Everything that one transaction may change; a failed one is undone by putting the old copy back."""
-
-    generation: int = 0
-    head: LocalHead | None = None
-    before: tuple[int, bytes] = (0, b"")
-    standing: Standing = _NEVER
-    entries: dict[int, Entry] = field(default_factory=dict)
-    base: dict[RowKey, _Base] = field(default_factory=dict)
-    overlay: dict[RowKey, Fields] = field(default_factory=dict)
-    cursors: dict[str, int] = field(default_factory=dict)
-    spool: _Spool | None = None
-    dismissed: set[str] = field(default_factory=set)
 
 
 class MemoryStore:
@@ -82,7 +51,7 @@ class MemoryStore:
         self._system = system
         self._key = Ed25519PrivateKey.from_private_bytes(system.random(_SEED_BYTES))
         self._identity: Identity | None = None
-        self._state = _State()
+        self._state = State()
         self._lock = threading.RLock()
 
     def close(self) -> None:
@@ -115,15 +84,18 @@ class MemoryStore:
         """Where this replica stands, with what is spooled counted as held."""
         state, head = self._state, self._head()
         pending = [entry.seq for entry in self.entries(LineStatus.PENDING)]
+        epoch = state.spool.epoch if state.spool else state.standing.epoch
+        witness = state.witness(epoch)
+        held = {bucket: cursor for bucket, cursor in state.cursors.items() if cursor > 0}
         return ExchangeState(
             generation=state.generation,
-            epoch=state.spool.epoch if state.spool else state.standing.epoch,
-            version=state.standing.version,
-            cursors=dict(state.spool.cursors if state.spool else state.cursors),
-            acked=pending[0] - 1 if pending else head.seq,
+            epoch=epoch,
+            version=witness[0] if witness else 0,
+            cursors=dict(state.spool.cursors) if state.spool else held,
+            acked=state.reached(pending[0] - 1 if pending else head.seq),
             head_seq=head.seq,
             pending=len(pending),
-            witness=state.standing.witness,
+            witness=witness,
         )
 
     def outbox_from(self, seq: int, *, lines_max: int, bytes_max: int) -> Sequence[OutboxLine]:
@@ -141,14 +113,15 @@ class MemoryStore:
     def spool(self, state: ExchangeState, lines: Sequence[bytes], checkpoint: Checkpoint) -> ExchangeState:
         """Keep an intermediate page as it came."""
         with self._changing() as now:
-            cursors = dict(self._fresh(state).cursors)
+            before = self._fresh(state)
+            cursors = dict(before.cursors) if before.epoch == checkpoint.epoch else {}
             for line in lines:
                 said = read_line(line)
                 if isinstance(said, BucketLine) and said.state != "kept":
                     cursors.pop(said.b, None)
             cursors |= {name: mark.version for name, mark in checkpoint.buckets.items()}
             kept = (*(now.spool.lines if now.spool else ()), *lines)
-            now.spool = _Spool(epoch=checkpoint.epoch, cursors=cursors, lines=kept)
+            now.spool, now.signed = Spool(epoch=checkpoint.epoch, cursors=cursors, lines=kept), checkpoint
             now.generation += 1
         return self.exchange_state()
 
@@ -163,31 +136,38 @@ class MemoryStore:
         with self._changing() as now:
             self._fresh(state)
             if now.standing.epoch not in (None, checkpoint.epoch):
-                _reopen(now, welcome.acked)
+                now.reopen(now.reached(welcome.acked))
             rows, verdicts = 0, list[tuple[int, Verdict]]()
             for line in (*(now.spool.lines if now.spool else ()), *lines):
                 said = read_line(line)
                 if isinstance(said, RowsLine):
-                    _apply(now, said)
+                    now.apply(said)
                     rows += len(said.put) + len(said.gone)
                 elif isinstance(said, BucketLine):
-                    _mark(now, said)
+                    now.mark(said)
                 elif isinstance(said, VerdictLine):
-                    verdicts.extend(_answer(now, said, welcome.time))
-            mismatched = _finish(now, checkpoint)
+                    verdicts.extend(now.answer(said, welcome.time))
+            mismatched = now.finish(checkpoint)
             witness = (checkpoint.journal.version, checkpoint.journal.hash)
             now.standing = Standing(
                 epoch=checkpoint.epoch, version=checkpoint.version, witness=witness, contact=contact
             )
             self._relay(now)
-            now.spool = None
+            now.spool = now.signed = now.rewound = None
             now.generation += 1
         return Settled(rows=rows, verdicts=tuple(verdicts), mismatched=mismatched)
 
     def drop_spool(self) -> None:
         """Forget spooled pages; an exchange that counted on them becomes stale."""
         with self._changing() as now:
-            now.spool = None
+            if now.spool is not None:
+                now.spool = None
+                now.generation += 1
+
+    def rewind(self, acked: int) -> None:
+        """Keep where the server stands, as far back as it was found since the last checkpoint."""
+        with self._changing() as now:
+            now.spool, now.rewound = None, now.reached(acked)
             now.generation += 1
 
     @contextmanager
@@ -252,16 +232,16 @@ class MemoryStore:
                 before=state.before,
                 entries=self.entries(),
                 marks=marks,
-                sums=_sums(state),
+                sums=state.sums(),
                 overlay=dict(state.overlay),
                 base={key: row.fields for key, row in state.base.items()},
             )
 
     @contextmanager
-    def _changing(self) -> Iterator[_State]:
+    def _changing(self) -> Iterator[State]:
         with self._lock:
             # Rows are never changed in place, so a copy of the containers is a copy of everything.
-            before = replace(self._state, **{name: copy.copy(getattr(self._state, name)) for name in _State.__slots__})
+            before = replace(self._state, **{name: copy.copy(getattr(self._state, name)) for name in State.__slots__})
             try:
                 yield self._state
             except BaseException:
@@ -279,7 +259,7 @@ class MemoryStore:
             raise NotEnrolled
         return self._state.head
 
-    def _relay(self, now: _State) -> None:
+    def _relay(self, now: State) -> None:
         identity = self.identity()
         now.overlay = {}
 
@@ -292,7 +272,7 @@ class MemoryStore:
                 entry.line, town=identity.town_id, device=identity.device_id, registry=self._registry
             ).change_set
             if isinstance(parsed, ChangeSet):
-                decision, touch = decide_pending(parsed, visible, self._registry)
+                decision, touch = decide_pending(parsed, visible, self._registry, identity)
                 now.overlay.update(decision.rows)
                 now.entries[entry.seq] = replace(entry, reads=touch.reads, writes=touch.writes)
 
@@ -300,7 +280,7 @@ class MemoryStore:
 class _MemoryRecording:
     """The `Recording` port over the values."""
 
-    def __init__(self, state: _State, head: LocalHead) -> None:
+    def __init__(self, state: State, head: LocalHead) -> None:
         self._state = state
         self._head = head
 
@@ -324,66 +304,3 @@ class _MemoryRecording:
             seq=entry.seq, digest=entry.digest, signature=entry.signature, at=entry.at, totals=totals
         )
         self._state.head = self._head
-
-
-def _reopen(now: _State, acked: int) -> None:
-    for seq, entry in now.entries.items():
-        if seq > acked and entry.verdict is not None:
-            earlier = (*entry.earlier, entry.verdict)
-            now.entries[seq] = replace(
-                entry, status=LineStatus.PENDING, verdict=None, version=None, answered_at=None, earlier=earlier
-            )
-
-
-def _answer(now: _State, line: VerdictLine, at: str) -> list[tuple[int, Verdict]]:
-    entry = now.entries.get(line.seq)
-    check_hash(line, entry.digest if entry else None)
-    if entry is None or entry.status is LineStatus.ANSWERED:
-        return []
-    verdict = verdict_of(line)
-    now.entries[line.seq] = replace(
-        entry, status=LineStatus.ANSWERED, verdict=verdict, version=line.version, answered_at=at
-    )
-    return [(line.seq, verdict)]
-
-
-def _apply(now: _State, line: RowsLine) -> None:
-    now.cursors.setdefault(line.bucket, 0)
-    for row_id, version, fields in line.put:
-        now.base[line.entity, row_id] = _Base(bucket=line.bucket, version=version, fields=fields)
-    for row_id, _ in line.gone:
-        row = now.base.get((line.entity, row_id))
-        if row and row.bucket == line.bucket:
-            del now.base[line.entity, row_id]
-
-
-def _mark(now: _State, line: BucketLine) -> None:
-    if line.state == "kept":
-        return
-    _empty(now, line.b)
-    if line.state != "dropped":
-        now.cursors[line.b] = 0
-
-
-def _empty(now: _State, bucket: str) -> None:
-    now.cursors.pop(bucket, None)
-    for key in [key for key, row in now.base.items() if row.bucket == bucket]:
-        del now.base[key]
-
-
-def _finish(now: _State, checkpoint: Checkpoint) -> tuple[str, ...]:
-    sums, mismatched = _sums(now), []
-    for name, mark in checkpoint.buckets.items():
-        now.cursors[name] = mark.version
-        held = sums.get(name, BucketSum())
-        if mark.sum is not None and (mark.rows, int(mark.sum, 16)) != (held.rows, held.total):
-            mismatched.append(name)
-            _empty(now, name)
-    return tuple(mismatched)
-
-
-def _sums(state: _State) -> dict[str, BucketSum]:
-    sums = dict.fromkeys(state.cursors, BucketSum())
-    for (entity, row_id), row in state.base.items():
-        sums[row.bucket] = sums.get(row.bucket, BucketSum()).with_row(entity, row_id, row.version)
-    return sums

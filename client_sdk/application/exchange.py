@@ -8,7 +8,7 @@ as it was and the rows as they were; asking again repairs it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from client_sdk.application.ports import ExchangeState, Identity, OutboxLine, Settled, Store, System, Transport
 from client_sdk.errors import BadAnswer, HistoryAltered, Offline, OldCopy, ReplicaCorrupt, ServerProblem, StaleExchange
@@ -121,7 +121,7 @@ class _Exchange:
     def __init__(self, store: Store, transport: Transport, system: System, from_seq: int | None, app: str) -> None:
         self._store, self._transport, self._system = store, transport, system
         identity = store.identity()
-        self._state = _standing_of(store)
+        self._state = store.exchange_state()
         first = self._state.acked + 1 if from_seq is None else from_seq
         self._lines = _lines_from(store, self._state, first)
         head = _signed_head(store, identity, self._lines, first)
@@ -132,7 +132,7 @@ class _Exchange:
         self._page: list[bytes] = []
         self._page_bytes = 0
         self._next_seq = from_seq
-        self._version = self._state.version
+        self._version = store.standing().version
         self._settled: Settled | None = None
         self._goes_on = False
         self._setback: TallystickError | None = None
@@ -255,11 +255,9 @@ class _Exchange:
 
     def _drop_spool(self) -> None:
         """Forget the spool; raise `StaleExchange` when the request was made on top of it, or another process moved."""
-        before = self._state
         self._next_seq = None
         self._store.drop_spool()
-        self._state = replace(_standing_of(self._store), head_seq=before.head_seq, pending=before.pending)
-        if self._state != replace(before, generation=self._state.generation):
+        if self._store.exchange_state().generation != self._state.generation:
             raise StaleExchange
 
     def _rewind(self) -> None:
@@ -267,7 +265,9 @@ class _Exchange:
         expected = welcome.acked + 1 if welcome else expected
         if expected is None or not 1 <= expected < self._talk.asked.from_seq:
             raise BadAnswer("the server misses change sets, but does not say which")
-        self._next_seq = expected
+        _lines_from(self._store, self._state, expected)  # what cannot be sent again is not kept as if it could
+        self._store.rewind(expected - 1)
+        self._next_seq = None
         self._setback = ServerProblem("chain_gap", status=409, expected_seq=expected)
 
     def _go_on(self) -> None:
@@ -289,12 +289,6 @@ class _Exchange:
         return True
 
 
-def _standing_of(store: Store) -> ExchangeState:
-    """Where the replica stands; what was signed in one epoch says nothing about pages spooled in another."""
-    state = store.exchange_state()
-    return state if store.standing().epoch == state.epoch else replace(state, version=0, witness=None)
-
-
 def _lines_from(store: Store, state: ExchangeState, first: int) -> Sequence[OutboxLine]:
     lines = store.outbox_from(first, lines_max=limits.CHANGE_SETS_MAX, bytes_max=LINES_BYTES_MAX)
     if first <= state.head_seq and (not lines or lines[0].seq != first):
@@ -313,6 +307,7 @@ def _asked(identity: Identity, state: ExchangeState, lines: Sequence[OutboxLine]
         from_seq=first,
         digests=[encode_bytes(line.digest) for line in lines],
         head_seq=max(state.head_seq, first + len(lines) - 1),
+        buckets=frozenset(state.cursors),
     )
 
 

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from client_sdk.application.ports import Identity
 from sync.engine.decide import quarantine
 from sync.engine.overlay import BaseRow, guess
 from sync.kernel.changeset import ChangeSet, Decision, Fields, RowKey
@@ -36,8 +37,13 @@ class Rebuilt:
     touches: Sequence[Touch]
 
 
-def decide_pending(change_set: ChangeSet, row: BaseRow, registry: Registry) -> tuple[Decision, Touch]:
+def decide_pending(
+    change_set: ChangeSet, row: BaseRow, registry: Registry, identity: Identity
+) -> tuple[Decision, Touch]:
     """The local guess on what `row` shows, and what it touched.
+
+    No feed brings a device its own row: what it may do is judged by the role and the user that it was enrolled for, of
+    which its certificate speaks. Neither ever changes, so this is no row that a decision depends on.
 
     A rule that raises makes a quarantined guess without effect, as on the server: a fault in a rule may neither lose a
     fact nor stop a checkpoint.
@@ -45,6 +51,8 @@ def decide_pending(change_set: ChangeSet, row: BaseRow, registry: Registry) -> t
     reads: set[RowKey] = set()
 
     def noted(entity: str, row_id: str) -> Fields | None:
+        if (entity, row_id) == ("device", identity.device_id):
+            return identity.device
         reads.add((entity, row_id))
         return row(entity, row_id)
 
@@ -65,6 +73,7 @@ def rebuild(
     base: BaseRow,
     overlay: BaseRow,
     registry: Registry,
+    identity: Identity,
 ) -> Rebuilt:
     """Decide again what is connected with the `dirty` rows: changed base rows, and what answered lines had written.
 
@@ -81,7 +90,7 @@ def rebuild(
         for touch in connected:
             change_set = read(touch.seq)
             if change_set is not None:
-                decision, now = decide_pending(change_set, visible, registry)
+                decision, now = decide_pending(change_set, visible, registry, identity)
                 rows.update(decision.rows)
                 touches.append(now)
         # A new decision may reach rows that the old one did not: what is connected through those comes in as well.

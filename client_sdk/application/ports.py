@@ -37,6 +37,11 @@ class Identity:
     """Key id -> raw Ed25519 public key in base64url."""
     key: Ed25519PrivateKey = field(repr=False)
 
+    @property
+    def device(self) -> Fields:
+        """The device's row, as far as it says who may act on it and what may be done."""
+        return {"role": self.role, "user_id": self.user_id}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutboxLine:
@@ -166,9 +171,12 @@ class Recording(Protocol):
 class ExchangeState:
     """Where this replica stands, read in one transaction before an exchange.
 
-    `cursors` counts what is spooled as held, so a torn exchange goes on where it stopped. `acked` is the last position
-    with a stored verdict; `head` the last recorded one. `generation` changes whenever the store takes a checkpoint or
-    spools a page: `spool` and `settle` refuse a stale one, which makes two processes on one file safe.
+    `cursors` counts what is spooled as held, so a torn exchange goes on where it stopped; a bucket that did not add up
+    has none. `epoch`, `version` and `witness` are of the last checkpoint heard, spooled or taken: the server has signed
+    it, whatever became of its page. `acked` is the last position with a stored verdict, or where the server was when it
+    was last found to be behind that; `head_seq` the last recorded one. `generation` changes whenever the store takes a
+    checkpoint, spools a page or forgets one: `spool` and `settle` refuse a stale one, which makes two processes on one
+    file safe.
     """
 
     generation: int
@@ -188,7 +196,7 @@ class Settled:
     rows: int
     verdicts: tuple[tuple[int, Verdict], ...]
     mismatched: tuple[str, ...]
-    """Buckets whose rows or checksum did not fit; they were emptied and will be fetched anew."""
+    """Buckets whose rows or checksum did not fit; what they hold stays until they are fetched anew."""
 
 
 class Store(Protocol):
@@ -210,12 +218,17 @@ class Store(Protocol):
         """Apply spooled pages and `lines` (verdict, bucket and rows lines) with their final checkpoint, whole.
 
         Base rows are replaced, verdicts stored, answered change sets leave the overlay, pending ones are decided again
-        on top, bucket sums are compared. Raises `StaleExchange`.
+        on top, bucket sums are compared. Afterwards the replica holds the buckets that the checkpoint names. Raises
+        `StaleExchange`.
         """
         ...
 
     def drop_spool(self) -> None:
-        """Forget spooled pages (the town's epoch changed under them)."""
+        """Forget spooled pages, if there are any; an exchange that counted on them becomes stale."""
+        ...
+
+    def rewind(self, acked: int) -> None:
+        """Keep, until a checkpoint is taken, that the server holds nothing after `acked`; forget spooled pages."""
         ...
 
     def device_key(self) -> Ed25519PrivateKey:

@@ -64,7 +64,7 @@ def record(store: Store, system: System, registry: Registry, actor: str, operati
         readable = parse_line(line, town=identity.town_id, device=identity.device_id, registry=registry).change_set
         if isinstance(readable, Malformed):
             raise readable
-        decision, touch = decide_pending(readable, recording.row, registry)
+        decision, touch = decide_pending(readable, recording.row, registry, identity)
         verdict = decision.verdict
         if verdict.status is Status.REFUSED:
             raise Refused(verdict.rule or Refused.code, verdict.notes)
@@ -105,7 +105,7 @@ def _change_set(
         base=standing.version,
         epoch=standing.epoch,
         at=str(before.tick(now_ms)),
-        ops=tuple(_with_id(operation, now_ms, system) for operation in operations),
+        ops=tuple(_with_id(operation, now_ms, system).as_shown(recording.row) for operation in operations),
         totals=_said(_totals(head, operations)),
         anchor=_anchor(standing, system),
         seen={"version": standing.witness[0], "journal": standing.witness[1]} if standing.witness else None,

@@ -23,7 +23,7 @@ def verify(store: Store, registry: Registry) -> tuple[str, ...]:
     return (
         *_chain(contents, lines, identity),
         *_sums(contents),
-        *_overlay(contents, lines, registry),
+        *_overlay(contents, lines, registry, identity),
     )
 
 
@@ -56,14 +56,14 @@ def _sums(contents: Contents) -> Iterator[str]:
             yield f"the rows of bucket {bucket or '(none)'} do not add up to its checksum"
 
 
-def _overlay(contents: Contents, lines: dict[int, ParsedLine], registry: Registry) -> Iterator[str]:
+def _overlay(contents: Contents, lines: dict[int, ParsedLine], registry: Registry, identity: Identity) -> Iterator[str]:
     overlay: dict[RowKey, Fields] = {}
 
     def visible(entity: str, row_id: str) -> Fields | None:
         return overlay.get((entity, row_id), contents.base.get((entity, row_id)))
 
     for change_set in _pending(contents.entries, lines):
-        overlay.update(decide_pending(change_set, visible, registry)[0].rows)
+        overlay.update(decide_pending(change_set, visible, registry, identity)[0].rows)
     for key in sorted(overlay.keys() | contents.overlay.keys()):
         if overlay.get(key) != contents.overlay.get(key):
             yield f"the {key[0]} {key[1]} is shown otherwise than pending work makes it"

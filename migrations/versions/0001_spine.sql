@@ -15,8 +15,14 @@ ALTER ROLE tallystick_api SET row_security = on;
 ALTER ROLE tallystick_api SET idle_in_transaction_session_timeout = '5s';
 ALTER ROLE tallystick_api SET statement_timeout = '10s';
 ALTER ROLE tallystick_api SET lock_timeout = '3s';
+-- A temporary table of the same name comes before every other unless its schema is named last; and there shall be none.
+ALTER ROLE tallystick_api SET search_path = pg_catalog, tallystick, pg_temp;
+ALTER ROLE tallystick_owner SET search_path = pg_catalog, tallystick, pg_temp;
 
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
+DO $$ BEGIN
+  EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC, tallystick_api', current_database());
+END $$;
 CREATE SCHEMA tallystick AUTHORIZATION tallystick_owner;
 SET ROLE tallystick_owner;
 
@@ -244,6 +250,7 @@ CREATE TABLE tallystick.outbox (
   attempts BIGINT NOT NULL,
   done_at TIMESTAMP(3) WITH TIME ZONE,
   problem TEXT,
+  traceparent TEXT,
   CONSTRAINT outbox_pkey PRIMARY KEY (town_id, id)
 );
 
@@ -380,6 +387,7 @@ CREATE TABLE tallystick.users (
   login TEXT NOT NULL,
   roles JSONB NOT NULL,
   is_active BOOLEAN NOT NULL,
+  has_pin BOOLEAN NOT NULL,
   CONSTRAINT users_pkey PRIMARY KEY (town_id, id)
 );
 
@@ -495,8 +503,14 @@ DO $$ DECLARE t text; BEGIN
     EXECUTE format('GRANT SELECT, INSERT ON tallystick.%I TO tallystick_api', t);
   END LOOP;
 END $$;
+-- A code is used up by one key for ever, whatever a statement of the application may forget to ask.
+CREATE FUNCTION tallystick.refuse_another_key() RETURNS trigger LANGUAGE plpgsql
+  AS $$ BEGIN RAISE EXCEPTION 'the code was used by another key'; END $$;
+CREATE TRIGGER one_key BEFORE UPDATE ON tallystick.enrolments FOR EACH ROW
+  WHEN (OLD.public_key IS NOT NULL AND NEW.public_key IS DISTINCT FROM OLD.public_key)
+  EXECUTE FUNCTION tallystick.refuse_another_key();
 GRANT UPDATE (public_key) ON tallystick.enrolments TO tallystick_api;
-GRANT DELETE ON tallystick.used_token_requests TO tallystick_api;
+GRANT DELETE ON tallystick.used_token_requests, tallystick.enrolments TO tallystick_api;
 
 GRANT USAGE ON SCHEMA tallystick TO tallystick_api;
 RESET ROLE;

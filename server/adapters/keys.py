@@ -17,6 +17,8 @@ from typing import Any, ClassVar
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -28,6 +30,7 @@ from sync.engine.chain import encode_bytes, sign
 from sync.kernel.errors import TallystickError
 
 KID_LETTERS = 16
+SECRET_BYTES = 32
 
 
 class ServerKeyUnusable(TallystickError):
@@ -62,6 +65,11 @@ class KeySigner:
     def jws(self, claims: Mapping[str, Any], kind: str) -> str:
         """A compact JWS of the claims; the same claims give the same text."""
         return jwt.encode(dict(claims), self._key, algorithm="EdDSA", headers={"typ": kind, "kid": self._kid})
+
+    def secret_for(self, purpose: str) -> bytes:
+        """32 secret bytes that only this key gives, others for each purpose (HKDF, RFC 5869)."""
+        made_of = HKDF(algorithm=SHA256(), length=SECRET_BYTES, salt=None, info=f"tallystick {purpose}".encode())
+        return made_of.derive(self._key.private_bytes_raw())
 
 
 def open_signer(path: Path, *, may_create: bool) -> KeySigner:

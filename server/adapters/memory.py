@@ -23,7 +23,7 @@ class MemoryEnrolments:
     def __init__(self) -> None:
         self._codes: dict[bytes, _Kept] = {}
         self._keys: dict[str, tuple[str, str]] = {}
-        self._jtis: set[str] = set()
+        self._jtis: dict[str, str] = {}
 
     async def add(self, enrolment: Enrolment) -> None:
         """Keep a code that an admin made."""
@@ -46,12 +46,22 @@ class MemoryEnrolments:
         """Reserve the key for this device for ever; an earlier binding wins."""
         return self._keys.setdefault(public_key, (town_id, device_id))
 
-    async def use_jti(self, jti: str, expires_at: str) -> bool:  # noqa: ARG002 - memory is never cleared
+    async def use_jti(self, jti: str, expires_at: str) -> bool:
         """Remember a token request id; False when it was used before."""
         if jti in self._jtis:
             return False
-        self._jtis.add(jti)
+        self._jtis[jti] = expires_at
         return True
+
+    async def forget(self, requests_before: str, enrolments_before: str) -> int:
+        """Drop what expired before these times; returns how many."""
+        requests = [jti for jti, expires_at in self._jtis.items() if expires_at < requests_before]
+        codes = [code for code, kept in self._codes.items() if kept.enrolment.expires_at < enrolments_before]
+        for jti in requests:
+            del self._jtis[jti]
+        for code in codes:
+            del self._codes[code]
+        return len(requests) + len(codes)
 
 
 @dataclass(slots=True)

@@ -9,12 +9,13 @@ from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.api import devices, exchange, health, tokens
+from server.api import devices, exchange, health, metrics, tokens
+from server.api.office import OFFICE_ROUTERS
 from server.api.parts import Parts
 from server.api.problems import install_problems
 from server.telemetry import RequestTelemetry
 
-_ROUTERS = (devices.router, tokens.router, exchange.router, health.router)
+_ROUTERS = (devices.router, tokens.router, exchange.router, health.router, metrics.router)
 
 
 def create_app(parts: Parts) -> FastAPI:
@@ -32,10 +33,12 @@ def create_app(parts: Parts) -> FastAPI:
         docs_url="/docs" if parts.has_docs else None,
         redoc_url=None,
         redirect_slashes=False,
+        # Ours are in `server.tracing` and `server.metrics`.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.parts = parts
     install_problems(app)
-    for router in _ROUTERS:
+    for router in (*_ROUTERS, *(OFFICE_ROUTERS if parts.staff else ())):
         app.include_router(router)
     return app
 

@@ -91,13 +91,15 @@ async def read_lines(request: Request, body_limits: BodyLimits) -> list[bytes]:
     return lines
 
 
-async def read_small(request: Request, media_type: str, body_limits: BodyLimits) -> bytes:
+async def read_small(
+    request: Request, media_type: str, body_limits: BodyLimits, bytes_max: int = SMALL_BODY_BYTES_MAX
+) -> bytes:
     """A small body of this type, not compressed. Raises as `read_lines` does."""
     check_type(request, media_type)
     if _encoding(request) != "identity":
         raise UnsupportedMediaType("this body is not taken compressed")
     wire = bytearray()
-    async for chunk in _wire(request, body_limits, min(SMALL_BODY_BYTES_MAX, body_limits.wire_bytes_max)):
+    async for chunk in _wire(request, body_limits, min(bytes_max, body_limits.wire_bytes_max)):
         wire += chunk
     return bytes(wire)
 

@@ -8,9 +8,8 @@ from starlette.responses import Response
 
 from server.api.body import JSON_TYPE, read_small
 from server.api.parts import parts_of
-from server.api.reading import read_model
 from server.application.commands.enrol_device import enrol
-from sync.protocol.codec import parse_json
+from sync.protocol.codec import parse_json, read_as
 from sync.protocol.messages import EnrolRequest
 
 CREATED = 201
@@ -24,7 +23,7 @@ async def post_device(request: Request) -> Response:
     parts = parts_of(request)
     body = await read_small(request, JSON_TYPE, parts.body_limits)
     answer = await enrol(
-        read_model(EnrolRequest, parse_json(body)),
+        read_as(EnrolRequest, parse_json(body), "the request"),
         enrolments=parts.enrolments,
         appliers=parts.appliers,
         towns=parts.towns,

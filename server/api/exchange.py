@@ -1,8 +1,8 @@
 """`POST /v1/towns/{town}/exchange`: change sets up, verdicts and rows down, ending in a checkpoint.
 
-Everything that can be refused is refused before the answer starts, so that a refusal is a proper problem: token, body,
-evidence, decision, the first page. What fails later cuts the connection without a checkpoint, and the device, which
-takes nothing without one, asks again.
+Everything that can be refused is refused before the answer starts, so that a refusal is a proper problem: token,
+admission, body, evidence, decision, the first page. What fails later cuts the connection without a checkpoint, and the
+device, which takes nothing without one, asks again.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import orjson
 import structlog
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
+from server import metrics
+from server.api.admission import AdmittedAnswer, Place
 from server.api.body import LINES_TYPE, read_lines
 from server.api.compress import chosen_encoding, encoded
 from server.api.parts import Parts, parts_of
 from server.api.problems import HistoryAltered, UpgradeRequired
-from server.api.reading import read_model
 from server.api.security import device_caller
 from server.application.batch import Upload
 from server.application.commands.issue_token import check_status
@@ -38,7 +39,7 @@ from sync.engine.chain import (
 from sync.engine.town import TownHead
 from sync.kernel.clock import format_time, parse_time
 from sync.kernel.errors import ChainBroken, ChainForked, Malformed
-from sync.protocol.codec import parse_json
+from sync.protocol.codec import parse_json, read_as
 from sync.protocol.messages import Hello, HelloLine
 from sync.protocol.version import PROTOCOLS_SERVED
 
@@ -51,16 +52,28 @@ async def post_exchange(request: Request, town_id: str) -> Response:
     """One exchange of the calling device."""
     parts = parts_of(request)
     caller = device_caller(request, parts, town_id)
+    place = await parts.exchanges.enter(caller.device_id)
+    try:
+        return await _exchange(request, parts, caller, place)
+    except BaseException:
+        place.leave()
+        raise
+
+
+async def _exchange(request: Request, parts: Parts, caller: DeviceCaller, place: Place) -> AdmittedAnswer:
     hello_line, *lines = await read_lines(request, parts.body_limits)
     hello = _read_hello(hello_line)
     device, head = await _look_up(parts, caller, hello)
     _check_head(hello, lines, device)
+    lag_versions = _lag_versions(hello, head)
+    metrics.count_device(pending=hello.pending, lag_versions=lag_versions)
     _log.info(
         "exchange",
-        town_id=town_id,
+        town_id=caller.town_id,
         device_id=caller.device_id,
         lines=len(lines),
         pending=hello.pending,
+        lag_versions=lag_versions,
         sdk=hello.sdk,
         clock_skew_ms=parse_time(hello.clock) - parts.system.now_ms(),
     )
@@ -78,7 +91,14 @@ async def post_exchange(request: Request, town_id: str) -> Response:
     encoding = chosen_encoding(request.headers.get("accept-encoding", ""))
     headers = {"Vary": "Accept-Encoding"} | ({} if encoding == "identity" else {"Content-Encoding": encoding})
     blocks = _blocks([orjson.dumps(welcome), *verdicts], first, down)
-    return StreamingResponse(encoded(blocks, encoding), media_type=LINES_TYPE, headers=headers)
+    return AdmittedAnswer(encoded(blocks, encoding), place=place, media_type=LINES_TYPE, headers=headers)
+
+
+def _lag_versions(hello: Hello, head: TownHead) -> int | None:
+    """How far behind the device is; None when it has nothing of this history."""
+    if not hello.cursors or hello.epoch != head.epoch:
+        return None
+    return max(0, head.version - min(hello.cursors.values()))
 
 
 def _read_hello(line: bytes) -> Hello:
@@ -88,7 +108,7 @@ def _read_hello(line: bytes) -> Hello:
     # Asked before anything else is read: the hello of another protocol may have another shape.
     if isinstance(protocol, int) and protocol not in PROTOCOLS_SERVED:
         raise UpgradeRequired
-    hello = read_model(HelloLine, said).hello
+    hello = read_as(HelloLine, said, "the first line").hello
     try:
         parse_time(hello.clock)
     except Malformed:
@@ -161,7 +181,7 @@ async def _pages(parts: Parts, caller: DeviceCaller, hello: Hello, lines: Sequen
     if lines and hello.pending > len(lines):
         yield await receipt(parts.towns, caller.town_id)
         return
-    async for page in pages(parts.towns, caller.town_id, caller.device_id, hello):
+    async for page in pages(parts.towns, caller.town_id, caller.device_id, hello, page_rows=parts.page_rows):
         yield page
 
 

@@ -13,11 +13,26 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from server.api.admission import ExchangeUnderWay, ServerBusy
 from server.api.body import BodyTimedOut, UnsupportedMediaType
 from server.application.batch import DeviceBarred, TownBusy
-from server.application.ports import TownUnknown, Unavailable
+from server.application.commands.act import RuleRefused
+from server.application.commands.administer import PinUnusable
+from server.application.ports import OutcomeUnknown, TownUnknown, Unavailable
 from server.domain.access import InvalidClient, NotFound, Unauthorized
-from server.domain.devices import EnrolmentRefused, KeyAlreadyUsed
+from server.domain.devices import EnrolmentRefused, KeyAlreadyUsed, NotEnrolable
+from server.domain.passwords import PasswordUnusable
+from server.domain.people import (
+    CrossSite,
+    NotFresh,
+    NotPermitted,
+    NotSignedIn,
+    SecondFactorNeeded,
+    SecondFactorState,
+    SignInLocked,
+    SignInRefused,
+)
+from server.domain.requests import IdempotencyMismatch
 from sync.kernel.errors import ChainBroken, ChainForked, ChainGap, LimitExceeded, Malformed, TallystickError
 
 PROBLEM_TYPE = "application/problem+json"
@@ -42,8 +57,14 @@ STATUS: Mapping[type[TallystickError], int] = {
     Malformed: 400,
     Unauthorized: 401,
     InvalidClient: 401,
+    NotSignedIn: 401,
+    SecondFactorNeeded: 401,
+    SignInRefused: 401,
     DeviceBarred: 403,
+    CrossSite: 403,
     EnrolmentRefused: 403,
+    NotFresh: 403,
+    NotPermitted: 403,
     NotFound: 404,
     TownUnknown: 404,
     BodyTimedOut: 408,
@@ -52,11 +73,21 @@ STATUS: Mapping[type[TallystickError], int] = {
     ChainGap: 409,
     HistoryAltered: 409,
     KeyAlreadyUsed: 409,
+    RuleRefused: 409,
+    SecondFactorState: 409,
     LimitExceeded: 413,
     UnsupportedMediaType: 415,
+    IdempotencyMismatch: 422,
+    NotEnrolable: 422,
+    PasswordUnusable: 422,
+    PinUnusable: 422,
     UpgradeRequired: 426,
+    SignInLocked: 429,
+    ExchangeUnderWay: 503,
+    ServerBusy: 503,
     TownBusy: 503,
     Unavailable: 503,
+    OutcomeUnknown: 504,
 }
 """The status of a fault, or of the nearest class above it; every other fault is our own and a 500."""
 
@@ -96,14 +127,21 @@ async def _answer_fault(_request: Request, fault: Exception) -> Response:
         members["expected_seq"] = fault.expected_seq
     if isinstance(fault, InvalidClient):
         members |= {"error": fault.code, "server_time": fault.server_time}  # `error` as RFC 6749, section 5.2, has it
+    code = fault.code
+    if isinstance(fault, RuleRefused):
+        code = fault.rule
+        members["data"] = dict(fault.data)
     title = (type(fault).__doc__ or "").strip()
-    return problem(status, fault.code, title, members=members, headers=_headers(fault))
+    return problem(status, code, title, members=members, headers=_headers(fault))
 
 
 def _headers(fault: TallystickError) -> dict[str, str]:
     if isinstance(fault, Unauthorized):
         return {"WWW-Authenticate": "Bearer"}  # RFC 6750, section 3
-    if isinstance(fault, Unavailable):
+    if isinstance(fault, NotSignedIn | SignInRefused | SecondFactorNeeded):
+        return {"WWW-Authenticate": "Session"}  # a scheme of our own: the browser must not ask by itself
+    is_unknown = isinstance(fault, OutcomeUnknown)  # to ask again by itself is what must not be done then
+    if isinstance(fault, Unavailable | ExchangeUnderWay | ServerBusy | SignInLocked) and not is_unknown:
         return {"Retry-After": str(fault.retry_after_seconds)}
     if isinstance(fault, TownBusy):
         return {"Retry-After": str(_RETRY_AFTER_SECONDS)}

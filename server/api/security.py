@@ -17,11 +17,8 @@ def device_caller(request: Request, parts: Parts, town_id: str) -> DeviceCaller:
     Raises `Unauthorized` for a token that does not hold, and `NotFound` for another town than the token's, whether
     there is such a town or not.
     """
-    told = request.headers.getlist("authorization")
-    if len(told) != 1 or not told[0].lower().startswith(_SCHEME):
-        raise Unauthorized
     caller = read_access_token(
-        told[0][len(_SCHEME) :].strip(),
+        bearer_token(request),
         key=parse_public_key(parts.signer.public_key),
         audience=parts.public_url,
         now_seconds=parts.system.now_ms() // 1000,
@@ -29,3 +26,11 @@ def device_caller(request: Request, parts: Parts, town_id: str) -> DeviceCaller:
     if caller.town_id != town_id:
         raise NotFound
     return caller
+
+
+def bearer_token(request: Request) -> str:
+    """The token that a request brings (RFC 6750, section 2.1); raises `Unauthorized` when there is not exactly one."""
+    told = request.headers.getlist("authorization")
+    if len(told) != 1 or not told[0].lower().startswith(_SCHEME):
+        raise Unauthorized
+    return told[0][len(_SCHEME) :].strip()

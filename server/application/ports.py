@@ -7,14 +7,14 @@ cannot be stored); nothing else leaves an adapter.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+from server.domain.requests import AnsweredRequest, RequestKey
 from sync.engine.chain import ChainHead
 from sync.engine.feed import BucketSum, Stored
-from sync.engine.replay import FeedKey, KeptEntry
 from sync.engine.town import Step, TownHead
 from sync.kernel.changeset import RowKey
 from sync.kernel.errors import TallystickError
@@ -28,6 +28,12 @@ class Unavailable(TallystickError):
     def __init__(self, message: str | None = None, *, retry_after_seconds: int = 1) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class OutcomeUnknown(Unavailable):
+    """It is not known whether this was done; look before asking for it again."""
+
+    code: ClassVar[str] = "outcome_unknown"
 
 
 class WriteRejected(TallystickError):
@@ -84,7 +90,7 @@ class BucketState:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeedPage:
-    """A page of the feed as finished `rows` lines; `last_version` is set when rows beyond it are left."""
+    """A page of the feed as finished `rows` lines; `last_version` is that of its last row, None when it has none."""
 
     rows: int
     last_version: int | None
@@ -113,8 +119,21 @@ class TownWriter(Protocol):
         """How often deciding these lines has failed before."""
         ...
 
-    async def write(self, step: Step, journal: JournalEntry, signatures: Mapping[tuple[str, int], str]) -> None:
-        """Everything the step changes, in a handful of set-based statements. `signatures` are heads by position."""
+    async def answered(self, keys: Iterable[RequestKey]) -> Mapping[RequestKey, AnsweredRequest]:
+        """Which requests with these keys were answered before."""
+        ...
+
+    async def write(
+        self,
+        step: Step,
+        journal: JournalEntry,
+        signatures: Mapping[tuple[str, int], str],
+        answered: Mapping[RequestKey, AnsweredRequest],
+    ) -> None:
+        """Everything the step changes, in a handful of set-based statements. `signatures` are heads by position.
+
+        `answered` are the requests that the step answers.
+        """
         ...
 
 
@@ -134,23 +153,33 @@ class TownReader(Protocol):
         """The buckets that were ever written to."""
         ...
 
-    async def feed_page(self, bucket: str, after: int, rows_max: int) -> FeedPage:
-        """Feed rows of one bucket beyond version `after`, oldest first: `rows_max` and the rest of the last one."""
+    async def feed_page(self, bucket: str, after: int, rows_max: int, bytes_max: int) -> FeedPage:
+        """Feed rows of one bucket beyond version `after`, oldest first, in whole versions.
+
+        It ends with the version in which it has reached `rows_max` rows or `bytes_max` bytes of bodies.
+        """
         ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Founding:
+    """What a new town begins with beside its first change set."""
+
+    name: str
+    epoch: str
 
 
 class Towns(Protocol):
     """The store of all towns."""
 
-    def writing(self, town_id: str) -> AbstractAsyncContextManager[TownWriter]:
-        """Take the town's head lock; commit on a clean exit, roll back on an exception."""
+    def writing(self, town_id: str, *, founding: Founding | None = None) -> AbstractAsyncContextManager[TownWriter]:
+        """Take the town's head lock; commit on a clean exit, roll back on an exception.
+
+        With `founding` the head is made in the same transaction, at version 0; raises `WriteRejected` when it exists.
+        """
         ...
 
     def reading(self, town_id: str) -> AbstractAsyncContextManager[TownReader]: ...
-
-    async def create(self, town_id: str, name: str, epoch: str) -> None:
-        """Make the head of a new town at version 0; raise `WriteRejected` when it exists."""
-        ...
 
     async def list_towns(self) -> Sequence[tuple[str, str]]:
         """(id, name) of every town."""
@@ -163,49 +192,6 @@ class Towns(Protocol):
     async def keep_fork(self, town_id: str, device_id: str, seq: int, lines: Sequence[bytes], at: str) -> None:
         """Keep the lines of a forked chain, from position `seq` on, as evidence."""
         ...
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StoredSet:
-    """A row of the change set table."""
-
-    device: str
-    seq: int
-    version: int
-    digest: bytes
-    line: bytes
-    signature: str | None
-    status: str
-    verdict: bytes
-
-
-class TownEvidence(Protocol):
-    """Everything a store holds of one town, in one snapshot, streamed."""
-
-    @property
-    def head(self) -> TownHead: ...
-
-    def journal(self) -> AsyncIterator[tuple[KeptEntry, list[StoredSet]]]:
-        """Every entry in order of version, with the change sets stored for it."""
-        ...
-
-    async def stray_sets(self) -> int:
-        """How many stored change sets belong to no journal entry."""
-        ...
-
-    def rows(self, entity: str) -> AsyncIterator[tuple[str, Stored]]: ...
-
-    def feed(self) -> AsyncIterator[tuple[FeedKey, int, bytes | None]]: ...
-
-    async def all_buckets(self) -> Mapping[str, BucketState]: ...
-
-    async def all_device_heads(self) -> Mapping[str, ChainHead]: ...
-
-
-class EvidenceStore(Protocol):
-    """Opens the evidence of a town."""
-
-    def evidence(self, town_id: str) -> AbstractAsyncContextManager[TownEvidence]: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -241,6 +227,10 @@ class Enrolments(Protocol):
         """Remember a token request id; False when it was used before."""
         ...
 
+    async def forget(self, requests_before: str, enrolments_before: str) -> int:
+        """Drop token requests and codes that expired before these times; returns how many."""
+        ...
+
 
 class Signer(Protocol):
     """The installation's signing key."""
@@ -271,20 +261,24 @@ class System(Protocol):
 
 
 class Bell(Protocol):
-    """Rings for work that has been committed; may be lost, a sweeper rings again."""
+    """Rings for work that has been committed; may be lost, the scheduler does the work anyway."""
 
     async def ring(self, town_id: str) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutboxItem:
-    """Work of one town that was committed with the change that asked for it; `attempts` counts the claim it came by."""
+    """Work of one town that was committed with the change that asked for it; `attempts` counts the claim it came by.
+
+    `traceparent` leads to that commit when it was traced.
+    """
 
     id: str
     town_id: str
     kind: str
     data: Mapping[str, Any]
     attempts: int
+    traceparent: str | None = None
 
 
 class Outbox(Protocol):
@@ -316,4 +310,30 @@ class Messages(Protocol):
 
     async def write(self, town_id: str, message_id: str, order_id: str, text: str, at: str) -> None:
         """Write a message; the first one with an id stands, another changes nothing."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TownSight:
+    """What an operator sees of a town at a glance: devices by status, and its outbox.
+
+    `waiting` leaves out what was given up; `failing` has a problem and is tried again; `overdue_seconds` is for how
+    long the longest overdue item has been due, 0 when none is.
+    """
+
+    town_id: str
+    name: str
+    version: int
+    devices: Mapping[str, int]
+    waiting: int
+    failing: int
+    given_up: int
+    overdue_seconds: float
+
+
+class Sights(Protocol):
+    """The whole installation at a glance."""
+
+    async def towns(self, now: str, never: str) -> Sequence[TownSight]:
+        """Every town, by id; work that is due at `never` was given up."""
         ...

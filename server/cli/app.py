@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from server.cli import bench, devices, processes, towns, up, verify
+from server.cli import bench, devices, doctor, orders, processes, towns, up, users, verify
+from server.cli.demo import command as demo
 from server.cli.output import OneLineFaults, examples
 
 app = typer.Typer(
@@ -31,6 +32,10 @@ def _everywhere(
 up.register(app)
 processes.register(app)
 verify.register(app)
+doctor.register(app)
 towns.register(app)
+users.register(app)
 devices.register(app)
+orders.register(app)
+demo.register(app)
 bench.register(app)

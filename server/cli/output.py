@@ -11,17 +11,25 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
+from server.application.commands.accounts import AccountUnknown, PasswordNeeded
 from server.application.commands.administer import PinUnusable
+from server.application.people_ports import AlreadyLinked
 from server.application.ports import Unavailable
 from server.application.queries.town_rows import NotFound
 from server.application.retail import SourceUnreadable
 from server.domain.devices import NotEnrolable
+from server.domain.passwords import PasswordUnusable
+from server.domain.people import EmailUnusable
+from server.listening import PortTaken
 from server.settings import SettingsInvalid
-from server.stack import PortTaken, StackBusy
+from server.stack import StackBusy
 from sync.kernel.errors import Malformed, TallystickError
 
 GOOD, PROBLEM, WRONG_USE = 0, 1, 2
-WRONG_USES = (SettingsInvalid, NotFound, NotEnrolable, PinUnusable, SourceUnreadable, StackBusy, PortTaken, Malformed)
+WRONG_USES = (
+    *(SettingsInvalid, NotFound, NotEnrolable, PinUnusable, SourceUnreadable, StackBusy, PortTaken, Malformed),
+    *(AccountUnknown, AlreadyLinked, EmailUnusable, PasswordNeeded, PasswordUnusable),
+)
 """The faults that lie in how the command was called; every other one is a problem that was found."""
 
 out = Console(highlight=False)
@@ -38,6 +46,14 @@ def examples(*lines: str) -> str:
 def print_json(value: Any) -> None:
     """One JSON document on standard output, without colours or wrapping."""
     typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+def print_id(made: str, *, as_json: bool) -> None:
+    """The id of what was made."""
+    if as_json:
+        print_json({"id": made})
+    else:
+        typer.echo(made)
 
 
 class OneLineFaults(TyperGroup):

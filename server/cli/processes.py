@@ -1,4 +1,4 @@
-"""One process of each kind, for containers: `serve`, `worker`; and what is done once: `migrate`, `seed`."""
+"""One process of each kind, for containers: `serve`, `worker`, `scheduler`; and what is done once."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ from server.application.commands.seed_sample import SAMPLE_FILE, Seeded, seed_sa
 from server.bootstrap import Core, database_url, migrate
 from server.cli.connect import DataDir, settings_for, with_server
 from server.cli.output import AsJson, err, examples, out, print_json
-from server.settings import load_settings
-from server.stack import HOST
+from server.listening import HOST
+from server.main import HEAD_BYTES_MAX, HTTP
+from server.scheduler import run_scheduler
+from server.settings import Settings, load_settings
 from server.telemetry import configure_logging
+from server.tracing import start_tracing
 from server.worker import run_worker
 
 BACKLOG = 2048
@@ -35,6 +38,7 @@ def register(app: typer.Typer) -> None:
     )(_seed)
     app.command("serve", epilog=examples("tallystick serve --host 0.0.0.0 --port 8000"))(_serve)
     app.command("worker", epilog=examples("tallystick worker"))(_worker)
+    app.command("scheduler", epilog=examples("tallystick scheduler"))(_scheduler)
 
 
 def show_seeded(seeded: Seeded) -> None:
@@ -74,7 +78,8 @@ def _serve(
         "server.main:app_factory",
         factory=True,
         loop="uvloop",
-        http="httptools",
+        http=HTTP,
+        h11_max_incomplete_event_size=HEAD_BYTES_MAX,
         ws="none",
         log_config=None,
         access_log=False,
@@ -86,10 +91,23 @@ def _serve(
 
 
 def _worker() -> None:
-    """Run one worker process, configured by the environment."""
+    """Run one worker process, which does what the API has rung for; configured by the environment."""
+    run_worker(_prepared("worker"))
+
+
+def _scheduler() -> None:
+    """Run the scheduler, which does what is due by the clock, without Redis; configured by the environment.
+
+    One is enough, a second one does no harm.
+    """
+    run_scheduler(_prepared("scheduler"))
+
+
+def _prepared(process: str) -> Settings:
     settings = load_settings(os.environ)
     configure_logging(level=settings.log_level, log_format=settings.log_format)
-    run_worker(settings)
+    start_tracing(settings.otlp_endpoint, process=process)
+    return settings
 
 
 def _migrate(

@@ -1,4 +1,4 @@
-"""`town`, `user`, `warehouse`: what a town is made of before the first device comes."""
+"""`town`, `warehouse`: what a town is made of before its people and devices come."""
 
 from __future__ import annotations
 
@@ -8,31 +8,26 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from server.application.commands.administer import add_user, open_warehouse
+from server.application.commands.administer import have_done, open_warehouse
 from server.application.commands.found_town import found_town
 from server.application.queries.town_rows import find_town
 from server.bootstrap import Core
 from server.cli.connect import DataDir, with_server
-from server.cli.output import AsJson, examples, out, print_json
-from sync.modules.identity import ROLES
+from server.cli.output import AsJson, examples, out, print_id, print_json
+from sync.modules.identity import ChangeSettings, TownSettings
 
 InTown = Annotated[str, typer.Option("--town", metavar="TOWN", help="The town, by name or id.")]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the three groups."""
+    """Add the two groups."""
     town = typer.Typer(no_args_is_help=True, help="Towns: each has its own people, devices and books.")
     town.command("add", epilog=examples("tallystick town add Douglas --currency GBP --time-zone Europe/Isle_of_Man"))(
         _add_town
     )
     town.command("list", epilog=examples("tallystick town list", "tallystick town list --json"))(_list_towns)
+    town.command("set", epilog=examples("tallystick town set Douglas --payment-max 5000"))(_set_town)
     app.add_typer(town, name="town")
-    user = typer.Typer(no_args_is_help=True, help="People who work in a town.")
-    user.command(
-        "add",
-        epilog=examples("tallystick user add --town Douglas --name 'Ada Kelly' --login ada --role driver --pin 1234"),
-    )(_add_user)
-    app.add_typer(user, name="user")
     warehouse = typer.Typer(no_args_is_help=True, help="Places where a town keeps stock.")
     warehouse.command("add", epilog=examples("tallystick warehouse add --town Douglas --name 'North Quay'"))(
         _add_warehouse
@@ -55,13 +50,12 @@ def _add_town(
             name=name,
             currency=currency,
             time_zone=time_zone,
-            towns=core.towns,
             appliers=core.appliers,
             signer=core.signer,
             system=core.system,
         )
 
-    _print_id(with_server(data, add), as_json=as_json)
+    print_id(with_server(data, add), as_json=as_json)
 
 
 def _list_towns(*, data: DataDir = None, as_json: AsJson = False) -> None:
@@ -87,30 +81,22 @@ def _list_towns(*, data: DataDir = None, as_json: AsJson = False) -> None:
     out.print(table if towns else "There is no town yet: tallystick town add NAME --currency GBP")
 
 
-def _add_user(
+def _set_town(
+    town: Annotated[str, typer.Argument(metavar="TOWN", help="The town, by name or id.")],
     *,
-    town: InTown,
-    name: Annotated[str, typer.Option(help="The person's name.")],
-    login: Annotated[str, typer.Option(help="A short name to log in with.")],
-    role: Annotated[list[str], typer.Option(metavar="ROLE", help=f"One or more of: {', '.join(ROLES)}.")],
-    pin: Annotated[str | None, typer.Option(help="4 to 12 digits that open a shared device.")] = None,
+    payment_max: Annotated[
+        int, typer.Option(metavar="UNITS", help="The most that one payment can be, in whole units of its currency.")
+    ],
     data: DataDir = None,
-    as_json: AsJson = False,
 ) -> None:
-    """Add a person to a town and print the id."""
+    """Say what a town decides for itself: a payment of more than this is taken for a slip, and refused."""
+    settings = TownSettings(payment_units_max=payment_max)
 
-    async def add(core: Core) -> str:
-        return await add_user(
-            town_id=await find_town(core.towns, town),
-            name=name,
-            login=login,
-            roles=role,
-            pin=pin,
-            appliers=core.appliers,
-            system=core.system,
-        )
+    async def change(core: Core) -> str:
+        return await have_done(core.appliers, await find_town(core.towns, town), ChangeSettings(settings=settings))
 
-    _print_id(with_server(data, add), as_json=as_json)
+    with_server(data, change)
+    out.print(f"In {escape(town)} one payment is at most {payment_max:,}.")
 
 
 def _add_warehouse(
@@ -126,11 +112,4 @@ def _add_warehouse(
         town_id = await find_town(core.towns, town)
         return await open_warehouse(town_id=town_id, name=name, appliers=core.appliers, system=core.system)
 
-    _print_id(with_server(data, add), as_json=as_json)
-
-
-def _print_id(made: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json({"id": made})
-    else:
-        typer.echo(made)
+    print_id(with_server(data, add), as_json=as_json)

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,14 +16,17 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from server.application.commands.first_admin import ADMIN_EMAIL, FirstAdmin, first_admin
 from server.application.commands.seed_sample import Seeded, seed_sample
 from server.bootstrap import open_parts
 from server.cli.connect import DataDir, own_settings
 from server.cli.output import err, examples, out
 from server.cli.processes import show_seeded
+from server.listening import HOST
 from server.settings import Settings
-from server.stack import HOST, Stack, StackStopped, settings_in, write_private
+from server.stack import Stack, StackStopped, settings_in, write_private, write_secret
 
+ADMIN_PASSWORD_NAME = "admin.password"  # noqa: S105 - a file
 DEFAULT_PORT = 8000
 WATCH_SECONDS = 0.2
 
@@ -89,10 +93,11 @@ def up(
             ) as stack,
         ):
             seeded = _seed(stack.settings, stop, status.update) if seed is Seed.SAMPLE else None
+            admin = _admin(stack, seeded)
             if ready_file:
-                _write_ready_file(ready_file, stack)
+                _write_ready_file(ready_file, stack, admin)
             status.stop()
-            _show(stack, seeded)
+            _show(stack, seeded, admin)
             try:
                 _watch(stack, stop)
             finally:
@@ -120,6 +125,18 @@ def _seed(settings: Settings, stop: StopRequest, show: Callable[[str], None]) ->
     return asyncio.run(run())
 
 
+def _admin(stack: Stack, seeded: Seeded | None) -> FirstAdmin:
+    path = stack.data_dir / ADMIN_PASSWORD_NAME
+    kept = path.read_text(encoding="ascii") if path.exists() else None
+
+    async def run() -> FirstAdmin:
+        async with open_parts(stack.settings) as core:
+            admins = {town.town_id: town.admin_id for town in seeded.towns} if seeded else {}
+            return await first_admin(core.people, admins, kept=kept, keep=partial(write_secret, path))
+
+    return asyncio.run(run())
+
+
 def _watch(stack: Stack, stop: StopRequest) -> None:
     while not stop.is_set:
         for name in stack.restart_fallen():
@@ -127,18 +144,20 @@ def _watch(stack: Stack, stop: StopRequest) -> None:
         time.sleep(WATCH_SECONDS)
 
 
-def _write_ready_file(path: Path, stack: Stack) -> None:
-    # There is no console to log in to yet: nobody is made up for it.
-    nobody = {"admin_email": None, "admin_password": None}
+def _write_ready_file(path: Path, stack: Stack, admin: FirstAdmin) -> None:
+    somebody = {"admin_email": ADMIN_EMAIL, "admin_password": admin.password}
     urls = {"database_url": stack.database_url, "redis_url": stack.redis_url}
-    write_private(path.absolute(), {"url": stack.url, **nobody, **urls, "pid": os.getpid()})
+    write_private(path.absolute(), {"url": stack.url, **somebody, **urls, "pid": os.getpid()})
 
 
-def _show(stack: Stack, seeded: Seeded | None) -> None:
+def _show(stack: Stack, seeded: Seeded | None, admin: FirstAdmin) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_row("[dim]address[/]", f"[bold green]{stack.url}[/]")
     table.add_row("[dim]data[/]", escape(str(stack.data_dir)))
     table.add_row("[dim]logs[/]", escape(str(stack.log_dir)))
+    table.add_row("[dim]admin[/]", ADMIN_EMAIL)
+    if admin.is_new:
+        table.add_row("[dim]password[/]", f"[bold]{admin.password}[/] (shown this once)")
     table.add_row("[dim]stop[/]", f"Ctrl-C, or kill {os.getpid()}")
     out.print("[bold]Tallystick is up.[/]")
     out.print(table)

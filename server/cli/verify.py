@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from server.application.queries.town_rows import find_town
+from server.application.queries.town_rows import pick
 from server.application.queries.verify_town import FINDINGS_MAX, Report, verify_town
 from server.bootstrap import Core
 from server.cli.connect import DataDir, with_server
@@ -38,8 +38,8 @@ def verify(
     ) as bars:
 
         async def run(core: Core) -> list[tuple[str, Report]]:
-            names = dict(await core.towns.list_towns())
-            town_ids = [await find_town(core.towns, town)] if town else list(names)
+            names = await core.evidence.towns()
+            town_ids = [pick("town", town, ((key, (name,)) for key, name in names.items()))] if town else list(names)
             return [(names[town_id], await _verify(core, town_id, names[town_id], bars)) for town_id in town_ids]
 
         reports = with_server(data, run)
@@ -67,7 +67,9 @@ async def _verify(core: Core, town_id: str, name: str, bars: Progress) -> Report
 def _as_dict(name: str, report: Report) -> dict[str, object]:
     counts = {key: getattr(report, key) for key in ("version", "change_sets", "rows", "feed_rows")}
     findings = [{"where": finding.where, "what": finding.what} for finding in report.findings]
-    return {"id": report.town_id, "name": name, "good": not findings, **counts, "findings": findings}
+    unsigned = [{"where": tail.where, "what": tail.what} for tail in report.unsigned]
+    said = {"id": report.town_id, "name": name, "good": not findings, **counts}
+    return {**said, "findings": findings, "unsigned": unsigned}
 
 
 def _show(reports: list[tuple[str, Report]]) -> None:
@@ -86,6 +88,8 @@ def _show(reports: list[tuple[str, Report]]) -> None:
     for name, report in reports:
         if report.findings:
             _show_findings(name, report)
+        for tail in report.unsigned:
+            out.print(f"{escape(name)}, {tail.where}: {tail.what}; an upload that broke off leaves them so.")
 
 
 def _show_findings(name: str, report: Report) -> None:

@@ -6,6 +6,7 @@ so it may be run again after more rows were loaded, and replaying a journal give
 
 from __future__ import annotations
 
+from sync.kernel.authority import is_device_of
 from sync.kernel.cases import (
     ACTOR_INACTIVE,
     ACTOR_REFUSED,
@@ -14,12 +15,13 @@ from sync.kernel.cases import (
     MIXED_INTENTS,
     NOT_PERMITTED,
     UNKNOWN_REFERENCE,
+    WRONG_DEVICE,
 )
-from sync.kernel.changeset import ChangeSet, Decision, Fields, Intent, Note, Operation, Status, Verdict
+from sync.kernel.changeset import ChangeSet, Decision, Fields, Intent, Note, Operation, RowKey, Status, Verdict
 from sync.kernel.draft import Context, Draft, Refused, UnknownRow, UnseenRow
 from sync.kernel.errors import InvalidMoney
 from sync.kernel.module import Case, Registry
-from sync.kernel.view import UNSEEN, View
+from sync.kernel.view import UNSEEN, NeedRows, View
 
 
 def decide(change_set: ChangeSet, view: View, context: Context, registry: Registry) -> Decision:
@@ -31,8 +33,7 @@ def decide(change_set: ChangeSet, view: View, context: Context, registry: Regist
         if is_wish and len(intents) > 1:
             return _refused(MIXED_INTENTS, {}, change_set, Status.REFUSED, context)
         _check_actor(draft, registry, is_wish=is_wish)
-        for operation in change_set.ops:
-            _apply(operation, draft, registry, context)
+        _apply_all(draft, registry, context)
     except Refused as refusal:
         return _refused(refusal.case, refusal.data, change_set, Status.REFUSED, context)
     except UnknownRow as unknown:
@@ -48,6 +49,24 @@ def quarantine(change_set: ChangeSet | None, code: str, text: str, context: Cont
     """The decision about a line that is authentic but cannot be read, or that makes a rule raise: kept, no effect."""
     verdict = Verdict(status=Status.QUARANTINED, rule=code, notes=(Note(code=code, text=text),))
     return Decision(verdict=verdict, rows=_voided(change_set, context) if change_set else {})
+
+
+def _apply_all(draft: Draft, registry: Registry, context: Context) -> None:
+    """Every operation in turn. Once one needs rows to be loaded the others only show what they need.
+
+    So a hundred operations ask once and not one after the other, each time folding everything again.
+    """
+    missing: set[RowKey] = set()
+    for operation in draft.change_set.ops:
+        try:
+            _apply(operation, draft, registry, context)
+        except NeedRows as need:
+            missing |= need.keys
+        except Exception:
+            if not missing:  # else it was tried on a draft with holes: not a finding yet
+                raise
+    if missing:
+        raise NeedRows(frozenset(missing))
 
 
 def _apply(operation: Operation, draft: Draft, registry: Registry, context: Context) -> None:
@@ -67,26 +86,56 @@ def _counts(draft: Draft) -> tuple[int, int, int]:
 
 
 def _check_actor(draft: Draft, registry: Registry, *, is_wish: bool) -> None:
+    """Nobody is more on a device than the device is: a wish that breaks this is refused, a fact leaves a conflict."""
     if draft.context.is_server:
+        _check_office(draft, registry)
         return
+    objection = _objection(draft, registry)
+    if objection is None:
+        return
+    case, operation = objection
+    actor_id = draft.change_set.actor
+    actor = draft.get("user", actor_id)
+    name = actor["name"] if actor else actor_id
+    if is_wish:
+        raise Refused(ACTOR_REFUSED, {"actor_name": name})
+    draft.adjust(case, operation, subject=("user", actor_id), actor_name=name, what=operation.op)
+
+
+def _check_office(draft: Draft, registry: Registry) -> None:
+    """Through the town's own device acts the town itself, or a user who works here and has a role for each operation.
+
+    Whoever acts there is online, and nothing has happened yet that would have to be kept: facts are refused too.
+    """
     change_set = draft.change_set
+    if change_set.actor == change_set.device:
+        return
     actor = draft.get("user", change_set.actor)
-    if actor is None and not draft.sees("user", change_set.actor):
-        return
-    name = actor["name"] if actor else change_set.actor
+    if actor is None:
+        raise Refused(ACTOR_REFUSED, {"actor_name": change_set.actor})
+    is_permitted = all(any(registry.permits(role, op.op) for role in actor["roles"]) for op in change_set.ops)
+    if not (actor["is_active"] and is_permitted):
+        raise Refused(ACTOR_REFUSED, {"actor_name": actor["name"]})
+
+
+def _objection(draft: Draft, registry: Registry) -> tuple[Case, Operation] | None:
+    """What speaks against this actor doing this on this device, and the first operation it is about.
+
+    A device judges itself by the row that `client_sdk` gives it from its enrolment; before it holds its users, it
+    cannot judge.
+    """
+    change_set = draft.change_set
+    device_id, actor_id = change_set.device, change_set.actor
+    if not (draft.sees("device", device_id) and draft.sees("user", actor_id)):
+        return None
+    device, actor = draft.get("device", device_id), draft.get("user", actor_id)
     if actor is None or not actor["is_active"]:
-        if is_wish:
-            raise Refused(ACTOR_REFUSED, {"actor_name": name})
-        draft.adjust(ACTOR_INACTIVE, change_set.ops[0], subject=("user", change_set.actor), actor_name=name)
-        return
-    for operation in change_set.ops:
-        if any(registry.permits(role, operation.op) for role in actor["roles"]):
-            continue
-        if is_wish:
-            raise Refused(ACTOR_REFUSED, {"actor_name": name})
-        subject = ("user", change_set.actor)
-        draft.adjust(NOT_PERMITTED, operation, subject=subject, actor_name=name, what=operation.op)
-        return
+        return ACTOR_INACTIVE, change_set.ops[0]
+    if device is None or not is_device_of(actor_id, actor, device):
+        return WRONG_DEVICE, change_set.ops[0]
+    forbidden = (op for op in change_set.ops if not registry.permits(device["role"], op.op))
+    first = next(forbidden, None)
+    return None if first is None else (NOT_PERMITTED, first)
 
 
 def _unknown(unknown: UnknownRow, change_set: ChangeSet, view: View, context: Context, *, is_wish: bool) -> Decision:

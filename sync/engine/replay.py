@@ -24,9 +24,9 @@ from sync.engine.chain import (
     parse_public_key,
     verdict_hash,
 )
-from sync.engine.feed import BucketSum, Stored
+from sync.engine.feed import BucketSum, Stored, encode_body
 from sync.engine.town import Answered, RuleFailed, Step, Submitted, TownHead, step
-from sync.kernel.changeset import ChangeSet, Fields, RowKey
+from sync.kernel.changeset import ChangeSet, Effect, Fields, RowKey
 from sync.kernel.errors import Malformed
 from sync.kernel.module import Registry
 
@@ -90,7 +90,14 @@ class Replay:
     chains: dict[str, ChainHead] = field(default_factory=dict)
     version: int = 0
     journal: bytes = bytes(32)
+    epoch: str | None = None
     change_sets: int = 0
+    effects: dict[str, tuple[int, Effect]] = field(default_factory=dict)
+    """What was asked for outside the town, and the version that asked, by the id of the effect."""
+    unsigned: dict[str, int] = field(default_factory=dict)
+    """By device, the first of its last lines that no signed head stands at or above."""
+    failed: set[tuple[str, int]] = field(default_factory=set)
+    """The places of lines that were quarantined because deciding them had failed."""
 
     def take(self, entry: KeptEntry, lines: Sequence[KeptLine]) -> None:
         """Check one entry and its lines, and fold them."""
@@ -112,7 +119,7 @@ class Replay:
             self._check_chain(line)
         self._fold(entry, body, present, place)
         self._check_signatures(present)
-        self.version, self.journal = entry.version, entry.digest
+        self.version, self.journal, self.epoch = entry.version, entry.digest, body["epoch"]
         self.change_sets += len(present)
 
     def _read_body(self, entry: KeptEntry, place: str) -> dict[str, Any] | None:
@@ -172,9 +179,11 @@ class Replay:
             device = self.rows["device", line.device]
             where = f"change set {line.seq} of device {line.device}"
             if line.signature is None:  # a device signs the last line it sends, the server each one
+                self.unsigned.setdefault(line.device, line.seq)
                 if line.device == self.server_device:
                     self._find(where, "its signature is missing")
             elif device is not None:
+                self.unsigned.pop(line.device, None)
                 message = head_message(line.device, line.seq, line_hash(line.line))
                 if not _is_by(device.fields["public_key"], line.signature, message):
                     self._find(where, "the signed head is not its device's")
@@ -203,6 +212,7 @@ class Replay:
         verdict = _read(line.verdict)
         if verdict.get("rule") == "engine.rule_failed":
             failure = _first_note(verdict)
+            self.failed.add((line.device, line.seq))
         return Submitted(
             device=line.device,
             seq=line.seq,
@@ -226,6 +236,7 @@ class Replay:
             self.feed[line.bucket, line.entity, line.row_id] = (line.version, line.body)
         for bucket, difference in made.sums.items():
             self.sums[bucket] = self.sums.get(bucket, BucketSum()) + difference
+        self.effects.update((effect.id, (made.head.version, effect)) for effect in made.effects)
 
     def _find(self, where: str, what: str) -> None:
         self.findings.append(Finding(where=where, what=what))
@@ -236,7 +247,7 @@ def differing_fields(expected: Fields, actual: Fields) -> str:
     return "; ".join(
         f"{name} is {actual.get(name)!r}, the journal gives {expected.get(name)!r}"
         for name in sorted(expected.keys() | actual.keys())
-        if expected.get(name) != actual.get(name)
+        if encode_body({name: expected.get(name)}) != encode_body({name: actual.get(name)})
     )
 
 

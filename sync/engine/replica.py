@@ -35,7 +35,8 @@ class Asked:
     """What one request carried, and what the replica knew when it was made.
 
     `digests` are the base64url hashes of the lines sent, the first at position `from_seq`; `head_seq` is the last
-    recorded position; `epoch`, `version` and `witness` (version, journal hash) belong to one checkpoint.
+    recorded position; `epoch`, `version` and `witness` (version, journal hash) belong to one checkpoint, the last one
+    heard; `buckets` are those that the request had cursors for.
     """
 
     town: str
@@ -46,6 +47,7 @@ class Asked:
     from_seq: int
     digests: Sequence[str]
     head_seq: int
+    buckets: frozenset[str]
 
     @property
     def next_seq(self) -> int:
@@ -57,8 +59,9 @@ class Asked:
 class Conversation:
     """Where one exchange stands; every line and event makes a new value.
 
-    `verdicts` counts those heard, `decided_at` is the highest town version they name; `checkpoint` is the last one
-    heard, good or not, and `fault` says in words what was wrong with the last line.
+    `verdicts` counts those heard, `decided_at` is the highest town version they name; `gained` and `dropped` are the
+    buckets that the answer has told of; `checkpoint` is the last good one heard, and `fault` says in words what was
+    wrong with the last line.
     """
 
     asked: Asked
@@ -67,7 +70,14 @@ class Conversation:
     checkpoint: Checkpoint | None = None
     verdicts: int = 0
     decided_at: int = 0
+    gained: frozenset[str] = frozenset()
+    dropped: frozenset[str] = frozenset()
     fault: str = ""
+
+    @property
+    def held(self) -> frozenset[str]:
+        """The buckets that are held when this answer is taken: those asked for, with what it says of them."""
+        return (self.asked.buckets | self.gained) - self.dropped
 
     def after(self, event: Event) -> Conversation:
         """The conversation once `event` has happened and its actions are done."""
@@ -91,8 +101,9 @@ class Conversation:
             return self._hear_verdict(message)
         if isinstance(message, Checkpoint):
             return self._hear_checkpoint(message)
-        event = Event.BUCKET if isinstance(message, BucketLine) else Event.ROWS
-        return self._missing_verdict() or (event, self)
+        if isinstance(message, BucketLine):
+            return self._missing_verdict() or (Event.BUCKET, self._with_bucket(message))
+        return self._missing_verdict() or (Event.ROWS, self)
 
     def _hear_welcome(self, welcome: Welcome) -> tuple[Event, Conversation]:
         heard = replace(self, welcome=welcome)
@@ -114,6 +125,11 @@ class Conversation:
         expected = f"change set {asked.from_seq + place}" if place < len(asked.digests) else "none"
         told = f"a verdict came for change set {verdict.seq}, expected was {expected} and its hash"
         return Event.VERDICT_WRONG, replace(self, fault=told)
+
+    def _with_bucket(self, line: BucketLine) -> Conversation:
+        if line.state == "dropped":
+            return replace(self, dropped=self.dropped | {line.b})
+        return replace(self, gained=self.gained | {line.b})
 
     def _hear_checkpoint(self, checkpoint: Checkpoint) -> tuple[Event, Conversation]:
         missing = self._missing_verdict()
@@ -144,11 +160,19 @@ class Conversation:
             return f"the journal head is at {checkpoint.journal.version}, its checkpoint at {version}"
         if version < self.decided_at:
             return f"the checkpoint at {version} does not include the verdict at {self.decided_at}"
+        return self._wrong_bucket(checkpoint)
+
+    def _wrong_bucket(self, checkpoint: Checkpoint) -> str:
+        """A final checkpoint names exactly the buckets held, all at its own version and with their checksums."""
+        version, is_final = checkpoint.version, not checkpoint.more
         for bucket, mark in checkpoint.buckets.items():
-            if mark.version > version:
+            if mark.version > version or (is_final and mark.version < version):
                 return f"bucket {bucket} is at {mark.version}, its checkpoint at {version}"
-            if not checkpoint.more and (mark.rows is None or mark.sum is None):
+            if is_final and (mark.rows is None or mark.sum is None):
                 return f"bucket {bucket} is complete, but its checksum is missing"
+        differing = checkpoint.buckets.keys() ^ self.held
+        if is_final and differing:
+            return f"the final checkpoint and the replica do not hold the same buckets: {', '.join(sorted(differing))}"
         return ""
 
     def _is_signed(self, checkpoint: Checkpoint) -> bool:

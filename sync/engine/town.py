@@ -6,7 +6,7 @@ memory, from the first line of the journal; both must come to the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -19,6 +19,9 @@ from sync.kernel.draft import Context
 from sync.kernel.errors import Malformed
 from sync.kernel.module import Registry
 from sync.kernel.view import NeedRows
+
+ROWS_WITHOUT_REST = 100
+"""Changed rows that are written out before `folding` rests."""
 
 LoadedRows = Mapping[RowKey, Stored | None]
 """Rows by key; None says that there is no such row, a missing key that it was not looked for."""
@@ -103,13 +106,16 @@ class _BatchView:
 
 
 def first_keys(batch: Sequence[Submitted], registry: Registry) -> frozenset[RowKey]:
-    """The rows that the operations of `batch` point to or say that they read, to be loaded before the first fold."""
+    """The rows to load before the first fold: the town, who acts and where, what the operations point to or read."""
     keys: set[RowKey] = set()
     for submitted in batch:
         if isinstance(submitted.change_set, Malformed):
             continue
-        if not submitted.is_server:
+        keys.add(("town", submitted.change_set.town))
+        if submitted.change_set.actor != submitted.device:
             keys.add(("user", submitted.change_set.actor))
+        if not submitted.is_server:
+            keys.add(("device", submitted.device))
         for operation in submitted.change_set.ops:
             if operation.creates:
                 keys.add((operation.creates, operation.id))
@@ -127,28 +133,46 @@ def step(head: TownHead, batch: Sequence[Submitted], loaded: LoadedRows, registr
     Raises `NeedRows` with everything the batch is known to read beyond `loaded`. An exception that a rule raises
     comes out as `RuleFailed`, naming the line. The town's `version` grows by exactly one.
     """
+    work = folding(head, batch, loaded, registry, at)
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            made: Step = end.value
+            return made
+
+
+def folding(
+    head: TownHead, batch: Sequence[Submitted], loaded: LoadedRows, registry: Registry, at: str
+) -> Generator[None, None, Step]:
+    """As `step`, resting after each line and now and then among the rows, so that others may work meanwhile.
+
+    `loaded` must not change while it rests. Thrown away half way, it has done nothing.
+    """
     view = _BatchView(loaded)
     answered: list[Answered] = []
     effects: list[Effect] = []
     version = head.version + 1
     for submitted in batch:
         decision = _decide_one(submitted, view, registry, at)
-        if decision is None:
-            continue
-        view.changed.update(decision.rows)
-        effects.extend(decision.effects)
-        answered.append(_answer(submitted, decision.verdict, version))
+        if decision is not None:
+            view.changed.update(decision.rows)
+            effects.extend(decision.effects)
+            answered.append(_answer(submitted, decision.verdict, version))
+        yield
     if view.missing:
         raise NeedRows(frozenset(view.missing))
     rows = _changed_rows(view.changed, loaded)
     body = _journal_body(head, version, at, answered)
     sums: dict[str, BucketSum] = {}
     feed: list[FeedRow] = []
-    for row in rows:
+    for place, row in enumerate(rows):
         entity = registry.entities[row.entity]
         feed.extend(feed_rows(entity, row.row_id, row.before, row.after, version))
         for bucket, difference in sum_changes(entity, row.row_id, row.before, row.after, version):
             sums[bucket] = sums.get(bucket, BucketSum()) + difference
+        if place % ROWS_WITHOUT_REST == 0:
+            yield
     return Step(
         head=TownHead(town=head.town, epoch=head.epoch, version=version, journal=journal_hash(body)),
         at=at,

@@ -22,6 +22,8 @@ Invariants, each with what enforces it (tests/sync/engine/test_transitions.py un
 3. SETTLE and SPOOL happen only at a checkpoint that was judged good, after a welcome and after every verdict.
 4. Whatever breaks off or breaks the rules leaves the old state: no cell of such an event has SPOOL or SETTLE.
 5. A spool that another epoch has overtaken is dropped before a line of the new epoch is kept.
+   Where the server is behind, that is on disk before anything is sent again: an answer that is lost then leaves no
+   verdict behind (tests/client_sdk/test_exchange_history.py).
 6. Recording goes on in every state and changes none.
 7. From every state there are events that lead to a fresh start; no state is a trap.
 """
@@ -147,7 +149,7 @@ class Action(StrEnum):
     DROP_SPOOL = "drop_spool"
     """Forget downloaded pages that are not taken yet; they will be fetched again."""
     REWIND_TO_ACKED = "rewind_to_acked"
-    """Send again from the position that the server expects."""
+    """Forget downloaded pages, keep on disk where the server stands, and send again from there."""
     KEEP_PENDING = "keep_pending"
     """The outbox stays as it is."""
     GO_ON = "go_on"
@@ -318,6 +320,7 @@ TABLE: Mapping[State, Mapping[Event, Cell]] = MappingProxyType(
 PROBLEM_EVENTS: Mapping[str, Event] = MappingProxyType(
     {
         "busy": Event.PROBLEM_BUSY,
+        "exchange_under_way": Event.PROBLEM_BUSY,
         "unavailable": Event.PROBLEM_BUSY,
         "unauthorized": Event.PROBLEM_UNAUTHORIZED,
         "invalid_client": Event.PROBLEM_UNAUTHORIZED,

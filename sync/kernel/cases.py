@@ -20,9 +20,15 @@ ACTOR_REFUSED = Case(
     sentence="{actor_name} may not do this here.",
     is_refusal=True,
 )
+WRONG_DEVICE = Case(
+    id="people.wrong_device",
+    sentence="This is not a device of {actor_name}; what had already happened is kept.",
+    conflict="wrong_device",
+    task="Find out who recorded this in the name of {actor_name}",
+)
 NOT_PERMITTED = Case(
     id="people.not_permitted",
-    sentence="{actor_name} has no role for {what}; what had already happened is kept.",
+    sentence="{actor_name} may not do {what} on this device; what had already happened is kept.",
     conflict="not_permitted",
     task="Check whether {actor_name} should have done {what}",
 )
@@ -46,6 +52,7 @@ CASES = (
     MIXED_INTENTS,
     ACTOR_INACTIVE,
     ACTOR_REFUSED,
+    WRONG_DEVICE,
     NOT_PERMITTED,
     UNKNOWN_REFERENCE,
     DEPENDS_ON,

@@ -5,10 +5,10 @@ A change set is written once as bytes by its device (`sync.protocol.codec`); the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -55,6 +55,14 @@ class Operation(BaseModel):
         Only for speed: a store loads them for a whole batch at once, instead of one after the other as rules ask.
         """
         return ()
+
+    def as_shown(self, row: Callable[[str, str], Fields | None]) -> Self:
+        """This operation as a device writes it: with what its user was shown where it was left to the device to say.
+
+        `row` reads what the replica shows, None for what it does not hold.
+        """
+        del row
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

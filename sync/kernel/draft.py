@@ -59,6 +59,9 @@ class Draft:
         self.conflicts: list[str] = []
         self.effects: list[Effect] = []
         self.rule: str | None = None
+        self.worked_out: dict[RowKey, Any] = {}
+        """What a rule worked out of a row, for the operations after it, which must see whether the row is still that
+        one. Only saves time."""
         self._view = view
         self._made = 0
 

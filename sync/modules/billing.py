@@ -13,6 +13,7 @@ from sync.kernel.errors import InvalidMoney
 from sync.kernel.ids import Id
 from sync.kernel.module import Entity, FieldKind, Module, ModuleKind, Ref
 from sync.kernel.money import Amount, CurrencyCode, to_minor
+from sync.modules.identity import PAYMENT_UNITS_MAX
 
 PAYMENT = Entity(
     name="payment",
@@ -47,10 +48,13 @@ class TakePayment(Operation):
 
 
 def take_payment(operation: TakePayment, draft: Draft) -> None:
-    """The payment's row; zero is no payment."""
+    """The payment's row; zero is no payment, and more than the town thinks possible is a slip or worse."""
     amount_minor = to_minor(operation.amount, operation.currency)
     if amount_minor == 0:
         raise InvalidMoney("nothing was taken")
+    units_max = _payment_units_max(draft)
+    if amount_minor > to_minor(str(units_max), operation.currency):
+        raise InvalidMoney(f"one payment is at most {units_max} {operation.currency} here")
     row = {
         "order_id": operation.order,
         "method": operation.method,
@@ -62,6 +66,12 @@ def take_payment(operation: TakePayment, draft: Draft) -> None:
         "status": "CONFIRMED",
     }
     draft.create("payment", operation.id, row)
+
+
+def _payment_units_max(draft: Draft) -> int:
+    town = draft.get("town", draft.change_set.town)
+    units_max: int = town["settings"]["payment_units_max"] if town else PAYMENT_UNITS_MAX
+    return units_max
 
 
 MODULE = Module(

@@ -1,16 +1,17 @@
 """Identity (truth): the town, its people and its devices, and which buckets a device may hold.
 
-Everything here is authored by the town's own server device, on behalf of an admin.
+Everything here needs the role admin, which no device has: the town's own server device alone writes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Iterable, Mapping
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from sync.kernel.changeset import Fields, Intent, Operation
+from sync.kernel.authority import PERSONAL_ROLES
+from sync.kernel.changeset import Fields, Intent, Operation, RowKey
 from sync.kernel.draft import Draft
 from sync.kernel.ids import Id
 from sync.kernel.module import Case, Entity, FieldKind, Module, ModuleKind, Ref
@@ -22,22 +23,19 @@ DeviceRole = Literal["warehouse_staff", "driver", "server"]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
 ADMIN = frozenset({"admin"})
 
+PAYMENT_UNITS_MAX = 100_000_000
+"""The most that one payment can be where a town says nothing else, in whole units of its currency.
+
+Higher than any cash at a door in a currency of large numbers, and far below where sums could run over.
+"""
+
 DEVICE_UNUSABLE = Case(
     id="people.device_needs", sentence="A {role} device needs a {missing} of this town.", is_refusal=True
 )
 
 
-OFFICE_ONLY = Case(id="people.office_only", sentence="This is done in the office, not on a device.", is_refusal=True)
-
-
-def check_office(draft: Draft) -> None:
-    """Refuse what comes from a device, whoever it says is acting: a stolen device must not make itself an admin."""
-    if not draft.context.is_server:
-        raise draft.refuse(OFFICE_ONLY)
-
-
 def _user_projection(_bucket: str, row: Fields) -> Fields:
-    return {"name": row["name"], "roles": row["roles"], "is_active": row["is_active"]}
+    return {name: row[name] for name in ("name", "roles", "is_active", "has_pin")}
 
 
 def _pin_buckets(row: Fields) -> tuple[str, ...]:
@@ -64,6 +62,7 @@ USER = Entity(
         "login": FieldKind.TEXT,
         "roles": FieldKind.JSON,
         "is_active": FieldKind.BOOLEAN,
+        "has_pin": FieldKind.BOOLEAN,
     },
     bucket_kinds=frozenset({"town"}),
     buckets=lambda _row: ("town",),
@@ -101,8 +100,11 @@ HELD_BUCKET_KINDS: Mapping[str, tuple[str, ...]] = {
 """Which kinds of bucket a device of each role holds. A row is in at most one bucket of these: a test holds that."""
 
 
-def held_buckets(device_id: str, device: Fields) -> tuple[str, ...]:
-    """The buckets that this device may hold, by its role and what it is assigned to."""
+def held_buckets(device_id: str, device: Fields, *, is_user_active: bool = True) -> tuple[str, ...]:
+    """The buckets that this device may hold, by its role and what it is assigned to.
+
+    Once its user may not work here any more, a driver's device has no business with customers' addresses.
+    """
     names = {
         "town": "town",
         "device": f"device:{device_id}",
@@ -110,7 +112,16 @@ def held_buckets(device_id: str, device: Fields) -> tuple[str, ...]:
         "warehouse": f"warehouse:{device['warehouse_id']}",
         "staff": f"staff:{device['role']}",
     }
-    return tuple(names[kind] for kind in HELD_BUCKET_KINDS[device["role"]])
+    kinds = HELD_BUCKET_KINDS[device["role"]]
+    return tuple(names[kind] for kind in kinds if is_user_active or kind != "driver")
+
+
+class TownSettings(BaseModel):
+    """What a town decides for itself; `payment_units_max` in whole units of the payment's currency."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    payment_units_max: Annotated[int, Field(ge=1, le=999_999_999_999)] = PAYMENT_UNITS_MAX
 
 
 class FoundTown(Operation):
@@ -122,7 +133,16 @@ class FoundTown(Operation):
     name: Name
     currency: CurrencyCode
     time_zone: Name
-    settings: dict[str, Any] = Field(default_factory=dict)
+    settings: TownSettings = TownSettings()
+
+
+class ChangeSettings(Operation):
+    """The town decides otherwise; settings that are not named are the usual ones again."""
+
+    op: ClassVar = "town.change_settings"
+    intent: ClassVar = Intent.WISH
+    roles: ClassVar = ADMIN
+    settings: TownSettings
 
 
 class AddUser(Operation):
@@ -145,6 +165,10 @@ class DeactivateUser(Operation):
     intent: ClassVar = Intent.WISH
     roles: ClassVar = ADMIN
     user: Annotated[Id, Ref(entity="user")]
+
+    def reads(self) -> Iterable[RowKey]:
+        """The PIN beside the user."""
+        return [("pin", self.user)]
 
 
 class EnrolDevice(Operation):
@@ -182,19 +206,33 @@ class RevokeDevice(Operation):
     reason: Name
 
 
+def can_hold_device(user: Fields | None, role: str) -> bool:
+    """Whether a device of this role may be given to the user: somebody who works here in this role."""
+    return user is not None and user["is_active"] and role in user["roles"]
+
+
 def found_town(operation: FoundTown, draft: Draft) -> None:
     """The town's row."""
-    check_office(draft)
     minor_digits(operation.currency)
     fields = operation.model_dump(include={"name", "currency", "time_zone", "settings"})
     draft.create("town", draft.change_set.town, fields)
 
 
+def change_settings(operation: ChangeSettings, draft: Draft) -> None:
+    """The settings as a whole, so that two admins cannot mix theirs."""
+    draft.update("town", draft.change_set.town, settings=operation.settings.model_dump())
+
+
 def add_user(operation: AddUser, draft: Draft) -> None:
     """The user's row, and beside it the PIN, which only the devices that need it hold."""
-    check_office(draft)
     roles = list(dict.fromkeys(operation.user_roles))
-    row = {"name": operation.name, "login": operation.login, "roles": roles, "is_active": True}
+    row = {
+        "name": operation.name,
+        "login": operation.login,
+        "roles": roles,
+        "is_active": True,
+        "has_pin": bool(operation.pin_hash),
+    }
     draft.create("user", operation.id, row)
     if operation.pin_hash:
         pin = {"user_id": operation.id, "roles": roles, "hash": operation.pin_hash}
@@ -202,20 +240,20 @@ def add_user(operation: AddUser, draft: Draft) -> None:
 
 
 def deactivate_user(operation: DeactivateUser, draft: Draft) -> None:
-    """What the user records from now on is judged by `people.actor_inactive`."""
-    check_office(draft)
+    """What the user records from now on is judged by `people.actor_inactive`; the PIN opens no device any more."""
     draft.update("user", operation.user, is_active=False)
+    if draft.get("pin", operation.user):
+        draft.update("pin", operation.user, roles=[])
 
 
 def enrol_device(operation: EnrolDevice, draft: Draft) -> None:
     """The device's row; a driver's device belongs to a driver, a warehouse's tablet to a warehouse."""
-    check_office(draft)
-    if operation.role == "driver" and operation.user is None:
-        raise draft.refuse(DEVICE_UNUSABLE, role="driver", missing="driver")
     if operation.role == "warehouse_staff" and operation.warehouse is None:
         raise draft.refuse(DEVICE_UNUSABLE, role="warehouse_staff", missing="warehouse")
-    if operation.user is not None:
-        draft.need("user", operation.user)
+    user = draft.need("user", operation.user) if operation.user is not None else None
+    is_for_somebody = operation.role in PERSONAL_ROLES or user is not None
+    if is_for_somebody and not can_hold_device(user, operation.role):
+        raise draft.refuse(DEVICE_UNUSABLE, role=operation.role, missing=operation.role)
     if operation.warehouse is not None:
         draft.need("warehouse", operation.warehouse)
     row = {
@@ -244,7 +282,6 @@ def revoke_device(operation: RevokeDevice, draft: Draft) -> None:
 
 
 def _end_device(draft: Draft, device_id: str, status: str, reason: str) -> None:
-    check_office(draft)
     if draft.need("device", device_id)["status"] != "revoked":
         draft.update("device", device_id, status=status, reason=reason, ended_at=draft.context.decided_at)
 
@@ -254,14 +291,15 @@ MODULE = Module(
     kind=ModuleKind.TRUTH,
     needs=frozenset({"casework"}),
     entities=(TOWN, USER, PIN, DEVICE),
-    operations=(FoundTown, AddUser, DeactivateUser, EnrolDevice, SuspendDevice, RevokeDevice),
+    operations=(FoundTown, ChangeSettings, AddUser, DeactivateUser, EnrolDevice, SuspendDevice, RevokeDevice),
     rules={
         FoundTown: found_town,
+        ChangeSettings: change_settings,
         AddUser: add_user,
         DeactivateUser: deactivate_user,
         EnrolDevice: enrol_device,
         SuspendDevice: suspend_device,
         RevokeDevice: revoke_device,
     },
-    cases=(DEVICE_UNUSABLE, OFFICE_ONLY),
+    cases=(DEVICE_UNUSABLE,),
 )

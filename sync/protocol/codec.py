@@ -1,7 +1,8 @@
 """Reading and writing lines: strict, bounded JSON, and the change set as bytes.
 
 Refused everywhere: invalid UTF-8, lone surrogates, NUL, duplicate keys, floats, NaN, integers beyond 2^53, deep
-nesting, long strings. A fault names what is wrong and never repeats the input.
+nesting, long strings. A fault names what is wrong and never repeats the input: neither a value nor a member's name that
+is not one of ours, since verdicts and logs keep what it says.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from functools import cache
+from typing import Any, NoReturn, TypeVar
 
 import orjson
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from sync.engine.chain import HASH_BYTES, decode_bytes
 from sync.kernel.changeset import ChangeSet, Operation
@@ -22,10 +24,16 @@ from sync.kernel.errors import LimitExceeded, Malformed
 from sync.kernel.ids import parse_id
 from sync.kernel.module import Registry
 from sync.protocol import limits
+from sync.protocol.messages import Circumstances
+
+Model = TypeVar("Model", bound=BaseModel)
 
 LINE_VERSION = 1
 _HEADER = frozenset(("v", "town", "device", "seq", "prev", "actor", "base", "epoch", "at", "ops"))
-_OPTIONAL = frozenset(("anchor", "totals", "seen"))
+_OPTIONAL = frozenset(Circumstances.model_fields)
+
+_PLACE_MAX = 6
+"""How far down a fault is told."""
 
 
 class ForeignLine(Malformed):
@@ -89,19 +97,45 @@ def parse_line(line: bytes, *, town: str, device: str, registry: Registry) -> Pa
     """Read a line that `device` of `town` sent; never raises: what cannot be read says so."""
     try:
         said = parse_json(line)
-    except Malformed as problem:
-        return ParsedLine(claimed_seq=None, claimed_prev=None, change_set=problem)
-    try:
         seq, prev = _whole(said.get("seq"), 1), decode_bytes(_text(said.get("prev")), HASH_BYTES)
     except Malformed as problem:
-        return ParsedLine(claimed_seq=None, claimed_prev=None, change_set=problem)
+        return ParsedLine(claimed_seq=None, claimed_prev=None, change_set=_alone(problem))
     try:
         change_set: ChangeSet | Malformed = _change_set(said, registry)
         if isinstance(change_set, ChangeSet) and (change_set.town, change_set.device) != (town, device):
             change_set = ForeignLine()
     except Malformed as problem:
-        change_set = problem
+        change_set = _alone(problem)
     return ParsedLine(claimed_seq=seq, claimed_prev=prev, change_set=change_set)
+
+
+def _alone(problem: Malformed) -> Malformed:
+    """The fault as a value, without the frames that raised it: they hold everything that was read."""
+    problem.__context__ = None
+    return problem.with_traceback(None)
+
+
+def read_as(kind: type[Model], said: dict[str, Any], what: str) -> Model:
+    """`said` as a `kind`, read strictly; raise `Malformed` that says where in `what` the first fault is.
+
+    The place is told in names of ours and positions, the fault by its kind: a name that the sender chose becomes `?`,
+    and what validators say in their own words is left out.
+    """
+    try:
+        return kind.model_validate(said)
+    except ValidationError as problem:
+        first = problem.errors(include_input=False, include_url=False, include_context=False)[0]
+        names = _names(kind)
+        place = [str(part) if isinstance(part, int) or part in names else "?" for part in first["loc"][:_PLACE_MAX]]
+        raise Malformed(f"{what}, {'.'.join(place)}: {first['type']}") from None
+
+
+@cache
+def _names(kind: type[BaseModel]) -> frozenset[str]:
+    """The members of a model and of everything in it."""
+    schema = kind.model_json_schema()
+    models = [schema, *schema.get("$defs", {}).values()]
+    return frozenset(name for model in models for name in model.get("properties", {}))
 
 
 def _change_set(said: dict[str, Any], registry: Registry) -> ChangeSet:
@@ -113,6 +147,9 @@ def _change_set(said: dict[str, Any], registry: Registry) -> ChangeSet:
         raise LimitExceeded(f"a change set holds 1 to {limits.OPERATIONS_MAX} operations")
     at = _text(said["at"])
     Hlc.parse(at)
+    told = {name: said[name] for name in _OPTIONAL if said.get(name) is not None}
+    if told:
+        read_as(Circumstances, told, "the change set")
     return ChangeSet(
         town=parse_id(_text(said["town"])),
         device=parse_id(_text(said["device"])),
@@ -123,9 +160,9 @@ def _change_set(said: dict[str, Any], registry: Registry) -> ChangeSet:
         epoch=parse_id(_text(said["epoch"])),
         at=at,
         ops=tuple(_operation(operation, registry) for operation in operations),
-        totals=_totals(said.get("totals")),
-        anchor=_object(said.get("anchor")),
-        seen=_object(said.get("seen")),
+        totals=told.get("totals", {}),
+        anchor=told.get("anchor"),
+        seen=told.get("seen"),
     )
 
 
@@ -136,31 +173,7 @@ def _operation(said: object, registry: Registry) -> Operation:
     kind = registry.operation(_text(fields.pop("op", None)))
     if "id" not in fields:
         raise Malformed(f"operation {kind.op} has no id")
-    try:
-        return kind.model_validate(fields)
-    except ValidationError as problem:
-        first = problem.errors(include_input=False, include_url=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"])[:100]
-        raise Malformed(f"operation {kind.op}, {where}: {first['msg']}") from None
-
-
-def _totals(value: object) -> dict[str, dict[str, str]]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise Malformed("totals is not an object")
-    for sums in value.values():
-        if not isinstance(sums, dict) or sums.keys() != {"in", "out"}:
-            raise Malformed("totals give in and out for each currency")
-        if not all(isinstance(amount, str) for amount in sums.values()):
-            raise Malformed("totals are decimal strings")
-    return value
-
-
-def _object(value: object) -> dict[str, Any] | None:
-    if value is not None and not isinstance(value, dict):
-        raise Malformed("a member of the header is not an object")
-    return value
+    return read_as(kind, fields, f"operation {kind.op}")
 
 
 def _text(value: object) -> str:

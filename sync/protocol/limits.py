@@ -11,6 +11,9 @@ OPERATIONS_MAX = 100
 CHANGE_SETS_MAX = 1_000
 """Change sets in one exchange."""
 
+EXCHANGE_OPERATIONS_MAX = 20_000
+"""Operations in one exchange; more than fit into a body that is sent uncompressed."""
+
 BODY_WIRE_BYTES_MAX = 1024 * 1024
 """A request body as it arrives, compressed or not."""
 
@@ -26,6 +29,9 @@ DEPTH_MAX = 16
 BUCKETS_MAX = 64
 """Buckets that one device may hold."""
 
+CURRENCIES_MAX = 200
+"""Currencies in the totals of one device; more than there are."""
+
 BODY_IDLE_SECONDS = 10
 """A body that makes no progress for this long is closed."""
 
@@ -35,5 +41,11 @@ INTEGER_MAX = 2**53 - 1
 PAGE_ROWS = 10_000
 """Feed rows in one page of an answer; a page ends at a version, so it may hold some more."""
 
+PAGE_BYTES = 8 * 1024 * 1024
+"""Bytes of rows in one page of an answer, after which it ends with the version it is in."""
+
 ROWS_LINE_ROWS = 1_000
 """Feed rows in one line of an answer."""
+
+ROWS_LINE_BYTES = 1024 * 1024
+"""Bytes of rows in one line of an answer, after which it ends with the row it is in."""

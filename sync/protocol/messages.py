@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from sync.kernel.clock import TIME_PATTERN
 from sync.kernel.ids import Id
+from sync.kernel.money import CurrencyCode
 from sync.protocol import limits
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -20,6 +21,8 @@ Digest = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
 Signature = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{86}$")]
 Count = Annotated[int, Field(ge=0, le=limits.INTEGER_MAX)]
 Bucket = Annotated[str, StringConstraints(pattern=r"^[a-z_]+(:[a-z0-9_-]{1,64})?$")]
+Sum = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,19})(\.[0-9]{1,4})?$")]
+"""Many amounts of money together: more digits than one amount may have."""
 
 
 class _Up(BaseModel):
@@ -65,6 +68,29 @@ class HelloLine(_Up):
     """The wrapper that marks the first line up."""
 
     hello: Hello
+
+
+class Anchor(_Up):
+    """How long after a time that the server said this is, by a clock that nobody can set; `boot` names its run."""
+
+    server: Time
+    mono_ms: Count
+    boot: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+
+
+class Sums(_Up):
+    """Money of one currency that went through the device so far."""
+
+    in_: Annotated[Sum, Field(alias="in")]
+    out: Sum
+
+
+class Circumstances(_Up):
+    """What a change set may say beside what was done: its time, the device's totals, the last checkpoint it took."""
+
+    anchor: Anchor | None = None
+    totals: Annotated[dict[CurrencyCode, Sums], Field(max_length=limits.CURRENCIES_MAX)] | None = None
+    seen: Witness | None = None
 
 
 class Welcome(_Down):
@@ -165,5 +191,5 @@ def enrol_message(code: str, public_key: str) -> bytes:
     return f"tallystick/enrol/1\n{code}\n{public_key}".encode()
 
 
-UP = (HelloLine, EnrolRequest)
+UP = (HelloLine, Circumstances, EnrolRequest)
 DOWN = (Welcome, VerdictLine, BucketLine, Checkpoint, EnrolAnswer)

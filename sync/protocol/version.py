@@ -20,7 +20,7 @@ SCHEMA = 1
 
 SCHEMA_HISTORY = {
     1: (
-        "3007a251d293571191fb9e17025d4db44eb823b87a129f85a22506dcd488719b",
+        "dddd851e6a579134055ba29b94f49bf7abdf480850dbaaaa05d301ed033ffc78",
         "first: identity, catalogue, commerce, cash",
     ),
 }

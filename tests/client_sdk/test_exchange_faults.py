@@ -54,6 +54,12 @@ def wrong_answers(world: World) -> dict[str, tuple[type[Exception], list[bytes]]
             BadAnswer,
             [*good[:5], world.town.checkpoint(1, {"town": {"version": 1}})],
         ),
+        "a final checkpoint without a bucket that is held": (BadAnswer, [*good[:5], world.town.checkpoint(1, {})]),
+        "a final checkpoint with a bucket that is not held": (BadAnswer, [*good[:3], *good[4:]]),
+        "a bucket behind its final checkpoint": (
+            BadAnswer,
+            [*good[:5], world.town.checkpoint(2, {"town": {**marks["town"], "version": 1}})],
+        ),
         "a checkpoint without more and then the end": (Offline, good[:5]),
         "a final page before an intermediate one": (
             HistoryAltered,
@@ -85,6 +91,9 @@ WRONG = [
     "a checkpoint before its verdicts",
     "a bucket beyond its checkpoint",
     "a complete bucket without checksum",
+    "a final checkpoint without a bucket that is held",
+    "a final checkpoint with a bucket that is not held",
+    "a bucket behind its final checkpoint",
     "a checkpoint without more and then the end",
     "a final page before an intermediate one",
 ]

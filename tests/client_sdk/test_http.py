@@ -21,7 +21,7 @@ from client_sdk.adapters.http import (
     split_lines,
 )
 from client_sdk.application.ports import Identity
-from client_sdk.errors import BadAnswer, Offline, ServerProblem
+from client_sdk.errors import BadAnswer, InsecureServer, Offline, ServerProblem
 from sync.kernel.ids import derived_id
 from sync.protocol.messages import EnrolRequest, Hello, SignedHead
 from tests.support.fake_server import Answer, FakeServer, Town, fake_server, json_answer, problem
@@ -277,7 +277,36 @@ def test_no_server_is_offline_and_says_which() -> None:
 
 def test_an_address_that_is_none_is_offline() -> None:
     with pytest.raises(Offline):
-        HttpTransport("http://[", StillSystem()).enrol(ENROL)
+        HttpTransport("http://[", StillSystem(), insecure=True).enrol(ENROL)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://sync.example",
+        "HTTP://sync.example",
+        "http://10.0.0.5:8000",
+        "http://127.0.0.1.sync.example",
+        "http://localhost.sync.example",
+        "http://127.0.0.1@sync.example",
+        "http://[::2]",
+        "http://[",
+        "sync.example",
+        "",
+    ],
+)
+def test_a_server_without_tls_is_spoken_to_only_when_that_was_accepted(url: str) -> None:
+    with pytest.raises(InsecureServer, match="insecure=True"):
+        HttpTransport(url, StillSystem())
+
+    assert HttpTransport(url, StillSystem(), insecure=True).bytes_up == 0
+
+
+@pytest.mark.parametrize(
+    "url", ["https://sync.example", "HTTPS://10.0.0.5", "http://127.0.0.1:8000", "http://localhost", "http://[::1]:80"]
+)
+def test_a_server_behind_tls_or_on_this_machine_needs_no_word(url: str) -> None:
+    assert HttpTransport(url, StillSystem()).bytes_up == 0
 
 
 def test_an_answer_that_is_dropped_lets_the_next_one_through(server: FakeServer, transport: HttpTransport) -> None:

@@ -17,6 +17,7 @@ from client_sdk.adapters.sqlite.store import SqliteStore
 from client_sdk.errors import (
     ActingAsMissing,
     AlreadyEnrolled,
+    InsecureServer,
     KeyMissing,
     NotAQuery,
     NotAReplica,
@@ -232,6 +233,22 @@ def test_a_closed_replica_says_so(replica: Replica) -> None:
     for use in (lambda: replica.query("SELECT 1"), lambda: replica.record(FinishJob(job=job_id(0)))):
         with pytest.raises(ReplicaClosed):
             use()
+
+
+def test_an_insecure_server_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(InsecureServer):
+        Replica.enrol("http://sync.example", code="ONE", path=tmp_path / "toy.db", passphrase=PASSPHRASE)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_insecure_server_that_was_accepted_at_enrolment_is_spoken_to_later(tmp_path: Path, town: ToyTown) -> None:
+    path = tmp_path / "toy.db"
+    url, transport = "http://0.0.0.0:1", ToyTransport(town)
+    Replica.enrol(url, code="ONE", path=path, passphrase=PASSPHRASE, registry=REGISTRY, transport=transport).close()
+
+    with Replica.open(path, passphrase=PASSPHRASE, registry=REGISTRY) as replica, pytest.raises(Offline):
+        replica.sync()
 
 
 def test_the_key_pair_is_kept_before_the_server_hears_of_it(tmp_path: Path, town: ToyTown) -> None:

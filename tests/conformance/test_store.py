@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import orjson
 import pytest
 
 from client_sdk.adapters.memory import MemoryStore
-from client_sdk.application.ports import LineStatus, Store
+from client_sdk.application.ports import LineStatus, Settled, Store
 from client_sdk.application.verify import verify
 from client_sdk.errors import AlreadyEnrolled, BadAnswer, NotEnrolled, StaleExchange
 from sync.engine.chain import encode_bytes
@@ -26,19 +25,13 @@ from tests.support.toy import (
     FinishJob,
     PlaceJob,
     TakeCash,
+    ToyTown,
+    clerk_row,
     exchange,
     job_id,
     job_row,
     toy_identity,
 )
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    made = new_store(request.param, tmp_path)
-    made.enrolled(toy_identity(made.device_key()))
-    yield made
-    made.close()
 
 
 def test_a_new_store_is_not_enrolled(tmp_path: Path) -> None:
@@ -120,18 +113,45 @@ def test_a_dropped_bucket_takes_its_rows_along(store: Store) -> None:
     assert sorted(store.exchange_state().cursors) == ["town", "zone:b"]
 
 
-def test_a_bucket_that_does_not_add_up_is_emptied_and_fetched_anew(store: Store) -> None:
+def test_a_bucket_that_does_not_add_up_keeps_its_rows_until_they_are_fetched_anew(store: Store) -> None:
     town = town_with_jobs()
     exchange(store, town)
+    note(store, FinishJob(job=job_id(1)))
+    settled = miss_a_row(store, town)
+    assert settled.mismatched == ("zone:a",)
+    assert [(row["paid_minor"], row["is_done"]) for row in jobs(store)] == [(0, 0), (0, 1), (0, 0)]
+    assert sorted(store.exchange_state().cursors) == sorted(set(town.buckets) - {"zone:a"})
+    note(store, FinishJob(job=job_id(2)))
+    assert exchange(store, town).mismatched == ()
+    assert [(row["paid_minor"], row["is_done"]) for row in jobs(store)] == [(7, 0), (0, 1), (0, 1)]
+    assert verify(store, REGISTRY) == ()
+
+
+def test_what_a_bucket_fetched_anew_no_longer_has_is_gone(store: Store) -> None:
+    town = town_with_jobs()
+    exchange(store, town)
+    town.put({("job", job_id(2)): job_row("Job 2", "far")})
+    miss_a_row(store, town)
+    assert len(jobs(store)) == 3
+    assert exchange(store, town).mismatched == ()
+    assert [row["name"] for row in jobs(store)] == ["Job 0", "Job 1"]
+
+
+def test_a_bucket_that_did_not_add_up_and_is_no_longer_held_takes_its_rows_along(store: Store) -> None:
+    town = town_with_jobs()
+    exchange(store, town)
+    miss_a_row(store, town)
+    exchange(store, town, buckets=("town", "zone:b"))
+    assert jobs(store) == []
+    assert sorted(store.contents().sums) == ["town", "zone:b"]
+
+
+def miss_a_row(store: Store, town: ToyTown) -> Settled:
+    """Take a checkpoint without the row of job 0 that belongs to it."""
     state = store.exchange_state()
     town.put({("job", job_id(0)): {**job_row("Job 0"), "paid_minor": 7}})
     welcome, _, checkpoint = town.answer(state)
-    settled = store.settle(state, welcome, [], checkpoint)
-    assert settled.mismatched == ("zone:a",)
-    assert jobs(store) == []
-    assert "zone:a" not in store.exchange_state().cursors
-    assert exchange(store, town).mismatched == ()
-    assert len(jobs(store)) == 3
+    return store.settle(state, welcome, [], checkpoint)
 
 
 def test_spooled_pages_are_applied_with_the_final_checkpoint(store: Store) -> None:
@@ -244,7 +264,7 @@ def test_a_refused_change_set_disappears_from_view_but_not_from_the_outbox(store
     town = town_with_jobs()
     exchange(store, town)
     note(store, PlaceJob(name="Mine"))
-    town.put({("user", CLERK_ID): {"name": "Ann", "roles": ["clerk"], "is_active": False}})
+    town.put({("user", CLERK_ID): clerk_row(is_active=False)})
     settled = exchange(store, town)
     assert settled.verdicts[0][1].status is Status.REFUSED
     assert len(jobs(store)) == 3
@@ -313,12 +333,22 @@ def test_rows_of_an_unknown_entity_are_kept_and_counted(store: Store) -> None:
     state = store.exchange_state()
     welcome, lines, checkpoint = town.answer(state)
     put = [[job_id(1), 2, {"colour": "red"}]]
-    line = orjson.dumps({"t": "rows", "b": "device:x", "e": "novelty", "put": put, "gone": []})
+    line = orjson.dumps({"t": "rows", "b": "zone:b", "e": "novelty", "put": put, "gone": []})
     store.settle(state, welcome, [*lines, line], checkpoint)
     found = store.row("novelty", job_id(1))
     assert found is not None
     assert dict(found.fields) == {"colour": "red"}
-    assert store.contents().sums["device:x"].rows == 1
+    assert store.contents().sums["zone:b"].rows == 1
+
+
+def test_after_a_checkpoint_a_replica_holds_the_buckets_that_it_names(store: Store) -> None:
+    town = town_with_jobs()
+    state = store.exchange_state()
+    welcome, lines, checkpoint = town.answer(state)
+    line = orjson.dumps({"t": "rows", "b": "zone:c", "e": "job", "put": [[job_id(9), 2, job_row("Job 9", "c")]]})
+    store.settle(state, welcome, [*lines, line], checkpoint)
+    assert len(jobs(store)) == 3
+    assert sorted(store.contents().sums) == sorted(town.buckets)
 
 
 def _entry() -> Any:

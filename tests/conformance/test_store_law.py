@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from client_sdk.application.ports import Store
+from client_sdk.application.answer import verdict_of
+from client_sdk.application.ports import Row, Store
 from client_sdk.application.verify import verify
+from sync.kernel.ids import derived_id
+from sync.protocol.messages import VerdictLine
 from tests.support.desk import town_with_jobs
 from tests.support.stores import everything, jobs, new_store, note
 from tests.support.toy import (
@@ -105,6 +110,90 @@ def test_decisions_that_build_on_each_other_are_decided_again_together(
             _take_step(store, town, "pull" if what == "look" else what, one, two)
         assert verify(store, REGISTRY) == ()
     store.close()
+
+
+STORY = st.lists(
+    st.one_of(
+        st.tuples(st.just("finish"), st.integers(0, 2), st.just(0)),
+        st.tuples(st.just("cash"), st.integers(0, 2), st.just(0)),
+        st.tuples(st.just("rename"), st.integers(0, 2), st.integers(0, 1)),
+        st.tuples(st.sampled_from(["whole", "torn", "lost", "short"]), st.integers(0, 3), st.just(0)),
+        st.tuples(st.sampled_from(["backup", "failover"]), st.just(0), st.just(0)),
+    ),
+    max_size=20,
+)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STORY)
+def test_whatever_was_torn_or_lost_in_however_many_epochs_both_stores_end_with_what_the_server_says(
+    steps: Sequence[tuple[str, int, int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    stores = [new_store(kind, tmp_path_factory.mktemp("law")) for kind in ("memory", "sqlite")]
+    shown = []
+    for store in stores:
+        store.enrolled(toy_identity(store.device_key()))
+        town = town_with_jobs(3)
+        exchange(store, town)
+        backup = deepcopy(town)
+        for number, (what, one, two) in enumerate(steps):
+            if what == "backup":
+                backup = deepcopy(town)
+            elif what == "failover":
+                town = deepcopy(backup)
+                town.epoch = derived_id("toy", "epoch", number + 100)
+            elif what in ("whole", "torn", "lost", "short"):
+                _contact(store, town, one, what)
+            else:
+                _take_step(store, town, what, one, two)
+            assert verify(store, REGISTRY) == ()
+        for _ in range(QUIET_ROUNDS):
+            _contact(store, town, 99, "whole")
+        _check_against_server(store, town)
+        shown.append((everything(store), store.exchange_state()))
+        store.close()
+    assert shown[0] == shown[1]
+
+
+QUIET_ROUNDS = 3
+"""One to hear where the server is, one to send and settle, one to fetch what did not add up."""
+
+
+def _contact(store: Store, town: ToyTown, lines_max: int, what: str) -> None:
+    """One contact as the exchange has it: taken whole, only its first page, nothing of it, or without its rows."""
+    state = store.exchange_state()
+    if state.acked > len(town.lines):
+        store.rewind(len(town.lines))
+        return
+    if state.epoch != town.epoch:
+        store.drop_spool()
+        state = store.exchange_state()
+    lines = store.outbox_from(state.acked + 1, lines_max=lines_max, bytes_max=99_999)
+    welcome, answer, checkpoint = town.answer(state, lines)
+    welcome = welcome.model_copy(update={"acked": min(welcome.acked, state.acked)})
+    if what == "torn":
+        store.spool(state, answer, town.checkpoint(more=True))
+    elif what == "short":
+        store.settle(state, welcome, [line for line in answer if b'"rows"' not in line], checkpoint)
+    elif what == "whole":
+        store.settle(state, welcome, answer, checkpoint)
+
+
+def _check_against_server(store: Store, town: ToyTown) -> None:
+    """Every line has exactly the verdict that the server has, and every bucket its rows."""
+    told = [VerdictLine.model_validate_json(line) for line in town.verdicts]
+    assert [(entry.seq, entry.verdict, entry.version) for entry in store.entries()] == [
+        (line.seq, verdict_of(line), line.version) for line in told
+    ]
+    rows = {
+        (mark.bucket, mark.entity, mark.row_id): (mark.version, store.row(mark.entity, mark.row_id))
+        for mark in store.contents().marks
+    }
+    assert rows == {
+        key: (version, Row(version=version, fields=orjson.loads(body)))
+        for key, (version, body) in town.feed.items()
+        if body is not None and key[0] in town.buckets
+    }
 
 
 def test_a_line_is_decided_again_with_what_it_had_read_and_not_with_what_came_later(tmp_path: Path) -> None:

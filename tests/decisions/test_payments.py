@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sync.modules.billing import TakePayment
 from sync.modules.commerce import CancelOrder, FailDelivery, StartDelivery
-from tests.support.decisions import ACCEPTED, Left, adjusted, axes, depart, money, told
+from sync.modules.identity import ChangeSettings, TownSettings
+from tests.support.decisions import ACCEPTED, Left, adjusted, axes, depart, money, refused, told
 from tests.support.town_in_memory import MarketTown
 
 
@@ -134,3 +135,57 @@ def test_credit_of_a_cancelled_order_pays_for_it_when_the_goods_turn_out_to_be_o
     town.does(town.van_a, town.driver_a, StartDelivery(dispatch=dispatch))
 
     assert (axes(town, order), money(town, order)) == (("recall", "van", "paid", "OUT_FOR_DELIVERY"), (900, 900, 0))
+
+
+def test_engine_invalid_amount_when_one_payment_is_more_than_the_town_thinks_possible(town: MarketTown) -> None:
+    order = town.places()
+
+    most = town.does(town.van_a, town.driver_a, take(town, order, "100000000.00"))
+    more = town.does(town.van_a, town.driver_a, take(town, order, "100000000.01"))
+
+    assert most.verdict.rule == "payments.overpayment"
+    assert told(town, more) == refused(
+        "engine.invalid_amount", "The amount cannot be: one payment is at most 100000000 KES here."
+    )
+    assert money(town, order) == (900, 900, 10_000_000_000 - 900)
+
+
+def test_a_town_decides_how_much_one_payment_can_be(town: MarketTown) -> None:
+    order = town.places(payment_method="account")
+    town.office(ChangeSettings(settings=TownSettings(payment_units_max=5)), actor=town.admin)
+
+    verdicts = [
+        town.does(town.van_a, town.driver_a, take(town, order, amount, currency)).verdict
+        for amount, currency in (("5.00", "KES"), ("5.01", "KES"), ("5", "UGX"), ("6", "UGX"))
+    ]
+
+    assert [verdict.rule for verdict in verdicts] == [
+        *(None, "engine.invalid_amount"),
+        *("payments.currency_mismatch", "engine.invalid_amount"),
+    ]
+
+
+def test_payments_sum_too_large_is_kept_beside_the_order_and_honest_cash_still_counts(town: MarketTown) -> None:
+    order = town.places()
+    town.office(ChangeSettings(settings=TownSettings(payment_units_max=999_999_999_999)), actor=town.admin)
+    town.does(town.van_a, town.driver_a, *(take(town, order, "999999999999.00") for _ in range(90)))
+    beyond = take(town, order, "999999999999.00")
+
+    answered = town.does(town.van_a, town.driver_a, beyond)
+
+    assert told(town, answered) == adjusted(
+        "payments.sum_too_large",
+        Left(
+            kind="sum_too_large",
+            sentence="More was taken for order 1001 than can be added up; 999999999999.00 KES are kept beside it.",
+            about=("payment", beyond.id),
+            by="payment.take",
+            said={"amount": "999999999999.00", "currency": "KES"},
+            had={"received_minor": 90 * 99_999_999_999_900},
+            outcome="kept beside the order",
+            task="Order 1001: find out what these payments are",
+        ),
+    )
+    town.does(town.van_a, town.driver_a, take(town, order, "9.00"))
+    assert money(town, order) == (900, 900, 90 * 99_999_999_999_900)
+    assert len(town.rows_of("payment")) == 92

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 
-from sync.kernel.changeset import Operation
 from sync.kernel.ids import derived_id
 from sync.modules.billing import TakePayment
-from sync.modules.catalogue import DefineProduct, OfferProduct
 from sync.modules.commerce import (
     AmendOrder,
     AssignDispatch,
     CancelOrder,
     CompleteDelivery,
-    OpenWarehouse,
     ReceiveStock,
     StartDelivery,
     StartPick,
 )
 from sync.modules.commerce.operations import OrderLine
-from sync.modules.identity import AddUser, DeactivateUser, EnrolDevice, RevokeDevice, SuspendDevice
+from sync.modules.identity import AddUser, DeactivateUser, EnrolDevice
 from tests.support.decisions import ACCEPTED, Left, Told, adjusted, axes, depart, money, refused, shelf, told
 from tests.support.town_in_memory import MarketTown
 
@@ -31,9 +29,9 @@ def test_people_mixed_intents_are_refused_and_neither_part_takes_effect(town: Ma
 
     answered = town.does(
         town.tablet,
-        town.dispatcher,
+        town.picker,
         ReceiveStock(warehouse=town.warehouse, product=town.tea, quantity=1),
-        CancelOrder(order=order),
+        AmendOrder(order=order, lines=[OrderLine(product=town.tea, quantity=1)]),
     )
 
     assert told(town, answered) == refused(
@@ -64,20 +62,30 @@ def test_people_actor_inactive_keeps_the_fact_and_has_it_looked_at(town: MarketT
 
 def test_people_actor_refused_when_somebody_who_left_asks_for_something(town: MarketTown) -> None:
     order = town.places()
-    town.office(DeactivateUser(user=town.dispatcher), actor=town.admin)
+    town.office(DeactivateUser(user=town.picker), actor=town.admin)
+    wish = AmendOrder(order=order, lines=[OrderLine(product=town.tea, quantity=1)])
 
-    answered = town.does(town.tablet, town.dispatcher, CancelOrder(order=order))
+    answered = town.does(town.tablet, town.picker, wish)
 
-    assert told(town, answered) == refused("people.actor_refused", "Dina may not do this here.")
+    assert told(town, answered) == refused("people.actor_refused", "Pit may not do this here.")
     assert axes(town, order) == ("active", "warehouse", "unpaid", "PLACED")
 
 
-def test_people_actor_refused_when_the_role_does_not_cover_the_wish(town: MarketTown) -> None:
+def test_people_actor_refused_when_the_device_has_no_role_for_the_wish(town: MarketTown) -> None:
     order = town.places()
 
     answered = town.does(town.van_a, town.driver_a, CancelOrder(order=order))
 
     assert told(town, answered) == refused("people.actor_refused", "Anton may not do this here.")
+
+
+def test_people_actor_refused_on_a_stolen_phone_that_says_an_admin_acts(town: MarketTown) -> None:
+    order = town.places()
+
+    answered = town.does(town.van_a, town.admin, CancelOrder(order=order))
+
+    assert told(town, answered) == refused("people.actor_refused", "Ada may not do this here.")
+    assert axes(town, order) == ("active", "warehouse", "unpaid", "PLACED")
 
 
 def test_people_not_permitted_keeps_the_fact_of_somebody_without_the_role(town: MarketTown) -> None:
@@ -95,7 +103,7 @@ def test_people_not_permitted_keeps_the_fact_of_somebody_without_the_role(town: 
         "people.not_permitted",
         Left(
             kind="not_permitted",
-            sentence="Pit has no role for delivery.complete; what had already happened is kept.",
+            sentence="Pit may not do delivery.complete on this device; what had already happened is kept.",
             about=("user", town.picker),
             by="delivery.complete",
             task="Check whether Pit should have done delivery.complete",
@@ -105,29 +113,62 @@ def test_people_not_permitted_keeps_the_fact_of_somebody_without_the_role(town: 
     assert money(town, order) == (900, 900, 0)
 
 
-@pytest.mark.parametrize(
-    "wish",
-    [
-        AddUser(name="Eve", login="eve", user_roles=["admin"]),
-        DeactivateUser(user=NOWHERE),
-        EnrolDevice(name="eve", role="server", public_key="k", certificate="c"),
-        SuspendDevice(device=NOWHERE, reason="r"),
-        RevokeDevice(device=NOWHERE, reason="r"),
-        DefineProduct(sku="X", name="X"),
-        OfferProduct(product=NOWHERE, price="1.00"),
-        OpenWarehouse(name="W"),
-    ],
-    ids=lambda wish: wish.op,
-)
-def test_people_office_only_refuses_a_device_even_when_it_says_that_an_admin_acts(
-    town: MarketTown, wish: Operation
-) -> None:
-    before = dict(town.rows)
+def test_people_wrong_device_keeps_the_fact_of_another_driver_and_has_it_looked_at(town: MarketTown) -> None:
+    order = town.places()
 
-    answered = town.does(town.van_a, town.admin, wish)
+    answered = town.does(town.van_a, town.driver_b, TakePayment(order=order, amount="9.00", currency="KES"))
 
-    assert told(town, answered) == refused("people.office_only", "This is done in the office, not on a device.")
-    assert {key: row for key, row in town.rows.items() if key[0] != "voided"} == before
+    assert told(town, answered) == adjusted(
+        "people.wrong_device",
+        Left(
+            kind="wrong_device",
+            sentence="This is not a device of Berta; what had already happened is kept.",
+            about=("user", town.driver_b),
+            by="payment.take",
+            task="Find out who recorded this in the name of Berta",
+        ),
+    )
+    assert money(town, order) == (900, 900, 0)
+
+
+def test_people_wrong_device_keeps_the_fact_of_somebody_without_the_role_of_the_device(town: MarketTown) -> None:
+    answered = town.does(town.tablet, town.admin, ReceiveStock(warehouse=town.warehouse, product=town.tea, quantity=5))
+
+    assert (answered.verdict.status, answered.verdict.rule) == ("adjusted", "people.wrong_device")
+    assert shelf(town, town.tea) == (15, 0)
+
+
+def test_people_actor_inactive_on_the_device_of_a_driver_who_left_whoever_else_is_named(town: MarketTown) -> None:
+    order = town.places()
+    town.office(DeactivateUser(user=town.driver_a), actor=town.admin)
+    payment = TakePayment(order=order, amount="4.00", currency="KES")
+
+    rules = [town.does(town.van_a, actor, payment).verdict.rule for actor in (town.driver_a, town.driver_b, town.admin)]
+
+    assert rules == ["people.actor_inactive", "people.wrong_device", "people.wrong_device"]
+    assert money(town, order) == (900, 900, 300)
+
+
+def test_the_pin_of_somebody_who_left_is_taken_off_every_device(town: MarketTown) -> None:
+    held = [name for name in town.sums if ("pin", town.driver_a) in town.bucket(name)]
+
+    town.office(DeactivateUser(user=town.driver_a), actor=town.admin)
+
+    assert held == [f"driver:{town.driver_a}"]
+    assert not any(("pin", town.driver_a) in town.bucket(name) for name in town.sums)
+
+
+def test_devices_know_who_has_a_pin_and_who_may_work_here(town: MarketTown) -> None:
+    guest = AddUser(id=town.new_id(), name="Gus", login="gus", user_roles=["driver", "driver"])
+    town.office(guest, actor=town.admin)
+    town.office(DeactivateUser(user=town.picker), actor=town.admin)
+
+    shown = [orjson.loads(town.bucket("town")["user", user]) for user in (guest.id, town.picker)]
+
+    assert shown == [
+        {"name": "Gus", "roles": ["driver"], "is_active": True, "has_pin": False},
+        {"name": "Pit", "roles": ["warehouse_staff"], "is_active": False, "has_pin": True},
+    ]
 
 
 @pytest.mark.parametrize(
@@ -144,6 +185,22 @@ def test_people_device_needs_somebody_or_something_to_be_for(town: MarketTown, r
 
     assert told(town, answered) == refused("people.device_needs", sentence)
     assert len(town.rows_of("device")) == 4
+
+
+@pytest.mark.parametrize("role", ["driver", "warehouse_staff"])
+@pytest.mark.parametrize("has_left", [False, True], ids=["another role", "who left"])
+def test_people_device_needs_somebody_who_works_here_in_its_role(
+    town: MarketTown, role: str, *, has_left: bool
+) -> None:
+    user, other = (town.driver_a, town.picker) if role == "driver" else (town.picker, town.driver_a)
+    if has_left:
+        town.office(DeactivateUser(user=user), actor=town.admin)
+    said = {"name": "n", "role": role, "public_key": "k", "certificate": "c", "warehouse": town.warehouse}
+    enrol = EnrolDevice.model_validate({**said, "user": user if has_left else other})
+
+    answered = town.office(enrol, actor=town.admin)
+
+    assert told(town, answered) == refused("people.device_needs", f"A {role} device needs a {role} of this town.")
 
 
 def test_engine_unknown_reference_refuses_a_wish(town: MarketTown) -> None:

@@ -91,7 +91,7 @@ def place(town: MarketTown, quantity: int) -> PlaceOrder:
         number="77",
         warehouse=town.warehouse,
         customer_name="Zoë",
-        lines=[OrderLine(product=town.tea, quantity=quantity)],
+        lines=[OrderLine(product=town.tea, quantity=quantity, price="3.00")],
     )
 
 

@@ -6,18 +6,20 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
 from redis import Redis
-from rq import Queue
+from rq import Callback, Queue
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
+from rq.webhook import Webhook
 
 from server import worker
 from server.adapters.redis.breaker import FAILURES_MAX, OPEN_SECONDS, Breaker
-from server.adapters.redis.listener import BellWorker
-from server.adapters.redis.queue import ANSWER, QUEUE, RedisBell
+from server.adapters.redis.listener import ANSWER, BellWorker
+from server.adapters.redis.queue import QUEUE, RedisBell
 from server.application.ports import Unavailable
 from server.embedded import EmbeddedRedis
 from sync.kernel.ids import derived_id
@@ -112,6 +114,45 @@ async def test_a_job_that_is_not_ours_to_do_fails_by_itself(connection: Redis, q
     job = queue.enqueue_call(ANSWER, args=(f"{TOWN},{OTHER_TOWN}",))
     await asyncio.to_thread(work_through, connection)
     assert job.is_failed
+
+
+async def test_a_job_that_names_another_function_is_refused(connection: Redis, queue: Queue, tmp_path: Path) -> None:
+    marker = tmp_path / "made"
+    jobs = [queue.enqueue_call(name, args=(str(marker),)) for name in ("os.mkdir", "os.makedirs", "")]
+    with structlog.testing.capture_logs() as logged:
+        await asyncio.to_thread(work_through, connection)
+    assert [job.is_failed for job in jobs] == [True, True, True]
+    assert not marker.exists()
+    refusals = [entry for entry in logged if entry["event"] == "foreign_job_refused"]
+    assert len(refusals) == 3
+    assert "mkdir" not in repr(logged)
+
+
+@pytest.mark.parametrize("is_failing", [False, True])
+async def test_nothing_that_a_job_says_should_follow_it_is_run(
+    connection: Redis, queue: Queue, monkeypatch: pytest.MonkeyPatch, *, is_failing: bool
+) -> None:
+    ran: list[object] = []
+
+    def answer(_town_id: str) -> None:
+        ran.append("answer")
+        if is_failing:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(worker, "answer_bell", answer)
+    monkeypatch.setattr(worker, "planted", lambda *given: ran.append(given), raising=False)
+    planted = Callback("server.worker.planted")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        hooks = [Webhook(address, "finished", timeout=1), Webhook(address, "failed", timeout=1)]
+        job = queue.enqueue_call(
+            ANSWER, args=(TOWN,), on_success=planted, on_failure=planted, on_stopped=planted, webhooks=hooks
+        )
+        await asyncio.to_thread(work_through, connection)
+        server.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    assert (ran, job.is_failed) == (["answer"], is_failing)
 
 
 async def test_ringing_does_not_wait_for_a_redis_that_hangs() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import psycopg
 import pytest
 from typer.testing import CliRunner
@@ -20,8 +21,32 @@ from server.cli.app import app
 from tests.support.stack import scratch_directory
 
 COMMANDS = [
-    *("up", "migrate", "seed", "serve", "worker", "verify", "town add", "town list", "user add", "warehouse add"),
-    *("device enrol", "device list", "device suspend", "device revoke"),
+    *(
+        "up",
+        "migrate",
+        "seed",
+        "serve",
+        "worker",
+        "scheduler",
+        "doctor",
+        "metrics",
+        "verify",
+        "town add",
+        "town list",
+        "town set",
+        "user add",
+    ),
+    *(
+        "user list",
+        "user deactivate",
+        "user password",
+        "warehouse add",
+        "device enrol",
+        "device list",
+        "device suspend",
+        "device revoke",
+    ),
+    *("order list", "order assign", "order withdraw", "order cancel"),
 ]
 NOTHING_SET = {"DATABASE_URL": "", "REDIS_URL": "", "TALLYSTICK_DATA_DIR": "", "NO_COLOR": "1", "COLUMNS": "200"}
 STOP_SECONDS_MAX = 10
@@ -72,6 +97,10 @@ def up() -> Iterator[Up]:
 def tallystick(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "server.cli", *arguments]
     return subprocess.run(command, env=os.environ | NOTHING_SET, capture_output=True, check=False, text=True)
+
+
+def sign_in(up: Up, email: str, password: str) -> httpx2.Response:
+    return httpx2.post(f"{up.ready['url']}/v1/sessions", json={"email": email, "password": password})
 
 
 def processes() -> dict[int, int]:
@@ -132,13 +161,54 @@ def test_the_ready_file_tells_how_to_reach_the_system_and_is_for_its_owner_only(
         assert connection.execute("SELECT count(*) FROM tallystick.town_names").fetchone() == (3,)
     assert up.ready | {"database_url": None, "redis_url": None} == {
         "url": up.ready["url"],
-        "admin_email": None,
-        "admin_password": None,
+        "admin_email": "admin@localhost",
+        "admin_password": up.ready["admin_password"],
         "database_url": None,
         "redis_url": None,
         "pid": up.process.pid,
     }
     assert up.ready_file.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_admin_of_the_ready_file_signs_in_and_has_every_sample_town(up: Up) -> None:
+    session = sign_in(up, up.ready["admin_email"], up.ready["admin_password"]).json()
+
+    assert [(town["name"], town["roles"]) for town in session["towns"]] == [
+        (name, ["admin"]) for name in ("EIRE", "Germany", "United Kingdom")
+    ]
+    kept = up.data_dir / "admin.password"
+    assert (kept.read_text(), kept.stat().st_mode & 0o777) == (up.ready["admin_password"], 0o600)
+
+
+def test_one_account_works_in_two_towns_and_loses_one_with_its_user(up: Up, tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("a password of somebody\nand what is not read\n")
+    person = ("--name", "Jo Cain", "--login", "jo", "--role", "dispatcher", "--email", "Jo@Example.org")
+    up.good("user", "add", "--town", "EIRE", *person, "--password-file", str(password))
+    jo = up.good("user", "add", "--town", "Germany", *person)["id"]
+
+    listed = {user["id"]: user for user in up.good("user", "list", "--town", "Germany")}
+    towns = sign_in(up, "jo@example.org", "a password of somebody").json()["towns"]
+    up.run("user", "deactivate", "jo", "--town", "Germany")
+    towns_left = sign_in(up, "jo@example.org", "a password of somebody").json()["towns"]
+
+    assert (listed[jo]["email"], listed[jo]["roles"]) == ("jo@example.org", ["dispatcher"])
+    assert [town["name"] for town in towns] == ["EIRE", "Germany"]
+    assert [town["name"] for town in towns_left] == ["EIRE"]
+
+
+def test_the_operator_gives_somebody_a_new_password(up: Up, tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("the password at first")
+    person = ("--name", "Kim", "--login", "kim", "--role", "admin", "--email", "kim@example.org")
+    up.good("user", "add", "--town", "EIRE", *person, "--password-file", str(password))
+    password.write_text("the password from now on")
+
+    done = up.run("user", "password", "kim@example.org", "--password-file", str(password))
+
+    assert (done.returncode, done.stdout) == (0, "kim@example.org has a new password.\n")
+    old, new = (sign_in(up, "kim@example.org", f"the password {when}") for when in ("at first", "from now on"))
+    assert (old.status_code, new.status_code) == (401, 201)
 
 
 def test_a_town_with_people_and_a_warehouse_can_enrol_devices(up: Up) -> None:
@@ -167,6 +237,48 @@ def test_a_device_that_is_suspended_says_so_in_the_list(up: Up) -> None:
     assert after == [before[0] | changed]
 
 
+def test_the_office_sends_an_order_out_with_a_driver_and_calls_it_off(up: Up) -> None:
+    up.good("seed", "--invoices", "3", "--towns", "2")
+    (before,) = up.good("order", "list", "--town", "EIRE")
+    number = before["number"]
+    up.good("user", "add", "--town", "EIRE", "--name", "Dana", "--login", "dana", "--role", "driver")
+
+    def order(command: str, *options: str) -> tuple[int, str]:
+        done = up.run("order", command, number, "--town", "EIRE", *options)
+        return done.returncode, done.stdout + done.stderr
+
+    assert order("withdraw") == (2, f"tallystick: order {number} has no driver\n")
+    assert order("assign", "--driver", "dana") == (0, f"Order {number} goes with dana.\n")
+    assert order("assign", "--driver", "dana") == (
+        1,
+        f"tallystick: Order {number} already has a driver; reassign it instead.\n",
+    )
+    assert order("assign", "--driver", "dana", "--instead") == (0, f"Order {number} goes with dana.\n")
+    assert up.good("order", "list", "--town", "EIRE") == [before | {"driver": "Dana"}]
+    assert order("withdraw") == (0, f"Order {number} has no driver any more.\n")
+    assert order("cancel", "--reason", "asked for") == (0, f"Order {number} is called off.\n")
+    assert up.good("order", "list", "--town", "EIRE") == [before | {"status": "CANCELLED"}]
+
+
+def test_somebody_who_left_gets_no_device(up: Up) -> None:
+    up.good("user", "add", "--town", "EIRE", "--name", "Finn", "--login", "finn", "--role", "driver")
+
+    done = up.run("user", "deactivate", "finn", "--town", "EIRE")
+    enrolled = up.run("device", "enrol", "--town", "EIRE", "--role", "driver", "--user", "finn")
+
+    assert (done.returncode, done.stdout) == (0, "finn may not work here any more.\n")
+    assert (enrolled.returncode, "Finn does not work in this town as driver" in enrolled.stderr) == (2, True)
+
+
+def test_a_town_is_told_how_much_one_payment_can_be(up: Up) -> None:
+    done = up.run("town", "set", "EIRE", "--payment-max", "5000")
+
+    assert (done.returncode, done.stdout) == (0, "In EIRE one payment is at most 5,000.\n")
+    with psycopg.connect(up.ready["database_url"]) as connection:
+        settings = "SELECT settings FROM tallystick.towns WHERE name = 'EIRE'"
+        assert connection.execute(settings).fetchone() == ({"payment_units_max": 5000},)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -176,6 +288,11 @@ def test_a_device_that_is_suspended_says_so_in_the_list(up: Up) -> None:
         ("device enrol --town Germany --role driver --user nobody", "there is no user 'nobody'"),
         ("user add --town Germany --name A --login a --role king", "'king'"),
         ("user add --town Germany --name A --login a --role driver --pin 12", "A PIN has 4 to 12 digits."),
+        ("user add --town Germany --name A --login a --role driver --email a@b", "a new one needs a password"),
+        ("user add --town Germany --name A --login a --role driver --email a", "This is no e-mail address."),
+        ("user password nobody@example.org --password-file /dev/null", "There is no account with this e-mail address."),
+        ("town set Germany --payment-max 0", "payment_units_max is 0"),
+        ("order cancel 0 --town Germany --reason r", "there is no order '0'"),
         ("migrate --to 9999", "Can't locate revision identified by '9999'"),
     ],
 )
@@ -226,7 +343,7 @@ def test_verify_names_a_stock_level_that_somebody_has_changed_by_hand(up: Up) ->
 
 def test_sigterm_stops_everything_within_ten_seconds_and_leaves_no_strays(up: Up) -> None:
     children = {pid for pid, parent in processes().items() if parent == up.process.pid}
-    assert len(children) == 8  # API, worker, PostgreSQL, Redis, and a guard for each
+    assert len(children) == 10  # API, worker, scheduler, PostgreSQL, Redis, and a guard for each
 
     up.process.send_signal(signal.SIGTERM)
 

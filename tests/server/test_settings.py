@@ -25,6 +25,9 @@ def test_without_any_variable_the_defaults_hold() -> None:
         "log_level": "info",
         "log_format": "json",
         "public_url": "http://127.0.0.1:8000",
+        "has_api_docs": False,
+        "metrics_token": None,
+        "otlp_endpoint": None,
     }
 
 
@@ -37,6 +40,9 @@ def test_every_variable_is_read() -> None:
         "TALLYSTICK_LOG_LEVEL": "DEBUG",
         "TALLYSTICK_LOG_FORMAT": "console",
         "TALLYSTICK_PUBLIC_URL": "https://sync.example/",
+        "TALLYSTICK_API_DOCS": "True",
+        "TALLYSTICK_METRICS_TOKEN": "sixteen or more characters",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
     }
     assert load_settings(environ).model_dump() == {
         "database_url": SecretStr("postgresql://someone:secret@db:5432/tallystick"),
@@ -46,6 +52,9 @@ def test_every_variable_is_read() -> None:
         "log_level": "debug",
         "log_format": "console",
         "public_url": "https://sync.example",
+        "has_api_docs": True,
+        "metrics_token": SecretStr("sixteen or more characters"),
+        "otlp_endpoint": "http://collector:4318",
     }
 
 
@@ -96,6 +105,13 @@ def test_a_secret_does_not_show_when_settings_are_printed() -> None:
             "DATABASE_URL is wrong: expected a URL like postgresql://user:password@host:5432/tallystick",
         ),
         ("REDIS_URL", "localhost:6379", "REDIS_URL is wrong: expected a URL like redis://:password@host:6379/0"),
+        ("TALLYSTICK_API_DOCS", "maybe", "TALLYSTICK_API_DOCS is 'maybe': expected true or false"),
+        ("TALLYSTICK_METRICS_TOKEN", "short", "TALLYSTICK_METRICS_TOKEN is wrong: expected at least 16 characters"),
+        (
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "collector:4318",
+            "OTEL_EXPORTER_OTLP_ENDPOINT is 'collector:4318': expected a URL like http://collector:4318",
+        ),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_it_and_what_is_expected(name: str, value: str, line: str) -> None:

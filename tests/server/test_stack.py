@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from server.main import HEAD_BYTES_MAX
 from server.stack import RESTARTS_MAX, Stack, StackBusy, StackFailed, StackStopped, read_note
 from tests.support.stack import scratch_directory
 
@@ -40,6 +42,17 @@ def answer_of(url: str) -> int:
 
 def test_a_started_stack_can_serve(stack: Stack) -> None:
     assert answer_of(stack.url) == 200
+
+
+def test_a_request_whose_head_does_not_end_is_cut(stack: Stack) -> None:
+    port = int(stack.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nX: " + b"a" * HEAD_BYTES_MAX)
+        received = b""
+        while piece := connection.recv(65536):
+            received += piece
+
+    assert received.startswith(b"HTTP/1.1 400 ")
 
 
 def test_a_killed_api_refuses_and_a_restarted_one_serves_at_the_same_address(stack: Stack) -> None:

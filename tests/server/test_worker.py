@@ -50,7 +50,7 @@ def environment(
 
 
 def wait_for_a_job_and_do_it(redis_url: str) -> None:
-    """What the worker's thread does, without the sweeper beside it."""
+    """What the worker's thread does."""
     with Redis.from_url(redis_url) as client:
         bell_worker = BellWorker(QUEUE, connection=client, stopping=threading.Event())
         bell_worker.work(max_jobs=1, logging_level="CRITICAL")
@@ -100,15 +100,6 @@ async def test_a_redis_that_forgets_everything_loses_nothing(
         assert await town.told() == [(order_id, "Order A1 is cancelled.")]
 
 
-async def test_without_redis_commits_are_answered_and_the_work_is_done(migrated_database: str, tmp_path: Path) -> None:
-    async with town_of_today(migrated_database, NOBODY) as town:
-        order_id = await town.cancelled_order()
-        with worker_process(tmp_path, migrated_database, NOBODY) as process:
-            process.wait_for("outbox_worked_off")
-            assert process.stop(signal.SIGINT) == 0
-        assert await town.told() == [(order_id, "Order A1 is cancelled.")]
-
-
 async def test_a_commit_does_not_wait_for_a_redis_that_hangs(migrated_database: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         bell = RedisBell(f"redis://127.0.0.1:{server.getsockname()[1]}/0", socket_timeout_seconds=60)
@@ -146,13 +137,14 @@ async def test_a_worker_stops_in_time_when_redis_hangs(migrated_database: str, t
                 assert process.wait_for("worker_stopped")["is_bell_left_hanging"] is True
 
 
+@pytest.mark.parametrize("program", ["worker", "scheduler"])
 @pytest.mark.parametrize(("failpoint", "told"), [("outbox.before_effect", 0), ("outbox.after_effect", 1)])
-async def test_a_killed_worker_leaves_work_that_is_done_once(
-    failpoint: str, told: int, migrated_database: str, redis_server: EmbeddedRedis, tmp_path: Path
+async def test_who_is_killed_leaves_work_that_is_done_once(
+    *, program: str, failpoint: str, told: int, migrated_database: str, redis_server: EmbeddedRedis, tmp_path: Path
 ) -> None:
     async with town_of_today(migrated_database, redis_server.url) as town:
         order_id = await town.cancelled_order()
-        with worker_process(tmp_path, migrated_database, redis_server.url, failpoint) as process:
+        with worker_process(tmp_path, migrated_database, redis_server.url, failpoint, program=program) as process:
             assert process.wait() == -signal.SIGKILL
         assert (len(await town.told()), await town.undone()) == (told, 1)
         town.system.unix_ms = RealSystem().now_ms()

@@ -14,14 +14,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from server.adapters.keys import KeySigner
 from server.adapters.memory import MemoryEnrolments, MemorySystem, SilentBell
+from server.adapters.postgres.accounts import PostgresAccounts, PostgresSessions
 from server.adapters.postgres.connection import make_pool
+from server.adapters.postgres.listings import PostgresListings
 from server.adapters.postgres.towns import PostgresTowns
+from server.adapters.seals import KeySealer
 from server.api.app import create_app
 from server.api.body import BodyLimits
-from server.api.parts import Parts
+from server.api.parts import Parts, StaffDoor
 from server.application.commands.apply_change_sets import Appliers
 from server.application.commands.enrol_device import make_enrolment
 from server.application.commands.found_town import found_town
+from server.application.people import People
 from server.domain.devices import server_device_id
 from sync.engine.chain import encode_bytes, genesis_hash, head_message, line_hash, sign
 from sync.kernel.changeset import ChangeSet, Operation
@@ -192,6 +196,13 @@ async def api_world(
     towns = PostgresTowns(pool)
     appliers = Appliers(towns=towns, registry=registry(), signer=signer, system=system, bell=SilentBell())
 
+    people = People(
+        accounts=PostgresAccounts(pool),
+        sessions=PostgresSessions(pool),
+        sealer=KeySealer(signer, system),
+        system=system,
+    )
+
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
         yield
@@ -205,6 +216,7 @@ async def api_world(
         "system": system,
         "checks": {},
         "running": running,
+        "staff": StaffDoor(people=people, listings=PostgresListings(pool)),
         "body_limits": body_limits or BodyLimits(),
     }
     parts = Parts(**(dict(named) | changes))
@@ -213,14 +225,14 @@ async def api_world(
             name="Douglas",
             currency="GBP",
             time_zone="Europe/Isle_of_Man",
-            towns=towns,
             appliers=appliers,
             signer=signer,
             system=system,
         )
         driver = AddUser(id=make_id(system.now_ms(), system.random(10)), name="Ada", login="ada", user_roles=["driver"])
         await appliers.author(town_id, server_device_id(town_id), [driver])
-        transport = httpx2.ASGITransport(app=create_app(parts), raise_app_exceptions=False)
+        address = ".".join(str(byte) for byte in (10, *system.random(3)))  # nobody else's: failed tries are counted
+        transport = httpx2.ASGITransport(app=create_app(parts), raise_app_exceptions=False, client=(address, 1))
         async with httpx2.AsyncClient(transport=transport, base_url=PUBLIC_URL) as client:
             yield ApiWorld(parts=parts, client=client, system=system, town_id=town_id, driver_id=driver.id)
     finally:

@@ -188,7 +188,7 @@ async def pull(puller: Puller) -> None:
 
 
 def _line(work: Work, sender: Sender, seq: int, digest: bytes, order: str) -> bytes:
-    lines = [OrderLine(product=PRODUCT, quantity=1)]
+    lines = [OrderLine(product=PRODUCT, quantity=1, price="2.50")]
     change_set = ChangeSet(
         town=work.town_id,
         device=sender.device_id,

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import csv
 import gzip
-import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
-from typing import TextIO, cast
+from typing import TextIO, TypeVar, cast
 
 from client_sdk import Replica
-from client_sdk.errors import Offline
+from server.office import Office
 from sync.kernel.ids import derived_id
 from sync.modules.billing import TakePayment
 from sync.modules.catalogue import product_id
@@ -32,8 +31,10 @@ from sync.modules.commerce import (
     ReceiveStock,
     StartDelivery,
 )
-from sync.modules.commerce.operations import OrderLine
+from sync.modules.commerce.operations import LINES_MAX, OrderLine
 from sync.protocol.limits import OPERATIONS_MAX
+
+Part = TypeVar("Part")
 
 FULL_SIZE = Path(__file__).parents[2].parent / "shared" / "data" / "online_retail_2010-12_2011-05.csv.gz"
 SAMPLE = Path(__file__).parents[2] / "server" / "sample" / "online_retail_sample.csv"
@@ -92,34 +93,41 @@ def read_lines(path: Path, lines_max: int) -> Iterator[Line]:
 
 
 def invoices(lines: Sequence[Line]) -> list[Invoice]:
-    """The lines put together, in the order in which invoices begin."""
+    """The lines put together, in the order in which invoices begin; a long one in parts that an order can hold."""
     found: dict[tuple[str, str], list[Line]] = {}
     for line in lines:
         found.setdefault((line.country, line.invoice), []).append(line)
-    return [Invoice(number=number, country=country, lines=part) for (country, number), part in found.items()]
+    return [
+        Invoice(number=f"{number}P{place}" if place else number, country=country, lines=list(part))
+        for (country, number), whole in found.items()
+        for place, part in enumerate(chunks(whole, LINES_MAX))
+    ]
 
 
-def chunks(operations: Sequence[object], size: int = OPERATIONS_MAX) -> Iterator[list[object]]:
+def chunks(operations: Sequence[Part], size: int = OPERATIONS_MAX) -> Iterator[list[Part]]:
     """As many at a time as a change set holds."""
     for start in range(0, len(operations), size):
         yield list(operations[start : start + size])
 
 
 class Tablet:
-    """A warehouse tablet that handles whole invoices: books stock, places, picks, packs, assigns."""
+    """A warehouse tablet that handles whole invoices: books stock, places, picks and packs.
 
-    def __init__(self, replica: Replica, *, clerk: str, warehouse: str, drivers: Sequence[str]) -> None:
+    `packed` are the orders that the office has not given to a driver yet, with their invoice numbers.
+    """
+
+    def __init__(self, replica: Replica, *, clerk: str, warehouse: str) -> None:
         self.replica = replica
+        self.packed: list[tuple[str, str]] = []
         self._clerk = clerk
         self._warehouse = warehouse
-        self._drivers = drivers
 
     def handle(self, invoice: Invoice) -> None:
         """Everything that this invoice makes the warehouse do, recorded without a network."""
         with self.replica.acting_as(self._clerk):
             back = [self._moved(line, invoice) for line in invoice.lines if line.quantity < 0]
             for part in chunks(back):
-                self.replica.record(*part)  # type: ignore[arg-type]
+                self.replica.record(*part)
             sold = [line for line in invoice.lines if line.quantity > 0]
             if sold:
                 self._sell(invoice, sold)
@@ -151,10 +159,28 @@ class Tablet:
         self.replica.record(place)
         picks = [PickLine(order=order, product=product_id(line.sku), quantity=line.quantity) for line in sold]
         for part in chunks(picks):
-            self.replica.record(*part)  # type: ignore[arg-type]
+            self.replica.record(*part)
         self.replica.record(CompletePack(order=order, parcels=1 + len(sold) // 40))
-        driver = self._drivers[int(invoice.number[-3:], 36) % len(self._drivers)]
-        self.replica.record(AssignDispatch(id=derived_id("tour", order), order=order, driver=driver))
+        self.packed.append((order, invoice.number))
+
+
+class Planner:
+    """The office of a town, which gives to drivers what the warehouse has reported packed."""
+
+    def __init__(self, books: Office, town: str, drivers: Sequence[str]) -> None:
+        self._books = books
+        self._town = town
+        self._drivers = drivers
+
+    def hear(self, tablet: Tablet) -> None:
+        """The tablet reports, and what it has packed goes on somebody's tour."""
+        tablet.replica.sync()
+        packed, tablet.packed = tablet.packed, []
+        self._books.must(self._town, *(self._assign(order, number) for order, number in packed))
+
+    def _assign(self, order: str, number: str) -> AssignDispatch:
+        driver = self._drivers[int(number[-3:], 36) % len(self._drivers)]
+        return AssignDispatch(id=derived_id("tour", order), order=order, driver=driver)
 
 
 class Van:
@@ -192,14 +218,3 @@ def demand(lines: Sequence[Line]) -> Counter[str]:
         if line.quantity > 0:
             wanted[line.sku] += line.quantity
     return wanted
-
-
-def sync_in_spells(replica: Replica, chance: random.Random, share: float) -> bool:
-    """Meet the network now and then; True when it did."""
-    if chance.random() > share:
-        return False
-    try:
-        replica.sync()
-    except Offline:
-        return False
-    return True

@@ -33,6 +33,7 @@ class Puller:
     town_id: str
     device_id: str
     page_rows: int = limits.PAGE_ROWS
+    page_bytes: int = limits.PAGE_BYTES
     rows: Rows = field(default_factory=dict)
     sums: dict[str, BucketSum] = field(default_factory=dict)
     cursors: dict[str, int] = field(default_factory=dict)
@@ -40,12 +41,16 @@ class Puller:
     epoch: str | None = None
     version: int = 0
     complaints: list[str] = field(default_factory=list)
+    pages: list[list[int]] = field(default_factory=list)
+    """Bytes of each line of each page."""
 
     async def pull(self, *, pages_max: int | None = None) -> bool:
         """Take pages up to the final checkpoint, or `pages_max` of them as if the line broke then; whether it ended."""
         assert self.towns is not None
         taken = 0
-        async for page in pages(self.towns, self.town_id, self.device_id, self._hello(), page_rows=self.page_rows):
+        sizes = {"page_rows": self.page_rows, "page_bytes": self.page_bytes}
+        async for page in pages(self.towns, self.town_id, self.device_id, self._hello(), **sizes):
+            self.pages.append([len(line) for line in page.lines])
             self._take([orjson.loads(line) for line in page.lines])
             taken += 1
             if page.is_last:

@@ -23,6 +23,7 @@ from server.application.batch import Upload
 from server.application.commands.apply_change_sets import Appliers
 from server.application.commands.found_town import found_town
 from server.application.ports import Bell
+from server.domain.devices import server_device_id
 from sync.engine.chain import encode_bytes, genesis_hash, head_message, line_hash, sign
 from sync.kernel.changeset import ChangeSet, Operation
 from sync.kernel.clock import Hlc
@@ -169,7 +170,6 @@ async def real_town(
             name="Ashford",
             currency="GBP",
             time_zone="Europe/London",
-            towns=towns,
             appliers=appliers,
             signer=signer,
             system=system,
@@ -193,9 +193,8 @@ async def real_town(
 
 
 async def _furnish(town: RealTown) -> None:
-    await town.author(
-        AddUser(id=town.admin_id, name="Ada", login="ada", user_roles=["admin", "warehouse_staff"]),
-    )
+    admin = AddUser(id=town.admin_id, name="Ada", login="ada", user_roles=["admin", "warehouse_staff"])
+    await town.appliers.author(town.id, server_device_id(town.id), [admin])
     await town.author(AddUser(id=town.driver_id, name="Dan", login="dan", user_roles=["driver"]))
     await town.author(OpenWarehouse(id=town.warehouse_id, name="North"))
     await town.author(DefineProduct(sku="APPLE", name="Apples"), OfferProduct(product=PRODUCT, price="2.50"))

@@ -176,8 +176,8 @@ class MarketTown(MemoryTown):
         self.tablet, self.van_a, self.van_b = self.device("tablet"), self.device("van a"), self.device("van b")
 
     def office(self, *operations: Operation, actor: str | None = None) -> Answered:
-        """The dispatcher asks for something online."""
-        return self.does(self.server, actor or self.dispatcher, *operations)
+        """The admin asks for something online, or another."""
+        return self.does(self.server, actor or self.admin, *operations)
 
     def places(self, *lines: tuple[str, int], number: str = "1001", payment_method: str = "cod") -> str:
         """An order taken online; returns its id."""

@@ -44,19 +44,20 @@ ALREADY_DONE = Case(
     id="toy.already_done", sentence="{name} was done already.", conflict="already_done", task="Ask about {name}"
 )
 
+IN_TOWN: dict[str, Any] = {"bucket_kinds": frozenset({"town"}), "buckets": lambda _row: ("town",)}
 USER = Entity(
     name="user",
     plural="users",
-    fields={"name": FieldKind.TEXT, "roles": FieldKind.JSON, "is_active": FieldKind.BOOLEAN},
-    bucket_kinds=frozenset({"town"}),
-    buckets=lambda _row: ("town",),
+    fields={"name": FieldKind.TEXT, "roles": FieldKind.JSON}
+    | dict.fromkeys(("is_active", "has_pin"), FieldKind.BOOLEAN),
+    **IN_TOWN,
 )
+DEVICE = Entity(name="device", plural="devices", fields={"role": FieldKind.TEXT, "user_id": FieldKind.ID})
 PIN = Entity(
     name="pin",
     plural="pins",
     fields={"user_id": FieldKind.ID, "hash": FieldKind.TEXT},
-    bucket_kinds=frozenset({"town"}),
-    buckets=lambda _row: ("town",),
+    **IN_TOWN,
 )
 JOB = Entity(
     name="job",
@@ -150,7 +151,7 @@ def toy_registry(*more: Entity) -> Registry:
     toy = Module(
         name="toy",
         kind=ModuleKind.WORKFLOW,
-        entities=(USER, PIN, JOB, *more),
+        entities=(USER, PIN, DEVICE, JOB, *more),
         operations=(PlaceJob, FinishJob, MoveJob, TakeCash, Explode),
         rules={PlaceJob: _place, FinishJob: _finish, MoveJob: _move, TakeCash: _take, Explode: _explode},
         cases=(NO_NAME, ALREADY_DONE),
@@ -159,6 +160,10 @@ def toy_registry(*more: Entity) -> Registry:
 
 
 REGISTRY = toy_registry()
+
+
+def clerk_row(**changes: Any) -> dict[str, Any]:
+    return {"name": "Ann", "roles": ["clerk"], "is_active": True, "has_pin": False} | changes
 
 
 def job_row(name: str, zone: str = "a") -> dict[str, Any]:
@@ -242,7 +247,8 @@ class ToyTown:
 
     def with_clerk(self, pin_hash: str | None = None) -> ToyTown:
         """The town with somebody who may work in it."""
-        self.put({("user", CLERK_ID): {"name": "Ann", "roles": ["clerk"], "is_active": True}})
+        device = {"role": "clerk", "user_id": CLERK_ID}
+        self.put({("user", CLERK_ID): clerk_row(has_pin=pin_hash is not None), ("device", DEVICE_ID): device})
         if pin_hash:
             self.put({("pin", CLERK_ID): {"user_id": CLERK_ID, "hash": pin_hash}})
         return self

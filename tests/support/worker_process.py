@@ -1,4 +1,4 @@
-"""A real worker process, waited for by what it logs."""
+"""A real worker or scheduler process, waited for by what it logs."""
 
 from __future__ import annotations
 
@@ -14,17 +14,7 @@ from typing import Any
 import orjson
 
 SECONDS_MAX = 60
-"""A worker that says nothing for so long is killed, and whoever waits for a line of it fails."""
-
-_PROGRAM = """
-import os
-from server.settings import load_settings
-from server.telemetry import configure_logging
-from server.worker import run_worker
-settings = load_settings(os.environ)
-configure_logging(level=settings.log_level, log_format="json")
-run_worker(settings)
-"""
+"""A process that says nothing for so long is killed, and whoever waits for a line of it fails."""
 
 
 class WorkerProcess:
@@ -42,7 +32,7 @@ class WorkerProcess:
             entry: dict[str, Any] = orjson.loads(line) if line.startswith(b"{") else {}
             if entry.get("event") == event:
                 return entry
-        raise AssertionError(f"the worker ended without {event}:\n" + b"".join(self.lines).decode())
+        raise AssertionError(f"the process ended without {event}:\n" + b"".join(self.lines).decode())
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send the signal; the exit status. Fails when the worker needs more than the 10 seconds it promises."""
@@ -55,8 +45,10 @@ class WorkerProcess:
 
 
 @contextmanager
-def worker_process(data_dir: Path, database_url: str, redis_url: str, failpoint: str = "") -> Iterator[WorkerProcess]:
-    """A started worker, killed at the end if need be."""
+def worker_process(
+    data_dir: Path, database_url: str, redis_url: str, failpoint: str = "", *, program: str = "worker"
+) -> Iterator[WorkerProcess]:
+    """A started process of that command, killed at the end if need be."""
     environment = {
         "PATH": "/usr/bin:/bin",
         "DATABASE_URL": database_url,
@@ -64,7 +56,7 @@ def worker_process(data_dir: Path, database_url: str, redis_url: str, failpoint:
         "TALLYSTICK_DATA_DIR": str(data_dir),
         "TALLYSTICK_FAILPOINT": failpoint,
     }
-    command = [sys.executable, "-c", _PROGRAM]
+    command = [sys.executable, "-m", "server.cli", program]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
     guard = threading.Timer(SECONDS_MAX, process.kill)
     guard.start()

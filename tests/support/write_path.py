@@ -32,7 +32,7 @@ class Swallow(Operation):
 
     op: ClassVar = "test.swallow"
     intent: ClassVar = Intent.FACT
-    roles: ClassVar = frozenset({"admin"})
+    roles: ClassVar = frozenset({"warehouse_staff"})
     poison: Poison
     level: Annotated[Id, Ref(entity="stock_level")]
 

@@ -1,4 +1,4 @@
-"""The few values of which a replica has one each, as JSON under a key: identity, head, standing, spool."""
+"""The few values of which a replica has one each, as JSON under a key: identity, head, standing, spool and the like."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import orjson
 from client_sdk.application.ports import Contact, LocalHead, Standing
 from client_sdk.errors import ReplicaCorrupt
 from sync.engine.chain import HASH_BYTES, decode_bytes, encode_bytes
+from sync.protocol.messages import Checkpoint
 
 _GET = "SELECT value FROM meta WHERE key = ?"
 _PUT = "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)"
@@ -61,6 +62,36 @@ def read_standing(connection: apsw.Connection) -> Standing:
 def write_standing(connection: apsw.Connection, standing: Standing) -> None:
     """Keep the checkpoint that was just taken."""
     put(connection, "standing", asdict(standing))
+
+
+def read_witness(connection: apsw.Connection, epoch: str | None) -> tuple[int, str] | None:
+    """Version and hash of the last journal head that was heard in `epoch`: of a spooled page, or of the checkpoint."""
+    signed = get(connection, "signed")
+    if signed and signed[0] == epoch:
+        return signed[1], signed[2]
+    return read_standing(connection).witness
+
+
+def write_signed(connection: apsw.Connection, page: Checkpoint) -> None:
+    """Keep what the server has signed for an intermediate page, also when the page itself is forgotten."""
+    put(connection, "signed", [page.epoch, page.journal.version, page.journal.hash])
+
+
+def reached(connection: apsw.Connection, acked: int) -> int:
+    """`acked`, or the place where the server stood when since the last checkpoint it was found to be further back."""
+    rewound = get(connection, "rewound")
+    return acked if rewound is None else min(acked, rewound)
+
+
+def write_rewound(connection: apsw.Connection, acked: int) -> None:
+    """Keep that the server holds nothing after `acked`."""
+    put(connection, "rewound", reached(connection, acked))
+
+
+def forget_heard(connection: apsw.Connection) -> None:
+    """A checkpoint is taken: what was signed and said on the way to it is part of it now."""
+    drop(connection, "signed")
+    drop(connection, "rewound")
 
 
 def read_before(connection: apsw.Connection) -> tuple[int, bytes]:

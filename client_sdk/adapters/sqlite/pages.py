@@ -2,6 +2,9 @@
 
 One object lives for one settling transaction. A row is in one bucket; when another bucket puts it, the first one's
 checksum gives it up. `gone` takes a row only out of the bucket that says so, whatever the order of the lines.
+
+A bucket whose checksum does not fit keeps its rows and loses its cursor, which is then 0: nobody is left without the
+rows he works with while they are fetched anew, and what is fetched takes their place in one transaction.
 """
 
 from __future__ import annotations
@@ -35,11 +38,12 @@ _BaseRow = tuple[str, str, int, int, str]
 class _Bucket:
     """A bucket as this transaction has made it so far."""
 
-    def __init__(self, bucket_id: int, cursor: int, rows: int, total: int) -> None:
+    def __init__(self, bucket_id: int, cursor: int, rows: int, total: int, *, is_count_trusted: bool) -> None:
         self.id = bucket_id
         self.cursor = cursor
         self.rows = rows
         self.total = total
+        self.is_count_trusted = is_count_trusted
 
     @property
     def sum(self) -> BucketSum:
@@ -55,7 +59,7 @@ class PageWriter:
         self._buckets: dict[str, _Bucket] = {}
         self._by_id: dict[int, _Bucket] = {}
         for bucket_id, name, cursor, rows, total in connection.execute(_BUCKETS):
-            self._keep(name, _Bucket(bucket_id, cursor, rows, int(total, 16)))
+            self._keep(name, _Bucket(bucket_id, cursor, rows, int(total, 16), is_count_trusted=cursor > 0))
         self.dirty: set[RowKey] = set()
         self.rows = 0
 
@@ -76,14 +80,20 @@ class PageWriter:
         self.rows += len(line.put) + len(line.gone)
 
     def finish(self, checkpoint: Checkpoint) -> tuple[str, ...]:
-        """Set the cursors and compare the checksums; the names of the buckets that did not fit and were emptied."""
+        """Set the cursors and compare the checksums; the names of the buckets that did not fit and have no cursor now.
+
+        What the checkpoint does not name is not held any more: left over from another epoch, or from a bucket that did
+        not fit and was taken away meanwhile. `sync.engine.replica` refuses a checkpoint that leaves out anything else.
+        """
         mismatched = []
+        for name in self._buckets.keys() - checkpoint.buckets.keys():
+            self._forget(name)
         for name, mark in checkpoint.buckets.items():
             bucket = self._bucket(name)
             bucket.cursor = mark.version
             if mark.sum is not None and (mark.rows, int(mark.sum, 16)) != (bucket.sum.rows, bucket.sum.total):
                 mismatched.append(name)
-                self._forget(name)
+                bucket.cursor = 0
         written = [(one.cursor, one.rows, f"{one.sum.total:016x}", one.id) for one in self._buckets.values()]
         self._connection.executemany(_WRITE_BUCKET, written)
         return tuple(mismatched)
@@ -123,17 +133,19 @@ class PageWriter:
             bucket.total -= row_sum(line.entity, row_id, version)
             self._note([(line.entity, row_id)])
 
-    def _empty(self, bucket: _Bucket, *, is_count_trusted: bool = True) -> None:
+    def _empty(self, bucket: _Bucket) -> None:
         # The count tells whether the whole table must be searched.
-        if bucket.rows or not is_count_trusted:
+        if bucket.rows or not bucket.is_count_trusted:
             emptied: list[RowKey] = list(self._connection.execute(_EMPTY, (bucket.id,)))
             self._note(emptied)
         bucket.cursor = bucket.rows = bucket.total = 0
+        bucket.is_count_trusted = True
 
     def _forget(self, name: str) -> None:
         bucket = self._buckets.pop(name, None)
         if bucket:
-            self._empty(bucket, is_count_trusted=False)
+            bucket.is_count_trusted = False
+            self._empty(bucket)
             del self._by_id[bucket.id]
             self._connection.execute("DELETE FROM bucket WHERE id = ?", (bucket.id,))
 
@@ -141,7 +153,8 @@ class PageWriter:
         if name not in self._buckets:
             new = "INSERT INTO bucket (name, cursor, rows, total) VALUES (?, 0, 0, '0')"
             self._connection.execute(new, (name,))
-            self._keep(name, _Bucket(self._connection.last_insert_rowid(), 0, 0, 0))
+            made = _Bucket(self._connection.last_insert_rowid(), 0, 0, 0, is_count_trusted=True)
+            self._keep(name, made)
         return self._buckets[name]
 
     def _keep(self, name: str, bucket: _Bucket) -> None:

@@ -13,7 +13,7 @@ import orjson
 
 from client_sdk.adapters.sqlite import meta, outbox
 from client_sdk.adapters.sqlite.pages import PageWriter
-from client_sdk.application.answer import RowsLine, check_hash, read_line, verdict_of
+from client_sdk.application.answer import RowsLine, check_hash, read_line, read_verdict, verdict_of
 from client_sdk.application.overlay import Touch, rebuild
 from client_sdk.application.ports import Contact, Identity, LineStatus, Settled, Standing
 from sync.kernel.changeset import ChangeSet, Fields, RowKey, Verdict
@@ -29,6 +29,8 @@ ANSWERED_KEPT_MS = 30 * 24 * 3600 * 1000
 _REOPEN = """UPDATE outbox SET status = 'pending', earlier = json_insert(earlier, '$[#]', json(verdict)),
     verdict = NULL, version = NULL, answered_at = NULL WHERE status = 'answered' AND seq > ? RETURNING reads, writes"""
 _ANSWER = "UPDATE outbox SET status = 'answered', verdict = ?, version = ?, answered_at = ? WHERE seq = ?"
+_KEEP_EARLIER = "UPDATE outbox SET earlier = json_insert(earlier, '$[#]', json(verdict)) WHERE seq = ?"
+_ASKED = "SELECT digest, status, verdict, version FROM outbox WHERE seq = ?"
 _FIRST_KEPT = "SELECT min(seq) FROM outbox WHERE status = 'pending' OR answered_at >= ? OR seq = ?"
 _LET_GO = "DELETE FROM outbox WHERE seq < ?"
 _TOUCH = "UPDATE outbox SET reads = ?, writes = ? WHERE seq = ?"
@@ -81,19 +83,23 @@ class Settling:
         return PageWriter(self._connection, watched)
 
     def _reopen(self) -> None:
-        reopened: list[tuple[str, str]] = list(self._connection.execute(_REOPEN, (self._welcome.acked,)))
+        kept = meta.reached(self._connection, self._welcome.acked)
+        reopened: list[tuple[str, str]] = list(self._connection.execute(_REOPEN, (kept,)))
         for reads, writes in reopened:
             # Their effect was base and becomes overlay again, whatever happens to the base rows.
             self._dirty |= outbox.decode_keys(reads) | outbox.decode_keys(writes)
 
     def _answer(self, line: VerdictLine) -> None:
-        asked = "SELECT digest, status FROM outbox WHERE seq = ?"
-        found: list[tuple[bytes, str]] = list(self._connection.execute(asked, (line.seq,)))
+        found: list[tuple[bytes, str, str, int]] = list(self._connection.execute(_ASKED, (line.seq,)))
         check_hash(line, found[0][0] if found else None)
-        if found[0][1] == LineStatus.ANSWERED:
-            return  # the same verdict again, after a lost answer
-        self._dirty |= self._pending.pop(line.seq).writes
+        _, status, kept, version = found[0]
         verdict = verdict_of(line)
+        if status == LineStatus.PENDING:
+            self._dirty |= self._pending.pop(line.seq).writes
+        elif (read_verdict(orjson.loads(kept)), version) == (verdict, line.version):
+            return  # the same verdict again, after a lost answer
+        else:
+            self._connection.execute(_KEEP_EARLIER, (line.seq,))
         said = orjson.dumps(verdict.as_dict()).decode()
         self._connection.execute(_ANSWER, (said, line.version, self._welcome.time, line.seq))
         self._verdicts.append((line.seq, verdict))
@@ -105,7 +111,13 @@ class Settling:
             return
         pending = [self._pending[seq] for seq in sorted(self._pending)]
         rebuilt = rebuild(
-            pending, dirty, read=self._read, base=self._base, overlay=self._overlay, registry=self._registry
+            pending,
+            dirty,
+            read=self._read,
+            base=self._base,
+            overlay=self._overlay,
+            registry=self._registry,
+            identity=self._identity,
         )
         outbox.drop_overlay(self._connection, rebuilt.cleared)
         outbox.put_overlay(self._connection, rebuilt.rows)

@@ -48,6 +48,8 @@ _NONCE_BYTES = 12
 _TAG_BYTES = 16
 _FIRST_PENDING = "SELECT min(seq) FROM outbox WHERE status = 'pending'"
 _PENDING_COUNT = "SELECT count(*) FROM outbox WHERE status = 'pending'"
+# A bucket that did not add up has no cursor (`pages.PageWriter`): what it holds counts for nothing.
+_CURSORS = "SELECT name, cursor FROM bucket WHERE cursor > 0"
 _SPOOL = "INSERT INTO spool (line) VALUES (?)"
 
 
@@ -140,7 +142,8 @@ class SqliteStore:
     def spool(self, state: ExchangeState, lines: Sequence[bytes], checkpoint: Checkpoint) -> ExchangeState:
         """Keep an intermediate page as it came."""
         with self._writing():
-            cursors = dict(_fresh(self._writer, state).cursors)
+            now = _fresh(self._writer, state)
+            cursors = dict(now.cursors) if now.epoch == checkpoint.epoch else {}
             for line in lines:
                 said = read_line(line)
                 if isinstance(said, BucketLine) and said.state != "kept":
@@ -148,6 +151,7 @@ class SqliteStore:
             cursors |= {name: mark.version for name, mark in checkpoint.buckets.items()}
             self._writer.executemany(_SPOOL, [(line,) for line in lines])
             meta.put(self._writer, "spool", {"epoch": checkpoint.epoch, "cursors": cursors})
+            meta.write_signed(self._writer, checkpoint)
             meta.next_generation(self._writer)
             return _exchange_state(self._writer)
 
@@ -160,6 +164,7 @@ class SqliteStore:
             self._system.reached("settle.begin")
             settled = settling.take(_all_lines(self._writer, lines), checkpoint)
             _forget_spool(self._writer)
+            meta.forget_heard(self._writer)
             self._system.reached("settle.before_commit")
         self._system.reached("settle.after_commit")
         return settled
@@ -167,6 +172,13 @@ class SqliteStore:
     def drop_spool(self) -> None:
         """Forget spooled pages; an exchange that counted on them becomes stale."""
         with self._writing():
+            if meta.get(self._writer, "spool") is not None:
+                _forget_spool(self._writer)
+
+    def rewind(self, acked: int) -> None:
+        """Keep where the server stands, as far back as it was found since the last checkpoint."""
+        with self._writing():
+            meta.write_rewound(self._writer, acked)
             _forget_spool(self._writer)
 
     # Recording ----------------------------------------------------------------------------------------------------
@@ -266,18 +278,20 @@ _IDENTITY = ("server_url", "device_id", "town_id", "town_name", "currency", "rol
 
 
 def _exchange_state(connection: apsw.Connection) -> ExchangeState:
-    head, standing, spool = meta.read_head(connection), meta.read_standing(connection), meta.get(connection, "spool")
+    head, spool = meta.read_head(connection), meta.get(connection, "spool")
+    epoch = spool["epoch"] if spool else meta.read_standing(connection).epoch
+    witness = meta.read_witness(connection, epoch)
     first_pending = connection.execute(_FIRST_PENDING).get
-    held: list[tuple[str, int]] = list(connection.execute("SELECT name, cursor FROM bucket"))
+    held: list[tuple[str, int]] = list(connection.execute(_CURSORS))
     return ExchangeState(
         generation=meta.read_generation(connection),
-        epoch=spool["epoch"] if spool else standing.epoch,
-        version=standing.version,
+        epoch=epoch,
+        version=witness[0] if witness else 0,
         cursors=spool["cursors"] if spool else dict(held),
-        acked=head.seq if first_pending is None else first_pending - 1,
+        acked=meta.reached(connection, head.seq if first_pending is None else first_pending - 1),
         head_seq=head.seq,
         pending=connection.execute(_PENDING_COUNT).get,
-        witness=standing.witness,
+        witness=witness,
     )
 
 

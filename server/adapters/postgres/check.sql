@@ -40,6 +40,14 @@ UNION ALL
 SELECT 'security definer', p.proname::text FROM pg_proc p
 WHERE p.pronamespace = 'tallystick'::regnamespace AND p.prosecdef
 UNION ALL
+-- a copy or a restored dump of a database has the grants of a new one
+SELECT 'may make temporary tables', 'tallystick_api'
+WHERE has_database_privilege('tallystick_api', current_database(), 'TEMPORARY')
+UNION ALL
+SELECT 'key of a code may change', 'enrolments' WHERE NOT EXISTS (
+    SELECT FROM pg_trigger g JOIN tables t ON t.oid = g.tgrelid
+    WHERE t.relname = 'enrolments' AND g.tgname = 'one_key' AND g.tgenabled = 'O')
+UNION ALL
 SELECT 'foreign key without town_id', con.conname::text FROM pg_constraint con JOIN tables t ON t.oid = con.conrelid
 WHERE con.contype = 'f' AND NOT EXISTS (
     SELECT FROM pg_attribute a WHERE a.attrelid = con.conrelid AND a.attname = 'town_id' AND a.attnum = ANY (con.conkey))

@@ -29,7 +29,7 @@ POOL_CONNECTIONS_MAX = 16
 POOL_WAIT_SECONDS = 5
 _SESSION = """
 SET ROLE tallystick_api;
-SET search_path = pg_catalog, tallystick;
+SET search_path = pg_catalog, tallystick, pg_temp;
 SET timezone = 'UTC';
 SET row_security = on;
 SET statement_timeout = '10s';
@@ -58,7 +58,8 @@ class _TimeLoader(Loader):
         return f"{date}T{clock if '.' in clock else clock + '.'}".ljust(23, "0") + "Z"
 
 
-async def _configure(connection: Connection) -> None:
+async def configure(connection: Connection) -> None:
+    """Make a new connection one of the application's; commits."""
     connection.adapters.register_loader("uuid", _TextLoader)
     connection.adapters.register_loader("timestamptz", _TimeLoader)
     set_json_loads(orjson.loads, connection)
@@ -73,7 +74,7 @@ def make_pool(database_url: str) -> AsyncConnectionPool[Connection]:
         min_size=1,
         max_size=POOL_CONNECTIONS_MAX,
         timeout=POOL_WAIT_SECONDS,
-        configure=_configure,
+        configure=configure,
         open=False,
     )
 
@@ -91,12 +92,19 @@ def translated() -> Iterator[None]:
 
 @asynccontextmanager
 async def town_transaction(
-    pool: AsyncConnectionPool[Connection], *town_ids: str, snapshot: bool = False
+    pool: AsyncConnectionPool[Connection], *town_ids: str, snapshot: bool = False, idle_seconds_max: int | None = None
 ) -> AsyncIterator[Connection]:
-    """A transaction that sees these towns and no other; `snapshot` makes it read-only and standing still."""
+    """A transaction that sees these towns and no other; `snapshot` makes it read-only and standing still.
+
+    PostgreSQL ends it when it is idle for longer than `idle_seconds_max`, or than the session's five seconds.
+    """
+    named = {"app.town_ids": "{" + ",".join(town_ids) + "}"}
+    if idle_seconds_max is not None:
+        named["idle_in_transaction_session_timeout"] = f"{idle_seconds_max}s"
+    statement = f"SELECT {', '.join(['set_config(%s, %s, true)'] * len(named))}"
     with translated():
         async with pool.connection() as connection, connection.transaction():
             if snapshot:
                 await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            await connection.execute("SELECT set_config('app.town_ids', %s, true)", ["{" + ",".join(town_ids) + "}"])
+            await connection.execute(statement.encode(), [part for pair in named.items() for part in pair])
             yield connection

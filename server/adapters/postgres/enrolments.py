@@ -80,12 +80,21 @@ class PostgresEnrolments:
         return bound
 
     async def use_jti(self, jti: str, expires_at: str) -> bool:
-        """Remember a token request; False when it was used before. What has expired is forgotten."""
+        """Remember a token request; False when it was used before."""
         with translated():
             async with self._pool.connection() as connection:
-                await connection.execute("DELETE FROM used_token_requests WHERE expires_at < now() - interval '1 hour'")
                 cursor = await connection.execute(
                     "INSERT INTO used_token_requests (jti, expires_at) VALUES (%s, %s) ON CONFLICT DO NOTHING",
                     [jti, expires_at],
                 )
                 return cursor.rowcount == 1
+
+    async def forget(self, requests_before: str, enrolments_before: str) -> int:
+        """Two deletes in one transaction; safe to run twice at once."""
+        with translated():
+            async with self._pool.connection() as connection:
+                requests = await connection.execute(
+                    "DELETE FROM used_token_requests WHERE expires_at < %s", [requests_before]
+                )
+                codes = await connection.execute("DELETE FROM enrolments WHERE expires_at < %s", [enrolments_before])
+                return requests.rowcount + codes.rowcount

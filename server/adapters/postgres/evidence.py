@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from psycopg_pool import AsyncConnectionPool
 
 from server.adapters.postgres import statements
-from server.adapters.postgres.connection import Connection, town_transaction
+from server.adapters.postgres.connection import Connection, town_transaction, translated
 from server.adapters.postgres.towns import read_head
-from server.application.ports import BucketState, StoredSet
+from server.application.evidence import StoredSet, StoredWork
+from server.application.ports import BucketState
 from sync.engine.chain import ChainHead
 from sync.engine.feed import BucketSum, Stored
 from sync.engine.replay import FeedKey, KeptEntry
@@ -27,6 +28,10 @@ WHERE town_id = %s AND version BETWEEN %s AND %s ORDER BY version
 _STRAYS = """
 SELECT count(*) FROM change_sets c WHERE town_id = %s
 AND NOT EXISTS (SELECT FROM journal j WHERE j.town_id = c.town_id AND j.version = c.version)
+"""
+_TOWNS = """
+SELECT town_id, name FROM town_names
+FULL JOIN (SELECT DISTINCT town_id FROM device_keys) AS devices USING (town_id) ORDER BY name, town_id
 """
 JOURNAL_PAGE = 100
 
@@ -44,6 +49,13 @@ class PostgresEvidence:
             await connection.execute("SET LOCAL statement_timeout = 0")
             await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             yield PostgresTownEvidence(connection, await read_head(connection, town_id))
+
+    async def towns(self) -> Mapping[str, str]:
+        """Of the tables without a town in their key; a town that has devices is found though its name was removed."""
+        with translated():
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(_TOWNS)
+                return {town_id: name or town_id async for town_id, name in cursor}
 
 
 class PostgresTownEvidence:
@@ -122,6 +134,33 @@ class PostgresTownEvidence:
             "SELECT device_id, seq, hash FROM device_heads WHERE town_id = %s", [self.head.town]
         )
         return {device: ChainHead(seq=seq, digest=digest) async for device, seq, digest in cursor}
+
+    async def name(self) -> str | None:
+        """The name in the list of towns."""
+        cursor = await self._connection.execute("SELECT name FROM town_names WHERE town_id = %s", [self.head.town])
+        row = await cursor.fetchone()
+        return row[0] if row else None
+
+    async def outbox(self) -> AsyncIterator[StoredWork]:
+        """Every row, done or not."""
+        statement = "SELECT id, kind, data, version, done_at IS NOT NULL FROM outbox WHERE town_id = %s"
+        async for work_id, kind, data, version, is_done in self._stream(statement):
+            yield StoredWork(id=work_id, kind=kind, data=data, version=version, is_done=is_done)
+
+    async def messages(self) -> AsyncIterator[tuple[str, str, str]]:
+        """Every message."""
+        async for message in self._stream("SELECT id, order_id, text FROM messages WHERE town_id = %s"):
+            yield message[0], message[1], message[2]
+
+    async def line_failures(self) -> Mapping[tuple[str, int], int]:
+        """Every count."""
+        statement = "SELECT device_id, seq, failures FROM line_failures WHERE town_id = %s"
+        return {(device, seq): failures async for device, seq, failures in self._stream(statement)}
+
+    async def altered_fork_lines(self) -> Sequence[tuple[str, int]]:
+        """Hashed again by PostgreSQL, as they were when they were kept."""
+        statement = "SELECT device_id, seq FROM fork_lines WHERE town_id = %s AND hash <> sha256(line) ORDER BY 1, 2"
+        return [(device, seq) async for device, seq in self._stream(statement)]
 
     async def _stream(self, statement: str) -> AsyncIterator[tuple[Any, ...]]:
         async with self._connection.cursor(name="evidence") as cursor:

@@ -22,9 +22,9 @@ WITH due AS MATERIALIZED (
 ), claimed AS (
     UPDATE outbox AS o SET attempts = o.attempts + 1, due_at = %(lease_until)s FROM due
     WHERE o.town_id = %(town)s AND o.id = due.id
-    RETURNING o.id, o.kind, o.data, o.attempts, o.version, due.due_at AS was_due_at
+    RETURNING o.id, o.kind, o.data, o.attempts, o.traceparent, o.version, due.due_at AS was_due_at
 )
-SELECT id, kind, data, attempts FROM claimed ORDER BY was_due_at, version, id
+SELECT id, kind, data, attempts, traceparent FROM claimed ORDER BY was_due_at, version, id
 """
 
 _FINISH = """
@@ -37,7 +37,7 @@ WHERE town_id = %(town)s AND id = %(id)s AND done_at IS NULL
 """
 
 # Before this a transaction sees no town; the names of towns are visible to all.
-_SEE_ALL_TOWNS = """
+SEE_ALL_TOWNS = """
 SELECT set_config('app.town_ids', '{' || coalesce(string_agg(town_id::text, ','), '') || '}', true) FROM town_names
 """
 
@@ -65,8 +65,10 @@ class PostgresOutbox:
         async with town_transaction(self._pool, town_id) as connection:
             cursor = await connection.execute(_CLAIM, values)
             return [
-                OutboxItem(id=item_id, town_id=town_id, kind=kind, data=data, attempts=attempts)
-                async for item_id, kind, data, attempts in cursor
+                OutboxItem(
+                    id=item_id, town_id=town_id, kind=kind, data=data, attempts=attempts, traceparent=traceparent
+                )
+                async for item_id, kind, data, attempts, traceparent in cursor
             ]
 
     async def finish(self, town_id: str, item_id: str, at: str) -> None:
@@ -84,7 +86,7 @@ class PostgresOutbox:
     async def towns_due(self, now: str) -> Sequence[str]:
         """The towns with work due, by id; one probe of the partial index for each town there is."""
         async with town_transaction(self._pool) as connection:
-            await connection.execute(_SEE_ALL_TOWNS)
+            await connection.execute(SEE_ALL_TOWNS)
             cursor = await connection.execute(_TOWNS_DUE, {"now": now})
             return [row[0] async for row in cursor]
 

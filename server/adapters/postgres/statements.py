@@ -54,18 +54,31 @@ SET version = excluded.version, rows = buckets.rows + excluded.rows,
 """
 
 INSERT_OUTBOX = """
-INSERT INTO outbox (town_id, id, kind, data, version, due_at, attempts)
-SELECT %(town)s, r.id, r.kind, r.data, %(version)s, r.due_at, 0
-FROM jsonb_to_recordset(%(rows)s) AS r (id uuid, kind text, data jsonb, due_at timestamptz)
+INSERT INTO outbox (town_id, id, kind, data, version, due_at, attempts, traceparent)
+SELECT %(town)s, r.id, r.kind, r.data, %(version)s, r.due_at, 0, r.traceparent
+FROM jsonb_to_recordset(%(rows)s) AS r (id uuid, kind text, data jsonb, due_at timestamptz, traceparent text)
+"""
+
+INSERT_ANSWERED = """
+INSERT INTO idempotency (town_id, principal_id, key, request_hash, seq, made_at)
+SELECT %(town)s, r.principal_id, r.key, decode(r.request_hash, 'base64'), r.seq, r.made_at
+FROM jsonb_to_recordset(%(rows)s) AS r
+     (principal_id uuid, key text, request_hash text, seq bigint, made_at timestamptz)
 """
 
 FEED_PAGE = """
-WITH page AS (
-    SELECT entity, id, version, body FROM feed
+WITH found AS (
+    SELECT entity, id, version, body, coalesce(octet_length(body), 0) AS size FROM feed
     WHERE town_id = %(town)s AND bucket = %(bucket)s AND version > %(after)s
     ORDER BY version FETCH FIRST %(rows_max)s ROWS WITH TIES
+), weighed AS (
+    SELECT *, sum(size) OVER (ORDER BY version) - sum(size) OVER (PARTITION BY version) AS before FROM found
 ), numbered AS (
-    SELECT *, (row_number() OVER (PARTITION BY entity ORDER BY version, id) - 1) / %(line_rows)s AS line FROM page
+    SELECT entity, id, version, body,
+           (row_number() OVER so_far - 1) / %(line_rows)s AS line,
+           div(sum(size) OVER so_far - size, %(line_bytes)s) AS part
+    FROM weighed WHERE before < %(bytes_max)s
+    WINDOW so_far AS (PARTITION BY entity ORDER BY version, id)
 )
 SELECT count(*), max(version), convert_to(
     '{"t":"rows","b":' || to_json(%(bucket)s::text) || ',"e":' || to_json(entity) || ',"put":['
@@ -74,9 +87,13 @@ SELECT count(*), max(version), convert_to(
     || coalesce(string_agg('["' || id || '",' || version || ']', ',' ORDER BY version, id)
                 FILTER (WHERE body IS NULL), '')
     || ']}', 'UTF8')
-FROM numbered GROUP BY entity, line ORDER BY entity, line
+FROM numbered GROUP BY entity, line, part ORDER BY entity, line, part
 """
-"""Finished lines of one bucket beyond a version. A NULL body makes its `put` element NULL, which string_agg skips."""
+"""Finished lines of one bucket beyond a version. A NULL body makes its `put` element NULL, which string_agg skips.
+
+`before` is what the versions before a row's take in bytes: whole versions are kept, the first one whatever it takes.
+Sizes are read without the bodies, so what a page leaves out costs little.
+"""
 
 
 @cache

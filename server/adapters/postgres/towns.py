@@ -22,11 +22,14 @@ from server.application.ports import (
     BucketState,
     DeviceRecord,
     FeedPage,
+    Founding,
     JournalEntry,
     StoredLine,
     TownUnknown,
     WriteRejected,
 )
+from server.domain.requests import AnsweredRequest, RequestKey
+from server.tracing import traceparent
 from sync.engine.chain import ChainHead, genesis_hash
 from sync.engine.feed import BucketSum, Stored
 from sync.engine.town import Step, TownHead
@@ -34,6 +37,9 @@ from sync.kernel.changeset import RowKey
 from sync.modules import registry
 from sync.modules.identity import held_buckets
 from sync.protocol import limits
+
+DECIDING_SECONDS_MAX = 30
+"""How long a batch may be decided without a word to the database: the loop does other work in between."""
 
 
 class PostgresTowns:
@@ -43,9 +49,11 @@ class PostgresTowns:
         self._pool = pool
 
     @asynccontextmanager
-    async def writing(self, town_id: str) -> AsyncIterator[PostgresTownWriter]:
+    async def writing(self, town_id: str, *, founding: Founding | None = None) -> AsyncIterator[PostgresTownWriter]:
         """One transaction under the town's head lock; commits on a clean exit."""
-        async with town_transaction(self._pool, town_id) as connection:
+        async with town_transaction(self._pool, town_id, idle_seconds_max=DECIDING_SECONDS_MAX) as connection:
+            if founding:
+                await _found(connection, town_id, founding)
             head = await _head(connection, statements.LOCK_TOWN, town_id)
             yield PostgresTownWriter(connection, head)
 
@@ -55,18 +63,6 @@ class PostgresTowns:
         async with town_transaction(self._pool, town_id, snapshot=True) as connection:
             head = await read_head(connection, town_id)
             yield PostgresTownReader(connection, head)
-
-    async def create(self, town_id: str, name: str, epoch: str) -> None:
-        """The head of a new town, at version 0."""
-        async with town_transaction(self._pool, town_id) as connection:
-            try:
-                await connection.execute(
-                    "INSERT INTO town_heads (town_id, epoch, version, journal_hash) VALUES (%s, %s, 0, %s)",
-                    [town_id, epoch, bytes(32)],
-                )
-            except UniqueViolation:
-                raise WriteRejected(f"town {town_id} is there already") from None
-            await connection.execute("INSERT INTO town_names (town_id, name) VALUES (%s, %s)", [town_id, name])
 
     async def list_towns(self) -> Sequence[tuple[str, str]]:
         """(id, name) of every town, by name."""
@@ -138,7 +134,26 @@ class PostgresTownWriter:
         )
         return {(device, seq): failures async for device, seq, failures in cursor}
 
-    async def write(self, step: Step, journal: JournalEntry, signatures: Mapping[tuple[str, int], str]) -> None:
+    async def answered(self, keys: Iterable[RequestKey]) -> Mapping[RequestKey, AnsweredRequest]:
+        """One statement for all keys of a batch."""
+        cursor = await self._connection.execute(
+            "SELECT i.principal_id, i.key, i.request_hash, i.seq FROM idempotency i "
+            "JOIN jsonb_to_recordset(%s) AS r (principal_id uuid, key text) USING (principal_id, key) "
+            "WHERE town_id = %s",
+            [_rows({"principal_id": key.principal_id, "key": key.key} for key in keys), self.head.town],
+        )
+        return {
+            RequestKey(principal_id=principal_id, key=key): AnsweredRequest(digest=digest, seq=seq)
+            async for principal_id, key, digest, seq in cursor
+        }
+
+    async def write(
+        self,
+        step: Step,
+        journal: JournalEntry,
+        signatures: Mapping[tuple[str, int], str],
+        answered: Mapping[RequestKey, AnsweredRequest],
+    ) -> None:
         """Everything a step changes; the statements go out together and are answered together."""
         town, version = step.head.town, step.head.version
         changed = defaultdict(list)
@@ -151,7 +166,8 @@ class PostgresTownWriter:
         ]
         buckets = [{"bucket": name, "rows": s.rows, "total": s.total} for name, s in step.sums.items()]
         effects = [
-            {"id": effect.id, "kind": effect.kind, "data": effect.data, "due_at": step.at} for effect in step.effects
+            {"id": effect.id, "kind": effect.kind, "data": effect.data, "due_at": step.at, "traceparent": traceparent()}
+            for effect in step.effects
         ]
         sets = [
             {
@@ -168,6 +184,16 @@ class PostgresTownWriter:
         device_heads = [
             {"device_id": device, "seq": last.seq, "hash": _base64(last.digest)} for device, last in heads.items()
         ]
+        requests = [
+            {
+                "principal_id": key.principal_id,
+                "key": key.key,
+                "request_hash": _base64(answer.digest),
+                "seq": answer.seq,
+                "made_at": step.at,
+            }
+            for key, answer in answered.items()
+        ]
         async with self._connection.pipeline():
             await self._put(statements.INSERT_CHANGE_SETS, town, version, sets)
             for entity, rows in changed.items():
@@ -176,6 +202,7 @@ class PostgresTownWriter:
             await self._put(statements.ADD_TO_BUCKETS, town, version, buckets)
             await self._put(statements.UPSERT_DEVICE_HEADS, town, version, device_heads)
             await self._put(statements.INSERT_OUTBOX, town, version, effects)
+            await self._put(statements.INSERT_ANSWERED, town, version, requests)
             entry = [town, version, journal.digest, journal.body, journal.signature]
             await self._connection.execute(statements.INSERT_JOURNAL, entry)
             await self._connection.execute(statements.MOVE_TOWN, [version, step.head.journal, town])
@@ -204,15 +231,17 @@ class PostgresTownReader:
     async def device(self, device_id: str) -> DeviceRecord | None:
         """The device's row, the head of its chain and the buckets it may hold."""
         cursor = await self._connection.execute(
-            "SELECT d.status, d.role, d.public_key, d.certificate, d.user_id, d.warehouse_id, h.seq, h.hash "
-            "FROM devices d LEFT JOIN device_heads h ON h.town_id = d.town_id AND h.device_id = d.id "
+            "SELECT d.status, d.role, d.public_key, d.certificate, d.user_id, d.warehouse_id, h.seq, h.hash, "
+            "coalesce(u.is_active, true) FROM devices d "
+            "LEFT JOIN device_heads h ON h.town_id = d.town_id AND h.device_id = d.id "
+            "LEFT JOIN users u ON u.town_id = d.town_id AND u.id = d.user_id "
             "WHERE d.town_id = %s AND d.id = %s",
             [self.head.town, device_id],
         )
         row = await cursor.fetchone()
         if row is None:
             return None
-        status, role, public_key, certificate, user_id, warehouse_id, seq, digest = row
+        status, role, public_key, certificate, user_id, warehouse_id, seq, digest, is_user_active = row
         assigned = {"role": role, "user_id": user_id, "warehouse_id": warehouse_id}
         return DeviceRecord(
             device_id=device_id,
@@ -221,7 +250,7 @@ class PostgresTownReader:
             role=role,
             public_key=public_key,
             certificate=certificate,
-            buckets=held_buckets(device_id, assigned),
+            buckets=held_buckets(device_id, assigned, is_user_active=is_user_active),
             head=ChainHead(seq=seq or 0, digest=digest or genesis_hash(certificate)),
         )
 
@@ -240,7 +269,7 @@ class PostgresTownReader:
             async for bucket, version, rows, total in cursor
         }
 
-    async def feed_page(self, bucket: str, after: int, rows_max: int) -> FeedPage:
+    async def feed_page(self, bucket: str, after: int, rows_max: int, bytes_max: int) -> FeedPage:
         """An index range scan; PostgreSQL puts the lines together."""
         cursor = await self._connection.execute(
             statements.FEED_PAGE,
@@ -249,19 +278,32 @@ class PostgresTownReader:
                 "bucket": bucket,
                 "after": after,
                 "rows_max": rows_max,
+                "bytes_max": bytes_max,
                 "line_rows": limits.ROWS_LINE_ROWS,
+                "line_bytes": limits.ROWS_LINE_BYTES,
             },
             binary=False,
         )
         found = await cursor.fetchall()
         rows = sum(row[0] for row in found)
-        last = max((row[1] for row in found), default=after) if rows >= rows_max else None
+        last = max((row[1] for row in found), default=None)
         return FeedPage(rows=rows, last_version=last, lines=[row[2] for row in found])
 
 
 async def read_head(connection: Connection, town_id: str) -> TownHead:
     """Where the town stands in this transaction; raises `TownUnknown`."""
     return await _head(connection, statements.READ_TOWN, town_id)
+
+
+async def _found(connection: Connection, town_id: str, founding: Founding) -> None:
+    try:
+        await connection.execute(
+            "INSERT INTO town_heads (town_id, epoch, version, journal_hash) VALUES (%s, %s, 0, %s)",
+            [town_id, founding.epoch, bytes(32)],
+        )
+    except UniqueViolation:
+        raise WriteRejected(f"town {town_id} is there already") from None
+    await connection.execute("INSERT INTO town_names (town_id, name) VALUES (%s, %s)", [town_id, founding.name])
 
 
 async def _head(connection: Connection, statement: str, town_id: str) -> TownHead:

@@ -1,8 +1,8 @@
 """Whoever opens the door: an RQ worker that runs in a thread and stops when it is told to.
 
-RQ's worker wants the main thread for its signals, waits for Redis for ever, and takes commands over publish and
-subscribe. Here the process's owner has the signals, absence of Redis ends the worker so that it can be started anew,
-and nobody who can write to Redis commands the process.
+RQ's worker wants the main thread for its signals, waits for Redis for ever, takes commands over publish and subscribe,
+and runs whatever function a job names. Here the process's owner has the signals, absence of Redis ends the worker so
+that it can be started anew, and whoever can write to Redis can ring and nothing else.
 """
 
 from __future__ import annotations
@@ -18,9 +18,13 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 from rq import SimpleWorker
 from rq.exceptions import StopRequested
+from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.timeouts import TimerDeathPenalty
 from rq.worker import WorkerStatus
+
+ANSWER = "server.worker.answer_bell"
+"""The only function that a job may name."""
 
 CONNECT_SECONDS_MAX = 2
 RETRY_SECONDS = 2
@@ -30,9 +34,32 @@ WORKER_TTL_SECONDS = 17
 _log = structlog.stdlib.get_logger(__name__)
 
 
-class BellWorker(SimpleWorker):
-    """RQ's worker without fork, signals and remote commands."""
+class ForeignJob(Exception):
+    """The job is not a ring of ours."""
 
+
+class BellJob(Job):
+    """A job of which our one function and its arguments are believed, and nothing else that Redis says should run."""
+
+    @property
+    def func(self) -> Any:
+        """The function to run; raises `ForeignJob`."""
+        if self.func_name != ANSWER:
+            _log.warning("foreign_job_refused", remedy="see who else writes to this Redis")
+            raise ForeignJob
+        return super().func
+
+    def restore(self, raw_data: Any) -> None:
+        """Read the job, without callbacks and webhooks: functions and addresses that somebody else has named."""
+        super().restore(raw_data)
+        self._success_callback_name = self._failure_callback_name = self._stopped_callback_name = None
+        self.webhooks = []
+
+
+class BellWorker(SimpleWorker):
+    """RQ's worker without fork, signals and remote commands, for one kind of job."""
+
+    job_class = BellJob
     death_penalty_class = TimerDeathPenalty  # the other one takes SIGALRM, which only the main thread can
 
     def __init__(self, queue: str, *, connection: Redis, stopping: threading.Event) -> None:
@@ -73,7 +100,7 @@ def listen(redis_url: str, queue: str, stopping: threading.Event) -> None:
                 worker.work(logging_level="CRITICAL")  # RQ tells at length what the jobs tell in a line
         except RedisError as fault:
             if not was_away and not stopping.is_set():
-                _log.warning("bell_unheard", fault=type(fault).__name__, remedy="the sweeper does the work")
+                _log.warning("bell_unheard", fault=type(fault).__name__, remedy="the scheduler does the work")
             was_away = True
         stopping.wait(RETRY_SECONDS)
 

@@ -1,7 +1,7 @@
 """The doorbell: one RQ job for each town with work, on one queue, with nothing in it but the town's id.
 
 Ringing takes no time of whoever rings: a thread does it, with short timeouts and behind a breaker. A ring may be lost
-at every step; the worker's sweeper finds the work in PostgreSQL anyway.
+at every step; the scheduler's sweep finds the work in PostgreSQL anyway.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from server.adapters.redis.breaker import Breaker
-from server.adapters.redis.listener import listen
+from server.adapters.redis.listener import ANSWER, listen
 from server.application.ports import Unavailable
 
 QUEUE = "tallystick"
 """The only queue: a worker on several would pop with BLPOP, and a crash would lose the job."""
 
-ANSWER = "server.worker.answer_bell"
 SOCKET_TIMEOUT_SECONDS = 0.2
 WAITING_MAX = 1_000
 """Towns waiting in this process to be rung for; beyond it a ring is dropped."""
@@ -90,7 +89,7 @@ class RedisBell:
             self._enqueue(town_id)
         except Exception as fault:  # noqa: BLE001  a bell that cannot be rung is no reason for anything to fail
             if self._breaker.failed():
-                _log.warning("bell_silent", fault=type(fault).__name__, remedy="the sweeper does the work")
+                _log.warning("bell_silent", fault=type(fault).__name__, remedy="the scheduler does the work")
         else:
             if self._breaker.succeeded():
                 _log.info("bell_rings_again")

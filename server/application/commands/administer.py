@@ -1,4 +1,4 @@
-"""What an admin does to a town from outside a device: people, warehouses, and devices that are lost or gone.
+"""What the office does to a town, and no device can: people, warehouses, limits, tours, devices that are lost or gone.
 
 Each is one change set of the town's own server device; a refusal of the rules comes out as `OfficeRefused`.
 """
@@ -45,21 +45,25 @@ async def add_user(
 
     Raises `PinUnusable`, pydantic's `ValidationError`, `OfficeRefused`, and what the store raises.
     """
-    pin_hash = None
-    if pin is not None:
-        if not (pin.isascii() and pin.isdigit() and PIN_DIGITS_MIN <= len(pin) <= PIN_DIGITS_MAX):
-            raise PinUnusable
-        pin_hash = hash_pin(pin, system.random(SALT_BYTES))
+    pin_hash = None if pin is None else hashed_pin(pin, system)
     user_id = make_id(system.now_ms(), system.random(RANDOM_BYTES))
     named = _ROLES.validate_python(list(roles))
-    await _author(appliers, town_id, AddUser(id=user_id, name=name, login=login, user_roles=named, pin_hash=pin_hash))
+    user = AddUser(id=user_id, name=name, login=login, user_roles=named, pin_hash=pin_hash)
+    await have_done(appliers, town_id, user)
     return user_id
+
+
+def hashed_pin(pin: str, system: System) -> str:
+    """What is kept of a PIN. Raises `PinUnusable`."""
+    if not (pin.isascii() and pin.isdigit() and PIN_DIGITS_MIN <= len(pin) <= PIN_DIGITS_MAX):
+        raise PinUnusable
+    return hash_pin(pin, system.random(SALT_BYTES))
 
 
 async def open_warehouse(*, town_id: str, name: str, appliers: Appliers, system: System) -> str:
     """Make a place of this town where stock is kept and return the id. Raises as `add_user` does."""
     warehouse_id = make_id(system.now_ms(), system.random(RANDOM_BYTES))
-    await _author(appliers, town_id, OpenWarehouse(id=warehouse_id, name=name))
+    await have_done(appliers, town_id, OpenWarehouse(id=warehouse_id, name=name))
     return warehouse_id
 
 
@@ -68,10 +72,13 @@ async def end_device(
 ) -> None:
     """Suspend a device until somebody decides, or revoke it for ever. Raises as `add_user` does."""
     kind = SuspendDevice if how == "suspend" else RevokeDevice
-    await _author(appliers, town_id, kind(device=device_id, reason=reason))
+    await have_done(appliers, town_id, kind(device=device_id, reason=reason))
 
 
-async def _author(appliers: Appliers, town_id: str, operation: Operation) -> None:
+async def have_done(appliers: Appliers, town_id: str, operation: Operation) -> str:
+    """Have the town itself do this; what the rules had to say about it. Raises `OfficeRefused`, and as the store."""
     verdict = orjson.loads(await appliers.author(town_id, server_device_id(town_id), [operation]))
-    if verdict["status"] != Status.ACCEPTED:
-        raise OfficeRefused(" ".join(note["text"] for note in verdict.get("notes", ())) or None)
+    told = " ".join(note["text"] for note in verdict.get("notes", ()))
+    if verdict["status"] not in {Status.ACCEPTED, Status.ADJUSTED}:
+        raise OfficeRefused(told or None)
+    return told

@@ -2,8 +2,9 @@
 
 Waiting requests of one town are decided together (group commit): whoever finds the town idle becomes its applier,
 takes what is waiting up to the batch limits, decides it in memory under the town's head lock, writes it in bulk and
-commits once. Verdicts leave only after COMMIT has returned. The row cache is valid for exactly one town version: when
-another process has written meanwhile, the version differs and the cache is dropped.
+commits once. Reading and deciding rest now and then, so that a long upload holds up its own town and no other. Verdicts
+leave only after COMMIT has returned. The row cache is valid for exactly one town version: when another process has
+written meanwhile, the version differs and the cache is dropped.
 
 Kept apart: a verdict is permanent and only a rule makes one; a fault of the store is transient and makes none. A line
 that makes a rule raise, or that the store refuses, is tried again and after `FAILURES_MAX` attempts quarantined.
@@ -12,11 +13,10 @@ that makes a rule raise, or that the store refuses, is tried again and after `FA
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 
 from server.application.batch import (
     CACHE_ROWS_MAX,
-    CHUNK_LINES_MAX,
     FAILURES_MAX,
     WAITING_MAX,
     Authored,
@@ -28,18 +28,35 @@ from server.application.batch import (
     TownBusy,
     Upload,
     Waiting,
+    authored_line,
+    chunks,
     fail,
     failing,
-    founding_certificate,
+    founding_of,
+    is_committed,
+    keys_of,
+    operations_of,
     take_batch,
 )
-from server.application.ports import Bell, JournalEntry, Signer, System, Towns, TownWriter, Unavailable, WriteRejected
+from server.application.observed import observed
+from server.application.ports import (
+    Bell,
+    Founding,
+    JournalEntry,
+    Signer,
+    System,
+    Towns,
+    TownWriter,
+    Unavailable,
+    WriteRejected,
+)
+from server.application.slices import in_slices
 from server.domain.devices import server_device_id
+from server.domain.requests import KeyedRequest
 from sync.engine.chain import (
     ChainHead,
     Link,
     check_links,
-    encode_bytes,
     genesis_hash,
     head_message,
     journal_message,
@@ -47,15 +64,16 @@ from sync.engine.chain import (
     split_new,
 )
 from sync.engine.feed import Stored
-from sync.engine.town import Step, Submitted, TownHead, first_keys, step
-from sync.kernel.changeset import ChangeSet, Operation, RowKey
-from sync.kernel.clock import Hlc, format_time
-from sync.kernel.errors import ChainForked, TallystickError
+from sync.engine.town import Step, Submitted, TownHead, first_keys, folding
+from sync.kernel.changeset import Operation, RowKey
+from sync.kernel.clock import format_time
+from sync.kernel.errors import ChainForked, LimitExceeded, TallystickError
 from sync.kernel.ids import make_id
 from sync.kernel.module import Registry
 from sync.kernel.view import NeedRows
 from sync.modules.identity import SuspendDevice
-from sync.protocol.codec import encode_change_set, parse_line
+from sync.protocol import limits
+from sync.protocol.codec import parse_line
 
 
 class Appliers:
@@ -75,17 +93,17 @@ class Appliers:
     async def submit(self, upload: Upload) -> list[bytes]:
         """The verdict lines of an upload, in order, after they are committed.
 
-        Raises `ChainGap`, `ChainBroken`, `ChainForked`, `DeviceBarred`, `TownBusy` and the store's `Unavailable`. Lines
-        before the fault are decided, those after it are not.
+        Raises `LimitExceeded`, `ChainGap`, `ChainBroken`, `ChainForked`, `DeviceBarred`, `TownBusy` and the store's
+        `Unavailable`. Lines before the fault are decided, those after it are not.
         """
-        links, submitted = self._read(upload)
+        links, submitted = await in_slices(self._reading(upload))
         check_links(links, None)
         waiting: list[Waiting] = []
         verdicts: list[bytes] = []
         try:
-            for start in range(0, len(links), CHUNK_LINES_MAX):
-                chunk = slice(start, start + CHUNK_LINES_MAX)
-                waiting.append(self._enqueue(upload.town_id, upload, links[chunk], submitted[chunk]))
+            waiting.extend(
+                self._enqueue(upload.town_id, upload, links[chunk], submitted[chunk]) for chunk in chunks(submitted)
+            )
             for place in waiting:
                 verdicts.extend(await place.answer)
         except ChainForked as fork:
@@ -96,28 +114,46 @@ class Appliers:
                 place.answer.cancel()
         return verdicts
 
-    async def author(self, town_id: str, actor_id: str, operations: Sequence[Operation]) -> bytes:
-        """The verdict line of a change set that the town itself makes; raises what the store raises."""
+    async def author(
+        self, town_id: str, actor_id: str, operations: Sequence[Operation], request: KeyedRequest | None = None
+    ) -> bytes:
+        """The verdict line of a change set that the town itself makes, or made when the same `request` came before.
+
+        Raises `IdempotencyMismatch` for another request under its key, and what the store raises.
+        """
         stamped = [
             operation if operation.id else operation.model_copy(update={"id": self.new_id()})
             for operation in operations
         ]
-        waiting = self._enqueue(town_id, Authored(actor_id=actor_id, operations=stamped), (), ())
+        waiting = self._enqueue(town_id, Authored(actor_id=actor_id, operations=stamped, request=request), (), ())
+        return (await waiting.answer)[0]
+
+    async def found(self, town_id: str, founding: Founding, actor_id: str, operations: Sequence[Operation]) -> bytes:
+        """The verdict line of a new town's first change set; head, name and line are there together or not at all."""
+        waiting = self._enqueue(town_id, Authored(actor_id=actor_id, operations=operations, founding=founding), (), ())
         return (await waiting.answer)[0]
 
     def new_id(self) -> str:
         """A fresh id for an operation."""
         return make_id(self._system.now_ms(), self._system.random(10))
 
-    def _read(self, upload: Upload) -> tuple[list[Link], list[Submitted]]:
-        links, submitted = [], []
+    def _reading(self, upload: Upload) -> Generator[None, None, tuple[list[Link], list[Submitted]]]:
+        """Read every line, resting between two; so uploads of one line are queued in the order they came."""
+        links: list[Link] = []
+        submitted: list[Submitted] = []
+        operations = 0
         for seq, line in enumerate(upload.lines, upload.from_seq):
+            if submitted:
+                yield
             digest = line_hash(line)
             parsed = parse_line(line, town=upload.town_id, device=upload.device_id, registry=self._registry)
             links.append(Link(seq=seq, digest=digest, claimed_seq=parsed.claimed_seq, claimed_prev=parsed.claimed_prev))
             submitted.append(
                 Submitted(device=upload.device_id, seq=seq, line=line, digest=digest, change_set=parsed.change_set)
             )
+            operations += operations_of(submitted[-1])
+            if operations > limits.EXCHANGE_OPERATIONS_MAX:
+                raise LimitExceeded(f"a request holds at most {limits.EXCHANGE_OPERATIONS_MAX} operations")
         return links, submitted
 
     def _enqueue(
@@ -199,7 +235,7 @@ class Appliers:
 
     async def _apply(self, lane: Lane, batch: Sequence[Waiting]) -> None:
         """Decide and commit one batch; answers or fails every waiter, or raises with nothing committed."""
-        done = await self._commit(lane, batch)
+        done = await observed(lane.town_id, batch, self._commit(lane, batch))
         self._system.reached("apply.after_commit")
         if done.step:
             self._remember(lane, done.step)
@@ -218,11 +254,11 @@ class Appliers:
         """
         done: Done | None = None
         try:
-            async with self._towns.writing(lane.town_id) as writer:
+            async with self._towns.writing(lane.town_id, founding=founding_of(batch)) as writer:
                 done = await self._decide(lane, writer, batch)
                 self._system.reached("apply.before_commit")
         except Unavailable:
-            if done is None or not await self._is_committed(lane.town_id, done):
+            if done is None or not await is_committed(self._towns, lane.town_id, done):
                 raise
         except TallystickError:
             raise
@@ -230,21 +266,11 @@ class Appliers:
             raise WriteRejected from fault
         return done
 
-    async def _is_committed(self, town_id: str, done: Done) -> bool:
-        """Whether a COMMIT that was not answered took effect, asked under the lock, so that none is still under way."""
-        expected = {(a.submitted.device, a.submitted.seq): a for a in done.step.answered} if done.step else {}
-        async with self._towns.writing(town_id) as writer:
-            stored = await writer.stored_lines(expected)
-        return all(
-            position in stored
-            and (stored[position].digest, stored[position].verdict_line) == (a.submitted.digest, a.verdict_line)
-            for position, a in expected.items()
-        )
-
     async def _decide(self, lane: Lane, writer: TownWriter, batch: Sequence[Waiting]) -> Done:
         head = writer.head
         if lane.head != head:
             lane.rows.clear()
+            lane.head = head
         book = await self._open_book(writer, batch)
         await self._load(lane, writer, book.device_keys)
         outcomes: list[tuple[Waiting, Sequence[bytes] | Exception]] = []
@@ -268,7 +294,8 @@ class Appliers:
         server = server_device_id(writer.head.town)
         devices = {w.work.device_id for w in batch if isinstance(w.work, Upload)} | {server}
         heads = dict(await writer.device_heads(devices))
-        repeated = [
+        answered = await writer.answered(keys) if (keys := keys_of(batch)) else {}
+        repeated = [(server, answer.seq) for answer in answered.values()] + [
             (submitted.device, submitted.seq)
             for waiting in batch
             for submitted in waiting.submitted
@@ -281,12 +308,24 @@ class Appliers:
             stored=dict(await writer.stored_lines(repeated)) if repeated else {},
             failures=await writer.failures(positions) if positions else {},
             device_keys=frozenset(("device", device) for device in devices),
+            answered=dict(answered),
         )
 
     def _plan(self, lane: Lane, head: TownHead, book: Book, waiting: Waiting) -> list[tuple[str, int]]:
         """Check the evidence of one waiter, add its new lines to the batch, and say which positions answer it."""
         if isinstance(waiting.work, Authored):
-            line = self._author_line(lane, head, book, waiting.work)
+            if earlier := book.earlier_answer(waiting.work.request):
+                return [earlier]
+            device = lane.rows[("device", book.server)]
+            line = authored_line(
+                head,
+                book,
+                waiting.work,
+                device.fields if device else None,
+                now_ms=self._system.now_ms(),
+                registry=self._registry,
+            )
+            book.note_answer(waiting.work.request, line.seq)
             book.add(line, self._signer.sign(head_message(line.device, line.seq, line.digest)))
             return [(line.device, line.seq)]
         device_id = waiting.work.device_id
@@ -307,37 +346,12 @@ class Appliers:
             )
         return [(device_id, submitted.seq) for submitted in waiting.submitted]
 
-    def _author_line(self, lane: Lane, head: TownHead, book: Book, authored: Authored) -> Submitted:
-        device = lane.rows[("device", book.server)]
-        certificate = device.fields["certificate"] if device else founding_certificate(authored.operations)
-        chain = book.heads.get(book.server) or ChainHead(seq=0, digest=genesis_hash(certificate))
-        change_set = ChangeSet(
-            town=head.town,
-            device=book.server,
-            seq=chain.seq + 1,
-            prev=encode_bytes(chain.digest),
-            actor=authored.actor_id,
-            base=head.version,
-            epoch=head.epoch,
-            at=str(Hlc(unix_ms=self._system.now_ms(), counter=0)),
-            ops=tuple(authored.operations),
-        )
-        line = encode_change_set(change_set)
-        return Submitted(
-            device=book.server,
-            seq=change_set.seq,
-            line=line,
-            digest=line_hash(line),
-            change_set=change_set,
-            is_server=True,
-        )
-
     async def _fold(self, lane: Lane, writer: TownWriter, head: TownHead, batch: Sequence[Submitted]) -> Step:
         at = format_time(self._system.now_ms())
         await self._load(lane, writer, first_keys(batch, self._registry))
         while True:
             try:
-                return step(head, batch, lane.rows, self._registry, at)
+                return await in_slices(folding(head, batch, lane.rows, self._registry, at))
             except NeedRows as need:
                 await self._load(lane, writer, need.keys)
 
@@ -354,7 +368,7 @@ class Appliers:
             digest=made.head.journal,
             signature=self._signer.sign(message),
         )
-        await writer.write(made, entry, book.signatures)
+        await writer.write(made, entry, book.signatures, book.newly_answered)
 
     def _remember(self, lane: Lane, made: Step) -> None:
         """The cache moves with the version; rows that the batch changed are known without reading them again."""

@@ -28,7 +28,7 @@ from sync.kernel.changeset import Fields
 from sync.kernel.clock import format_time
 from sync.kernel.errors import Malformed
 from sync.kernel.ids import RANDOM_BYTES, make_id, parse_id
-from sync.modules.identity import EnrolDevice
+from sync.modules.identity import EnrolDevice, can_hold_device
 from sync.protocol.messages import EnrolAnswer, EnrolRequest, ServerKey, TownMark, enrol_message
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -46,8 +46,8 @@ async def make_enrolment(
 ) -> tuple[str, Enrolment]:
     """A new code for one device of a town, good for 15 minutes, and what is kept of it.
 
-    The code is in the answer and nowhere else. Raises `NotEnrolable` when the role cannot be enrolled, or the user or
-    warehouse it needs is not there.
+    The code is in the answer and nowhere else. Raises `NotEnrolable` when the role cannot be enrolled, the user or
+    warehouse it needs is not there, or the user does not work here in that role.
     """
     check_enrolable(role, user_id, warehouse_id)
     named = {"user": user_id, "warehouse": warehouse_id}
@@ -55,8 +55,11 @@ async def make_enrolment(
     async with towns.writing(town_id) as writer:  # not for writing: rows are read by key only under the lock
         rows = await writer.load(keys)
     for entity, row_id in keys:
-        if rows[entity, row_id] is None:
+        stored = rows[entity, row_id]
+        if stored is None:
             raise NotEnrolable(f"this town has no {entity} {row_id}")
+        if entity == "user" and not can_hold_device(stored.fields, role):
+            raise NotEnrolable(f"{stored.fields['name']} does not work in this town as {role}")
     code = write_code(system.random(CODE_RANDOM_BYTES))
     enrolment = Enrolment(
         code_hash=hash_code(code),

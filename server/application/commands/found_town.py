@@ -8,7 +8,7 @@ import orjson
 
 from server.application.certificates import server_certificate
 from server.application.commands.apply_change_sets import Appliers
-from server.application.ports import Signer, System, Towns
+from server.application.ports import Founding, Signer, System
 from server.domain.devices import server_device_id
 from sync.kernel.changeset import Status
 from sync.kernel.errors import TallystickError
@@ -26,7 +26,7 @@ class TownNotFounded(TallystickError):
 
 
 async def found_town(
-    *, name: str, currency: str, time_zone: str, towns: Towns, appliers: Appliers, signer: Signer, system: System
+    *, name: str, currency: str, time_zone: str, appliers: Appliers, signer: Signer, system: System
 ) -> str:
     """Make a town and return its id. `currency` is ISO 4217, `time_zone` a name of the IANA database.
 
@@ -44,8 +44,8 @@ async def found_town(
         public_key=signer.public_key,
         certificate=server_certificate(signer, town_id),
     )
-    await towns.create(town_id, name, make_id(system.now_ms(), system.random(RANDOM_BYTES)))
-    verdict = orjson.loads(await appliers.author(town_id, device_id, [begin, enrol]))
+    founding = Founding(name=name, epoch=make_id(system.now_ms(), system.random(RANDOM_BYTES)))
+    verdict = orjson.loads(await appliers.found(town_id, founding, device_id, [begin, enrol]))
     if verdict["status"] != Status.ACCEPTED:
         raise TownNotFounded(" ".join(note["text"] for note in verdict.get("notes", ())) or None)
     return town_id

@@ -30,7 +30,7 @@ from sync.kernel.money import to_amount
 from sync.kernel.pins import SALT_BYTES, hash_pin
 from sync.modules.catalogue import DefineProduct, OfferProduct, product_id, town_product_id
 from sync.modules.commerce.entities import stock_level_id
-from sync.modules.commerce.operations import OpenWarehouse, OrderLine, PlaceOrder, ReceiveStock
+from sync.modules.commerce.operations import LINES_MAX, OpenWarehouse, OrderLine, PlaceOrder, ReceiveStock
 from sync.modules.identity import AddUser
 
 SAMPLE_FILE = Path(__file__).parents[2] / "sample" / "online_retail_sample.csv"
@@ -55,6 +55,7 @@ STAFF: tuple[tuple[str, str], ...] = (
 FAMILY_NAMES = ("Kelly", "Quayle", "Corlett", "Christian", "Moore", "Cain", "Teare", "Kneale", "Faragher", "Watterson")
 
 NO_STOCK = "invoices that ask for more than is in stock"
+TOO_LONG = "invoices of more products than an order may have lines"
 
 Progress = Callable[[str, int, int], None]
 
@@ -72,6 +73,7 @@ class SeededTown:
     town_id: str
     name: str
     warehouse_id: str
+    admin_id: str
     user_ids: Mapping[str, str]
     added: Mapping[str, int]
 
@@ -125,19 +127,22 @@ class _Seeder:
         warehouse = derived_id("sample warehouse", self._town_id)
         people = self._people(country.name)
         numbers = list(islice(country.invoices, invoices_max))
+        fitting = [number for number in numbers if len(country.invoices[number]) <= LINES_MAX]
+        skipped.update([TOO_LONG] * (len(numbers) - len(fitting)))
         setting_up = [
             (("warehouse", warehouse), OpenWarehouse(id=warehouse, name=WAREHOUSE_NAME)),
             *((("user", user.id), user) for user in people.values()),
             *_catalogue(country),
         ]
         await self._add(country.name, setting_up)
-        await self._add(country.name, _opening_stock(country, warehouse, numbers))
-        orders = self._orders(country, warehouse, numbers)
+        await self._add(country.name, _opening_stock(country, warehouse, fitting))
+        orders = self._orders(country, warehouse, fitting)
         await self._place(country.name, orders, skipped)
         return SeededTown(
             town_id=self._town_id,
             name=country.name,
             warehouse_id=warehouse,
+            admin_id=next(user.id for user in people.values() if "admin" in user.user_roles),
             user_ids={login: user.id for login, user in people.items()},
             added=dict(self._added),
         )
@@ -151,7 +156,6 @@ class _Seeder:
             name=name,
             currency=CURRENCY,
             time_zone=TIME_ZONES.get(name, "UTC"),
-            towns=self._towns,
             appliers=self._appliers,
             signer=self._signer,
             system=self._system,

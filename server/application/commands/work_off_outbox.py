@@ -10,7 +10,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from opentelemetry.trace import SpanKind
+
 from server.application.ports import Messages, Outbox, OutboxItem, System
+from server.metrics import count_outbox_item
+from server.tracing import resumed
 from sync.kernel.clock import UNIX_MS_MAX, format_time
 from sync.kernel.errors import TallystickError
 
@@ -60,7 +64,9 @@ async def work_off_outbox(town_id: str, *, outbox: Outbox, messages: Messages, s
         if not items:
             break
         for item in items:
-            if await _work_off(item, outbox, messages, system):
+            is_done = await _work_off(item, outbox, messages, system)
+            count_outbox_item(item.kind, is_done=is_done)
+            if is_done:
                 done += 1
             else:
                 failed += 1
@@ -79,7 +85,8 @@ async def _work_off(item: OutboxItem, outbox: Outbox, messages: Messages, system
         return False
     system.reached("outbox.before_effect")
     try:
-        await handler(item, messages, format_time(system.now_ms()))
+        with resumed(f"outbox {item.kind}", SpanKind.CONSUMER, {"town.id": item.town_id}, item.traceparent):
+            await handler(item, messages, format_time(system.now_ms()))
     except Exception as fault:  # noqa: BLE001  whatever it was stays with the item, and the next item is done
         await _fail(item, _problem(fault), outbox, system)
         return False

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import orjson
 
+from server import metrics
 from server.application.ports import BucketState, TownReader, Towns, Unavailable
 from sync.engine.chain import encode_bytes
 from sync.protocol import limits
@@ -26,12 +27,26 @@ class Page:
     is_last: bool
 
 
+@dataclass(kw_only=True, slots=True)
+class _Room:
+    """What a page may still take; `size` is in bytes."""
+
+    rows: int
+    size: int
+
+
 async def pages(
-    towns: Towns, town_id: str, device_id: str, hello: Hello, *, page_rows: int = limits.PAGE_ROWS
+    towns: Towns,
+    town_id: str,
+    device_id: str,
+    hello: Hello,
+    *,
+    page_rows: int = limits.PAGE_ROWS,
+    page_bytes: int = limits.PAGE_BYTES,
 ) -> AsyncIterator[Page]:
     """All pages of one exchange, from the device's cursors to a checkpoint that includes what it just sent.
 
-    A page holds `page_rows` rows, and those of the same version as the last one. Raises `Unavailable`.
+    A page ends with the version in which it reaches `page_rows` rows or `page_bytes` bytes. Raises `Unavailable`.
     """
     cursors: dict[str, int] | None = None
     epoch = hello.epoch
@@ -48,7 +63,7 @@ async def pages(
             if set(device.buckets) != set(cursors) or reader.head.epoch != epoch:
                 raise Unavailable  # what the device may hold has changed under way: it asks again from where it is
             states = await reader.bucket_states(device.buckets)
-            is_complete = await _rows(reader, cursors, states, lines, page_rows)
+            is_complete = await _rows(reader, cursors, states, lines, _Room(rows=page_rows, size=page_bytes))
             lines.append(await _checkpoint(reader, cursors, states, is_complete=is_complete))
         yield Page(lines=lines, is_last=is_complete)
         if is_complete:
@@ -81,19 +96,21 @@ def _settle_buckets(
 
 
 async def _rows(
-    reader: TownReader, cursors: dict[str, int], states: Mapping[str, BucketState], lines: list[bytes], room: int
+    reader: TownReader, cursors: dict[str, int], states: Mapping[str, BucketState], lines: list[bytes], room: _Room
 ) -> bool:
     """Add rows until every bucket is at the head or the page has no more room; moves the cursors."""
     for bucket in sorted(cursors):
         if bucket in states and states[bucket].version > cursors[bucket]:
-            page = await reader.feed_page(bucket, cursors[bucket], room)
+            page = await reader.feed_page(bucket, cursors[bucket], room.rows, room.size)
             lines.extend(page.lines)
+            metrics.count_feed(page.rows, page.lines)
             if page.last_version is not None and page.last_version < states[bucket].version:
                 cursors[bucket] = page.last_version
                 return False
-            room -= page.rows
+            room.rows -= page.rows
+            room.size -= sum(map(len, page.lines))
         cursors[bucket] = reader.head.version
-        if room <= 0 and any(
+        if min(room.rows, room.size) <= 0 and any(
             bucket in states and states[bucket].version > cursor for bucket, cursor in cursors.items()
         ):
             return False

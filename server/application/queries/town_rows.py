@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
-from server.application.ports import EvidenceStore, Towns
+from server.application.evidence import EvidenceStore
+from server.application.ports import Towns
 from sync.kernel.changeset import Fields
 from sync.kernel.errors import TallystickError
 

@@ -10,9 +10,11 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from server.application.ports import BucketState, EvidenceStore, StoredSet, TownEvidence
+from server.application.evidence import EvidenceStore, StoredSet, TownEvidence
+from server.application.ports import BucketState
+from server.application.queries.verify_work import compare_work
 from server.domain.devices import server_device_id
-from sync.engine.feed import BucketSum
+from sync.engine.feed import BucketSum, encode_body
 from sync.engine.replay import FeedKey, Finding, KeptLine, Replay, differing_fields
 from sync.kernel.module import Registry
 from sync.protocol.codec import parse_line
@@ -23,7 +25,11 @@ FINDINGS_MAX = 200
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """What verifying a town gave; no findings means that everything fits."""
+    """What verifying a town gave; no findings means that everything fits.
+
+    `unsigned` names the last lines of devices that no signed head covers. An upload that broke off leaves them until
+    the device sends again, so they are no finding; nothing but the chain vouches for them.
+    """
 
     town_id: str
     version: int
@@ -31,6 +37,7 @@ class Report:
     rows: int
     feed_rows: int
     findings: tuple[Finding, ...]
+    unsigned: tuple[Finding, ...] = ()
 
 
 async def verify_town(
@@ -58,6 +65,10 @@ async def verify_town(
             rows=len(replay.rows),
             feed_rows=sum(body is not None for _, body in replay.feed.values()),
             findings=tuple(replay.findings[:FINDINGS_MAX]),
+            unsigned=tuple(
+                Finding(where=f"device {device}", what=f"no signed head covers its lines from {seq} on")
+                for device, seq in sorted(replay.unsigned.items())
+            ),
         )
 
 
@@ -81,6 +92,11 @@ async def _compare(replay: Replay, evidence: TownEvidence, registry: Registry) -
     head = evidence.head
     if (head.version, head.journal) != (replay.version, replay.journal):
         _find(replay, "town head", f"it says version {head.version}, the journal ends at version {replay.version}")
+    if head.epoch != replay.epoch:
+        _find(replay, "town head", f"it says epoch {head.epoch}, the journal ends in epoch {replay.epoch}")
+    town = replay.rows["town", head.town]
+    if (name := await evidence.name()) != (town and town.fields["name"]):
+        _find(replay, "town name", f"the towns are listed with the name {name!r}")
     if strays := await evidence.stray_sets():
         _find(replay, "change sets", f"{strays} are stored that no journal entry names")
     for entity in registry.entities:
@@ -91,6 +107,7 @@ async def _compare(replay: Replay, evidence: TownEvidence, registry: Registry) -
     for device in sorted(heads.keys() | replay.chains.keys()):
         if heads.get(device) != replay.chains.get(device):
             _find(replay, f"device {device}", "the stored head of its chain is not its last line")
+    await compare_work(replay, evidence)
     _check_stock(replay)
 
 
@@ -102,7 +119,7 @@ async def _compare_rows(replay: Replay, evidence: TownEvidence, entity: str) -> 
         where = f"{entity} {row_id}"
         if expected is None:
             _find(replay, where, "no change set has made it")
-        elif expected.fields != stored.fields:
+        elif encode_body(expected.fields) != encode_body(stored.fields):
             _find(replay, where, differing_fields(expected.fields, stored.fields))
         elif expected.version != stored.version:
             _find(replay, where, f"its version is {stored.version}, the journal gives {expected.version}")

@@ -18,7 +18,7 @@ from server.cli.bench.frame import Bench, Goal, Measured
 from server.cli.bench.instruments import ApiWatch, p50_p99, told
 from server.cli.bench.naive import URL_VARIABLE
 from server.cli.bench.shop import code_for_tablet, open_shop
-from server.stack import HOST
+from server.listening import HOST
 
 TOWN = "Round"
 GOAL_TIMES_NAIVE = 5

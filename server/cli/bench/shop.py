@@ -40,7 +40,7 @@ class Shop:
                 warehouse=self.warehouse,
                 customer_name=f"Customer {number % 997}",
                 address=f"{number % 89 + 1} {STREETS[number % len(STREETS)]}",
-                lines=[OrderLine(product=product, quantity=1)],
+                lines=[OrderLine(product=product, quantity=1, price="2.50")],
             ),
             PickLine(order=order, product=product, quantity=1),
         )

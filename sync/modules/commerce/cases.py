@@ -124,6 +124,12 @@ RETURNED_AFTER_DELIVERY = Case(
     conflict="returned_after_delivery",
     task="Order {number}: book the return with the customer",
 )
+PRICED_BY_LIST = Case(
+    id="orders.priced_by_list",
+    sentence="Order {number} came without a price in {lines} of its lines; the price list of now counts.",
+    conflict="price_unsaid",
+    task="Order {number}: make sure that the customer was told {total} {currency}",
+)
 OVERPAYMENT = Case(
     id="payments.overpayment",
     sentence="{excess} {currency} more than order {number} owes were taken; they are kept as credit.",
@@ -147,6 +153,12 @@ CURRENCY_MISMATCH = Case(
     sentence="Order {number} is in {wanted}, the payment in {currency}; it is kept beside the order.",
     conflict="currency_mismatch",
     task="Order {number}: clear up the payment in {currency}",
+)
+SUM_TOO_LARGE = Case(
+    id="payments.sum_too_large",
+    sentence="More was taken for order {number} than can be added up; {amount} {currency} are kept beside it.",
+    conflict="sum_too_large",
+    task="Order {number}: find out what these payments are",
 )
 
 CASES = tuple(value for value in list(globals().values()) if isinstance(value, Case))

@@ -91,6 +91,11 @@ def _order_projection(bucket: str, row: Fields) -> Fields:
     return row
 
 
+def _dispatch_projection(_bucket: str, row: Fields) -> Fields:
+    """A note may hold a name or a remark about the customer: once the job is closed, no device needs it."""
+    return row if row["state"] in OPEN_DISPATCHES else {**row, "note": ""}
+
+
 _WAREHOUSE = frozenset({"warehouse"})
 _TEXT, _INTEGER, _ID, _TIME, _JSON = (
     FieldKind.TEXT,
@@ -188,6 +193,7 @@ ENTITIES = (
         },
         bucket_kinds=frozenset({"driver"}),
         buckets=lambda row: (f"driver:{row['driver_id']}",),
+        project=_dispatch_projection,
     ),
     Entity(
         name="order_status_event",

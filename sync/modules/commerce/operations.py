@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Callable, Iterable
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from sync.kernel.changeset import Intent, Operation, RowKey
+from sync.kernel.changeset import Fields, Intent, Operation, RowKey
 from sync.kernel.ids import Id
 from sync.kernel.module import Ref
-from sync.kernel.money import Amount
+from sync.kernel.money import Amount, to_amount
 from sync.modules.catalogue import town_product_id
 from sync.modules.commerce.entities import fulfilment_id, stock_level_id
 
@@ -28,11 +28,15 @@ WAREHOUSE = frozenset({"warehouse_staff", "admin"})
 OFFICE = frozenset({"dispatcher", "admin"})
 SALES = frozenset({"warehouse_staff", "dispatcher", "admin"})
 DRIVERS = frozenset({"driver", "dispatcher", "admin"})
-LINES_MAX = 1_500
+LINES_MAX = 550
+"""Lines of one order; with the longest prices and texts it still fits one change set (`limits.LINE_BYTES_MAX`)."""
 
 
 class OrderLine(BaseModel):
-    """One product of an order; without a price the town's price list counts."""
+    """One product of an order; without a price the town's price list counts.
+
+    A device writes the price that it showed into a line that has none: a promise does not change with the list.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -42,6 +46,18 @@ class OrderLine(BaseModel):
 
 
 Lines = Annotated[list[OrderLine], Field(min_length=1, max_length=LINES_MAX)]
+
+
+def priced(lines: Iterable[OrderLine], row: Callable[[str, str], Fields | None]) -> list[OrderLine]:
+    """The lines, each with the price of the list that `row` shows when it has none itself and the list is shown."""
+    return [line if line.price is not None else _priced(line, row) for line in lines]
+
+
+def _priced(line: OrderLine, row: Callable[[str, str], Fields | None]) -> OrderLine:
+    entry = row("town_product", town_product_id(line.product))
+    if entry is None:
+        return line
+    return line.model_copy(update={"price": to_amount(entry["price_minor"], entry["currency"])})
 
 
 class OpenWarehouse(Operation):
@@ -126,6 +142,10 @@ class PlaceOrder(Operation):
             if line.price is None:
                 yield "town_product", town_product_id(line.product)
 
+    def as_shown(self, row: Callable[[str, str], Fields | None]) -> Self:
+        """With the prices that the customer was told."""
+        return self.model_copy(update={"lines": priced(self.lines, row)})
+
 
 class AmendOrder(Operation):
     """Other lines, as long as nothing has been picked."""
@@ -135,6 +155,10 @@ class AmendOrder(Operation):
     roles: ClassVar = SALES
     order: OrderRef
     lines: Lines
+
+    def as_shown(self, row: Callable[[str, str], Fields | None]) -> Self:
+        """With the prices that the customer was told."""
+        return self.model_copy(update={"lines": priced(self.lines, row)})
 
 
 class CancelOrder(Operation):

@@ -6,7 +6,7 @@ Law of the money: what was received is paid + credit, and paid is never more tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sync.kernel.changeset import Fields, Intent, Operation
@@ -111,6 +111,18 @@ def post_payment(operation: TakePayment, draft: Draft) -> None:
             had={"currency": order["currency"]},
             outcome="kept beside the order",
             wanted=order["currency"],
+            **data,
+        )
+        return
+    received_minor = order["paid_minor"] + order["credit_minor"]
+    if received_minor + amount_minor > MINOR_MAX:
+        draft.adjust(
+            cases.SUM_TOO_LARGE,
+            operation,
+            subject=subject,
+            said=said,
+            had={"received_minor": received_minor},
+            outcome="kept beside the order",
             **data,
         )
         return
@@ -263,6 +275,7 @@ def _set_lines(draft: Draft, operation: Operation, order_id: str, wanted: Iterab
     is_wish = operation.intent_from(is_server=draft.context.is_server) is Intent.WISH
     lines = []
     oversold: list[tuple[str, int]] = []
+    unsaid: list[Fields] = []
     for asked in wanted:
         product = draft.need("product", asked.product)
         free = stock.available(draft, order["warehouse_id"], asked.product)
@@ -283,7 +296,11 @@ def _set_lines(draft: Draft, operation: Operation, order_id: str, wanted: Iterab
             order=order_id,
         )
         lines.append(_line(draft, order, asked, product, reserved))
+        if asked.price is None and not draft.context.is_server:
+            unsaid.append(lines[-1])
     total(draft, order_id, lines)
+    if unsaid:
+        _note_list_prices(draft, operation, order_id, unsaid)
     for name, missing in oversold:
         draft.adjust(
             cases.OVERSOLD,
@@ -297,6 +314,24 @@ def _set_lines(draft: Draft, operation: Operation, order_id: str, wanted: Iterab
             product=name,
             missing=missing,
         )
+
+
+def _note_list_prices(draft: Draft, operation: Operation, order_id: str, unsaid: Sequence[Fields]) -> None:
+    """What a device told the customer is not known here, so the price list's word is not taken silently."""
+    order = draft.need("order", order_id)
+    amount = to_amount(order["total_minor"], order["currency"])
+    draft.adjust(
+        cases.PRICED_BY_LIST,
+        operation,
+        subject=("order", order_id),
+        said={"prices": None},
+        had={"prices_minor": [line["price_minor"] for line in unsaid]},
+        outcome=f"total {amount} {order['currency']}",
+        number=order["number"],
+        lines=len(unsaid),
+        total=amount,
+        currency=order["currency"],
+    )
 
 
 def _line(draft: Draft, order: Fields, asked: OrderLine, product: Fields, reserved: int) -> Fields:

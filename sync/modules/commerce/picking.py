@@ -1,13 +1,20 @@
-"""Fulfilment: what is in the tote is in the tote, whatever became of the order meanwhile."""
+"""Fulfilment: what is in the tote is in the tote, whatever became of the order meanwhile.
+
+An order may have hundreds of lines and a change set a hundred picks of it: a pick finds its lines in a list that was
+made once for all of them, and changes only those.
+"""
 
 from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
 
 from sync.kernel.changeset import Fields, Operation
 from sync.kernel.draft import Draft
 from sync.modules.commerce import cases, stock
 from sync.modules.commerce.entities import fulfilment_id, is_void
 from sync.modules.commerce.operations import CompletePack, PickLine, ShortPick, StartPick
-from sync.modules.commerce.orders import reach, total
+from sync.modules.commerce.orders import reach, settle
 
 _Picking = StartPick | PickLine | ShortPick | CompletePack
 
@@ -23,9 +30,11 @@ def start(operation: StartPick, draft: Draft) -> None:
 def pick(operation: PickLine, draft: Draft) -> None:
     """Goods are in the tote; those of a cancelled order, or more than it asks for, have to go back."""
     order = draft.need("order", operation.order)
-    lines, left = _fill(order["lines"], operation.product, operation.quantity, "picked")
-    wanted = sum(line["quantity"] for line in order["lines"] if line["product_id"] == operation.product)
-    draft.update("order", operation.order, lines=lines)
+    sheet = _sheet(draft, operation.order, order)
+    shares, left = sheet.shares(operation.product, operation.quantity)
+    wanted = sheet.wanted.get(operation.product, 0)
+    picked = {place: {**line, "picked": line["picked"] + share} for place, line, share in shares}
+    draft.update("order", operation.order, lines=sheet.changed(picked))
     _fulfilment(draft, operation.order, order)
     if _cancelled(operation, draft, order):
         return
@@ -50,7 +59,8 @@ def pick(operation: PickLine, draft: Draft) -> None:
 def short(operation: ShortPick, draft: Draft) -> None:
     """Goods were not there: release their reservation, shorten the line, have the shelf counted, tell the customer."""
     order = draft.need("order", operation.order)
-    lines, left = _fill(order["lines"], operation.product, operation.quantity, "short")
+    sheet = _sheet(draft, operation.order, order)
+    shares, left = sheet.shares(operation.product, operation.quantity)
     missing = operation.quantity - left
     _fulfilment(draft, operation.order, order)
     product = draft.get("product", operation.product)
@@ -59,7 +69,9 @@ def short(operation: ShortPick, draft: Draft) -> None:
         subject = ("order", operation.order)
         draft.adjust(cases.NOTHING_SHORT, operation, subject=subject, number=order["number"], product=name)
         return
-    total(draft, operation.order, _release_short(draft, operation, order, lines))
+    lines = sheet.changed(_release_short(draft, operation, order, shares))
+    total_minor = order["total_minor"] - sum(share * line["price_minor"] for _, line, share in shares)
+    settle(draft, operation.order, {**order, "lines": lines, "total_minor": total_minor})
     draft.adjust(
         cases.SHORT_PICK,
         operation,
@@ -132,43 +144,93 @@ def _progress(operation: Operation, draft: Draft, order_id: str) -> None:
     order = draft.need("order", order_id)
     if order["custody"] == "warehouse":
         reach(draft, operation, order_id, "picking")
-    if all(line["picked"] + line["short"] >= line["quantity"] for line in order["lines"]):
+    if _sheet(draft, order_id, order).is_complete:
         reach(draft, operation, order_id, "picked")
         fulfilment = draft.need("fulfilment", fulfilment_id(order_id))
         if fulfilment["state"] == "OPEN":
             draft.put("fulfilment", fulfilment_id(order_id), {**fulfilment, "state": "PICKED"})
 
 
-def _fill(lines: list[Fields], product: str, quantity: int, what: str) -> tuple[list[Fields], int]:
-    """Spread `quantity` over the lines of a product; also says how many no line asks for."""
-    filled: list[Fields] = []
-    left = quantity
-    for line in lines:
-        open_quantity = line["quantity"] - line["picked"] - line["short"]
-        share = min(left, max(0, open_quantity)) if line["product_id"] == product else 0
-        left -= share
-        filled.append({**line, what: line[what] + share})
-    return filled, left
+class _Sheet:
+    """The lines of an order in the making, with a list by product of those that still want some."""
+
+    def __init__(self, lines: list[Fields]) -> None:
+        self.lines = lines
+        self.wanted: dict[str, int] = {}
+        self._open: dict[str, deque[int]] = {}
+        for place, line in enumerate(lines):
+            product = line["product_id"]
+            self.wanted[product] = self.wanted.get(product, 0) + line["quantity"]
+            if _open_quantity(line) > 0:
+                self._open.setdefault(product, deque()).append(place)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every piece is picked or short."""
+        return not self._open
+
+    def shares(self, product: str, quantity: int) -> tuple[list[_Share], int]:
+        """How `quantity` spreads over the lines of a product, in order; also says how many no line asks for."""
+        shares: list[_Share] = []
+        left = quantity
+        for place in self._open.get(product, ()):
+            if not left:
+                break
+            line = self.lines[place]
+            share = min(left, _open_quantity(line))
+            left -= share
+            shares.append((place, line, share))
+        return shares, left
+
+    def changed(self, after: Mapping[int, Fields]) -> list[Fields]:
+        """The lines with these in their places; the ones before stay as they are, somebody may still hold them."""
+        self.lines = list(self.lines)
+        for place, line in after.items():
+            self.lines[place] = line
+            places = self._open[line["product_id"]]
+            if _open_quantity(line) <= 0:
+                places.popleft()  # shares are given from the front
+            if not places:
+                del self._open[line["product_id"]]
+        return self.lines
 
 
-def _release_short(draft: Draft, operation: ShortPick, order: Fields, lines: list[Fields]) -> list[Fields]:
+_Share = tuple[int, Fields, int]
+"""The place of a line, the line, and how many pieces it takes."""
+
+
+def _sheet(draft: Draft, order_id: str, order: Fields) -> _Sheet:
+    key = ("order", order_id)
+    sheet: _Sheet | None = draft.worked_out.get(key)
+    if sheet is None or sheet.lines is not order["lines"]:
+        sheet = draft.worked_out[key] = _Sheet(order["lines"])
+    return sheet
+
+
+def _open_quantity(line: Fields) -> int:
+    left: int = line["quantity"] - line["picked"] - line["short"]
+    return left
+
+
+def _release_short(draft: Draft, operation: ShortPick, order: Fields, shares: list[_Share]) -> dict[int, Fields]:
     """A line keeps no more reserved than it can still be delivered.
 
     When the delivery was known first, it took the missing pieces out of the stock: they are booked back.
     """
     is_delivered = order["custody"] == "customer"
-    released: list[Fields] = []
-    for before, line in zip(order["lines"], lines, strict=True):
-        surplus = max(0, line["reserved"] - (line["quantity"] - line["short"]))
+    after: dict[int, Fields] = {}
+    for place, line, share in shares:
+        short = line["short"] + share
+        surplus = max(0, line["reserved"] - (line["quantity"] - short))
         stock.move(
             draft,
             operation,
             order["warehouse_id"],
             line["product_id"],
-            on_hand=line["short"] - before["short"] if is_delivered else 0,
+            on_hand=share if is_delivered else 0,
             reserved=-surplus,
             reason="short",
             order=operation.order,
         )
-        released.append({**line, "reserved": line["reserved"] - surplus})
-    return released
+        after[place] = {**line, "short": short, "reserved": line["reserved"] - surplus}
+    return after

@@ -11,12 +11,10 @@ from sync.kernel.draft import Draft
 from sync.modules.commerce import cases
 from sync.modules.commerce.entities import stock_level_id
 from sync.modules.commerce.operations import AdjustStock, OpenWarehouse, ReceiveStock, TransferStock
-from sync.modules.identity import check_office
 
 
 def open_warehouse(operation: OpenWarehouse, draft: Draft) -> None:
     """The warehouse's row."""
-    check_office(draft)
     draft.create("warehouse", operation.id, {"name": operation.name})
 
 

@@ -10,6 +10,7 @@ from server.adapters.postgres.migrate import migrate
 from server.embedded import EmbeddedPostgres
 from tests.support.api_world import ApiWorld, api_world
 from tests.support.stack import empty_database
+from tests.support.staff_world import StaffWorld, staff_world
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +24,9 @@ def migrated_database(postgres: EmbeddedPostgres) -> Iterator[str]:
 async def world(migrated_database: str) -> AsyncIterator[ApiWorld]:
     async with api_world(migrated_database) as served:
         yield served
+
+
+@pytest.fixture
+async def staff(migrated_database: str) -> AsyncIterator[StaffWorld]:
+    async with staff_world(migrated_database) as made:
+        yield made

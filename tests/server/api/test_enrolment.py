@@ -170,6 +170,17 @@ async def test_what_the_rules_refuse_is_refused(world: ApiWorld) -> None:
         )
 
 
+async def test_somebody_who_left_gets_no_device_with_an_old_code_and_no_new_code(world: ApiWorld) -> None:
+    code = await world.code()
+    await world.author(DeactivateUser(user=world.driver_id))
+
+    answer = await world.enrol(code, Ed25519PrivateKey.generate())
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "enrolment_refused")
+    with pytest.raises(NotEnrolable, match="Ada does not work in this town as driver"):
+        await world.code()
+
+
 async def test_every_enrolment_is_in_the_towns_own_chain(world: ApiWorld) -> None:
     device = await world.device()
 

@@ -18,6 +18,7 @@ from server.api.app import create_app
 from server.api.body import BodyLimits
 from server.api.parts import Parts
 from server.domain.access import DeviceCaller, access_claims
+from server.main import HEAD_BYTES_MAX, HTTP
 from sync.kernel.ids import make_id
 
 URL = "http://sync.example"
@@ -35,7 +36,11 @@ async def nothing() -> AsyncIterator[None]:
 def serving(parts: Parts) -> Iterator[int]:
     """Serve in a thread; gives the port."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(parts), log_config=None, lifespan="on"))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(parts), http=HTTP, h11_max_incomplete_event_size=HEAD_BYTES_MAX, log_config=None, lifespan="on"
+        )
+    )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
@@ -168,3 +173,55 @@ def test_a_request_without_a_body_keeps_its_connection(port: int) -> None:
             answers.append(connection.recv(65536)[:12])
 
     assert answers == [b"HTTP/1.1 200"] * 2
+
+
+GET = b"GET /healthz HTTP/1.1\r\nHost: sync.example\r\n"
+
+
+def many_headers(count: int, size_bytes: int = 8) -> bytes:
+    return b"".join(b"X-%06d: %s\r\n" % (number, b"a" * size_bytes) for number in range(count))
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        GET + b"X: " + b"a" * HEAD_BYTES_MAX,
+        GET + many_headers(HEAD_BYTES_MAX // 16),
+        b"GET /" + b"a" * HEAD_BYTES_MAX,
+    ],
+    ids=["a header without end", "headers without end", "a path without end"],
+)
+def test_a_head_that_does_not_end_is_answered_and_closed(port: int, sent: bytes) -> None:
+    answer = answer_to(port, sent)
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"aaaa" not in answer
+
+
+def test_a_head_is_counted_for_each_request_and_not_for_the_connection(port: int) -> None:
+    request = GET + b"X: " + b"a" * (HEAD_BYTES_MAX // 2) + b"\r\n" + many_headers(100) + b"\r\n"
+
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        answers = []
+        for _ in range(3):
+            connection.sendall(request)
+            answers.append(connection.recv(65536)[:12])
+
+    assert answers == [b"HTTP/1.1 200"] * 3
+
+
+def test_a_body_larger_than_a_head_may_be_is_no_head(port: int, authorization: str) -> None:
+    body = b"x" * (4 * HEAD_BYTES_MAX)
+
+    answer = answer_to(port, head(authorization, f"Content-Length: {len(body)}", "Connection: close"), body)
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b'"code":"limit_exceeded"' in answer
+
+
+def test_headers_behind_a_body_are_counted_too(port: int, authorization: str) -> None:
+    request = head(authorization, "Transfer-Encoding: chunked") + b"2\r\n{}\r\n0\r\n"
+
+    answer = answer_to(port, request, many_headers(HEAD_BYTES_MAX // 16))
+
+    assert answer.startswith(b"HTTP/1.1 400 ")

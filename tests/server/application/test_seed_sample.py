@@ -119,6 +119,15 @@ async def test_an_order_that_the_stock_does_not_cover_is_counted_and_not_asked_f
         assert await versions(core) == [before[0] + 1]
 
 
+async def test_an_invoice_of_more_lines_than_an_order_may_have_is_left_out_and_counted(
+    settings: Settings, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seeding, "LINES_MAX", 1)
+    async with open_parts(settings) as core:
+        seeded = await seed(core, source, towns_max=1, invoices_max=2)
+        assert (seeded.towns[0].added["order"], seeded.skipped[seeding.TOO_LONG]) == (1, 1)
+
+
 async def test_a_run_that_was_cut_short_is_finished_by_the_next(
     settings: Settings, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Generator
 from dataclasses import replace
+from typing import Any
 
 import orjson
 import pytest
 
 from server.adapters.postgres.towns import PostgresTowns
-from server.application import batch
+from server.application import batch, slices
 from server.application.batch import DeviceBarred, DeviceRevoked, TownBusy
 from server.application.commands import apply_change_sets
 from server.application.ports import Unavailable, WriteRejected
 from sync.engine.chain import line_hash
-from sync.kernel.errors import ChainBroken, ChainForked, ChainGap
+from sync.engine.town import Step, folding
+from sync.kernel.errors import ChainBroken, ChainForked, ChainGap, LimitExceeded, Malformed
 from sync.modules.identity import RevokeDevice, SuspendDevice
+from sync.protocol import limits
+from sync.protocol.codec import parse_line
 from tests.support.real_town import RealTown
 from tests.support.write_path import (
     POISONED,
@@ -33,6 +38,15 @@ from tests.support.write_path import (
 
 SECONDS_MAX = 20
 """A waiter that nobody answers fails its test after this long."""
+
+
+async def test_what_the_office_says_is_read_back_before_it_is_decided(town: RealTown) -> None:
+    before = await version(town)
+    with pytest.raises(LimitExceeded):
+        await town.appliers.author(town.id, town.admin_id, [receive(town) for _ in range(limits.OPERATIONS_MAX + 1)])
+    with pytest.raises(Malformed):
+        await town.appliers.author(town.id, town.admin_id, [receive(town).model_copy(update={"reason": "a\0b"})])
+    assert (await version(town), await findings(town)) == (before, ())
 
 
 async def test_whoever_waits_together_is_committed_together(town: RealTown) -> None:
@@ -60,6 +74,57 @@ async def test_a_batch_ends_when_it_is_full(town: RealTown, monkeypatch: pytest.
     before = await version(town)
     await asyncio.gather(*(town.author(receive(town)) for _ in range(6)))
     assert (await version(town), await received(town)) == (before + 3, 6)
+
+
+async def test_others_have_their_turn_while_an_upload_is_read_and_decided(
+    town: RealTown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = await town.enrol("warehouse_staff")
+    lines = [device.line(receive(town)) for _ in range(20)]
+    turns, read_at, decided_at = 0, list[int](), list[int]()
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def parse_noting(*given: Any, **named: Any) -> Any:
+        read_at.append(turns)
+        return parse_line(*given, **named)
+
+    def fold_noting(*given: Any) -> Generator[None, None, Step]:
+        work = folding(*given)
+        while True:
+            try:
+                next(work)
+            except StopIteration as end:
+                made: Step = end.value
+                return made
+            decided_at.append(turns)
+            yield
+
+    monkeypatch.setattr(slices, "SLICE_SECONDS", 0)
+    monkeypatch.setattr(apply_change_sets, "parse_line", parse_noting)
+    monkeypatch.setattr(apply_change_sets, "folding", fold_noting)
+    running = asyncio.create_task(others())
+    await town.appliers.submit(upload(device, *lines))
+    running.cancel()
+    assert len(set(read_at)) == len(lines)
+    assert len(set(decided_at)) == len(decided_at) > len(lines)
+    assert await findings(town) == ()
+
+
+async def test_an_upload_with_too_many_operations_is_refused_whole(
+    town: RealTown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "EXCHANGE_OPERATIONS_MAX", 3)
+    device = await town.enrol("warehouse_staff")
+    lines = [device.line(receive(town), receive(town)) for _ in range(2)]
+    with pytest.raises(LimitExceeded):
+        await town.appliers.submit(upload(device, *lines))
+    assert await received(town) == 0
+    assert [said["seq"] for said in await device.send(lines[0], from_seq=1)] == [1]
 
 
 async def test_a_repeated_line_gets_the_bytes_of_its_first_verdict(town: RealTown) -> None:

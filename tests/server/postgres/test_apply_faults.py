@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import psycopg
@@ -12,8 +13,11 @@ import pytest
 from server.adapters.postgres import connection as postgres_connection
 from server.adapters.postgres.connection import make_pool, town_transaction
 from server.adapters.postgres.statements import LOCK_TOWN
-from server.adapters.postgres.towns import PostgresTowns
-from server.application.ports import Unavailable
+from server.adapters.postgres.towns import PostgresTowns, PostgresTownWriter
+from server.application.commands.found_town import found_town
+from server.application.ports import Founding, OutcomeUnknown, Unavailable
+from sync.engine.feed import Stored
+from sync.kernel.changeset import RowKey
 from tests.support.proxy import CuttingProxy, cutting_proxy
 from tests.support.real_town import RealTown, real_town
 from tests.support.write_path import ArmedSystem, findings, other_appliers, receive, received, upload, version
@@ -31,6 +35,39 @@ async def proxied(
     monkeypatch.setattr(postgres_connection, "POOL_WAIT_SECONDS", SHORT_WAIT_SECONDS)
     async with cutting_proxy(migrated_database) as (proxy, url), real_town(url, system=ArmedSystem()) as town:
         yield town, proxy
+
+
+class LossyTowns(PostgresTowns):
+    """A store whose first COMMIT is not answered, and that is away when it is asked what became of it."""
+
+    writes = 0
+
+    @asynccontextmanager
+    async def writing(self, town_id: str, *, founding: Founding | None = None) -> AsyncIterator[PostgresTownWriter]:
+        self.writes += 1
+        if self.writes > 1:
+            raise Unavailable
+        async with super().writing(town_id, founding=founding) as writer:
+            yield writer
+        raise Unavailable
+
+
+class CountingTowns(PostgresTowns):
+    """A store that counts how often rows are loaded for a writer."""
+
+    loads = 0
+
+    @asynccontextmanager
+    async def writing(self, town_id: str, *, founding: Founding | None = None) -> AsyncIterator[PostgresTownWriter]:
+        async with super().writing(town_id, founding=founding) as writer:
+            load = writer.load
+
+            async def counted(keys: Iterable[RowKey]) -> Mapping[RowKey, Stored | None]:
+                self.loads += 1
+                return await load(keys)
+
+            writer.load = counted  # type: ignore[method-assign]
+            yield writer
 
 
 def arm_commit(town: RealTown, fault: Callable[[], None]) -> None:
@@ -177,3 +214,57 @@ async def _until_available(ask: Callable[[], Coroutine[None, None, list[dict[str
         except Unavailable:
             continue
     raise AssertionError("the database stays away")
+
+
+async def test_a_transaction_that_decides_may_be_idle_for_longer_than_one_that_reads(town: RealTown) -> None:
+    found = []
+    for transaction in (town.towns.writing, town.towns.reading, town.towns.writing):
+        async with transaction(town.id) as under_way:
+            cursor = await under_way._connection.execute("SHOW idle_in_transaction_session_timeout")
+            found.append(await cursor.fetchone())
+    assert found == [("30s",), ("5s",), ("30s",)]
+
+
+async def test_a_town_whose_founding_breaks_off_is_not_there(town: RealTown) -> None:
+    def crash() -> None:
+        raise Unavailable
+
+    before = await town.towns.list_towns()
+    arm_commit(town, crash)
+    found = {"name": "Burford", "currency": "GBP", "time_zone": "UTC"}
+    tools = {"appliers": town.appliers, "signer": town.signer, "system": town.system}
+    with pytest.raises(Unavailable):
+        await found_town(**found, **tools)  # type: ignore[arg-type]
+    assert await town.towns.list_towns() == before
+    town_id = await found_town(**found, **tools)  # type: ignore[arg-type]
+    assert dict(await town.towns.list_towns()) == {**dict(before), town_id: "Burford"}
+
+
+async def test_whoever_asks_the_office_is_told_when_it_is_not_known_whether_it_was_done(town: RealTown) -> None:
+    lossy = other_appliers(town, towns=LossyTowns(town.pool))
+    with pytest.raises(OutcomeUnknown):
+        await lossy.author(town.id, town.admin_id, [receive(town, 5)])
+    assert await received(town) == 5
+
+
+async def test_a_device_whose_answer_was_lost_may_always_send_again(town: RealTown) -> None:
+    device = await town.enrol("warehouse_staff")
+    line = device.line(receive(town, 5))
+    lossy = other_appliers(town, towns=LossyTowns(town.pool))
+    with pytest.raises(Unavailable) as told:
+        await lossy.submit(upload(device, line))
+    assert not isinstance(told.value, OutcomeUnknown)
+    assert (await device.send(line))[0]["status"] == "accepted"
+    assert await received(town) == 5
+
+
+async def test_rows_read_for_a_batch_that_writes_nothing_are_kept_for_the_next(town: RealTown) -> None:
+    device = await town.enrol("warehouse_staff")
+    line = device.line(receive(town))
+    await device.send(line)
+    counting = CountingTowns(town.pool)
+    other = other_appliers(town, towns=counting)
+    await other.submit(upload(device, line))
+    loads = counting.loads
+    await other.submit(upload(device, line))
+    assert (loads > 0, counting.loads) == (True, loads)

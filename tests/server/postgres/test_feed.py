@@ -26,7 +26,8 @@ from sync.modules.commerce import (
     WithdrawDispatch,
 )
 from sync.modules.commerce.operations import OrderLine
-from sync.modules.identity import AddUser, SuspendDevice
+from sync.modules.identity import AddUser, DeactivateUser, SuspendDevice
+from sync.protocol import limits
 from tests.support.puller import Puller, Rows, faults_of_versions, feed_rows
 from tests.support.real_town import PRODUCT, RealDevice, RealTown
 from tests.support.write_path import findings, receive, version
@@ -90,10 +91,10 @@ class Trade:
         return self.chance.choice(self.orders or [self.town.id])
 
 
-def place(town: RealTown, order: str, number: str) -> PlaceOrder:
-    """One piece of the product."""
-    lines = [OrderLine(product=PRODUCT, quantity=1)]
-    return PlaceOrder(id=order, number=number, warehouse=town.warehouse_id, customer_name="Grace", lines=lines)
+def place(town: RealTown, order: str, number: str, lines: int = 1) -> PlaceOrder:
+    """One piece of the product in each line."""
+    wanted = [OrderLine(product=PRODUCT, quantity=1, price="2.50")] * lines
+    return PlaceOrder(id=order, number=number, warehouse=town.warehouse_id, customer_name="Grace", lines=wanted)
 
 
 def puller_of(device: RealDevice, page_rows: int = 10_000) -> Puller:
@@ -193,6 +194,35 @@ async def test_a_page_never_ends_inside_a_version(town: RealTown) -> None:
     assert puller.complaints == []
 
 
+async def test_lines_and_pages_end_by_their_bytes_as_well_as_by_their_rows(
+    town: RealTown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    puller = puller_of(await town.enrol("warehouse_staff"))
+    await puller.pull()
+    puller.pages.clear()
+    monkeypatch.setattr(limits, "ROWS_LINE_BYTES", 40_000)
+    puller.page_bytes = 100_000
+    for number in range(20):
+        await town.author(place(town, town.new_id(), f"A{number}", lines=100))
+    await puller.pull()
+    biggest_row = max(len(body) for _, body in puller.rows.values())
+    assert biggest_row > 10_000
+    assert all(line < 40_000 + 2 * biggest_row for page in puller.pages for line in page)
+    assert all(sum(page) < 100_000 + 2 * biggest_row for page in puller.pages)
+    assert len(puller.pages) > 20 * biggest_row // 150_000
+    assert (puller.complaints, puller.rows) == ([], await feed_of(town, puller))
+
+
+async def test_a_version_larger_than_a_page_is_given_whole(town: RealTown) -> None:
+    tablet = await town.enrol("warehouse_staff")
+    puller = puller_of(tablet)
+    await puller.pull()
+    puller.page_bytes = 1
+    await tablet.send(*(tablet.line(place(town, town.new_id(), "A1", lines=100)) for _ in range(5)))
+    await puller.pull()
+    assert (puller.complaints, puller.rows) == ([], await feed_of(town, puller))
+
+
 async def test_a_device_hears_which_buckets_are_new_kept_or_no_longer_its_own(town: RealTown) -> None:
     tablet = await town.enrol("warehouse_staff")
     puller = puller_of(tablet)
@@ -203,6 +233,18 @@ async def test_a_device_hears_which_buckets_are_new_kept_or_no_longer_its_own(to
     await puller.pull()
     assert puller.states == {**dict.fromkeys(held, "kept"), "driver:somebody": "dropped"}
     assert puller.cursors.keys() == held
+
+
+async def test_a_driver_who_left_has_no_customers_on_the_phone_any_more(town: RealTown) -> None:
+    puller, order = puller_of(await town.enrol("driver")), await town.place_order()
+    await town.author(AssignDispatch(order=order, driver=town.driver_id))
+    await puller.pull()
+    held = (f"driver:{town.driver_id}", "order", order)
+    assert held in puller.rows
+    await town.author(DeactivateUser(user=town.driver_id))
+    await puller.pull()
+    assert held not in puller.rows
+    assert {bucket: state for bucket, state in puller.states.items() if state != "kept"} == {held[0]: "dropped"}
 
 
 async def test_a_new_epoch_resets_every_bucket(town: RealTown, migrated_database: str) -> None:

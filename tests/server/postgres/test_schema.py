@@ -19,6 +19,8 @@ from psycopg.conninfo import make_conninfo
 from sqlalchemy import create_engine, pool
 
 from server.adapters import postgres
+from server.adapters.postgres.connection import make_pool
+from server.adapters.postgres.migrate import migrate
 from server.adapters.postgres.statements import COLUMN_TYPES
 from server.adapters.postgres.tables import SCHEMA, metadata
 from server.adapters.postgres.tables.evidence import APPEND_ONLY_TABLES, GLOBAL_TABLES
@@ -48,6 +50,13 @@ PLANTED: list[tuple[LiteralString, str, str]] = [
     ("CREATE VIEW seen AS SELECT * FROM orders", "view runs as owner", "seen"),
     ("CREATE MATERIALIZED VIEW kept AS SELECT 1 AS one", "view runs as owner", "kept"),
     ("CREATE FUNCTION lift() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'", "security definer", "lift"),
+    (
+        "DO $$ BEGIN EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO PUBLIC', current_database()); END $$",
+        "may make temporary tables",
+        "tallystick_api",
+    ),
+    ("ALTER TABLE enrolments DISABLE TRIGGER one_key", "key of a code may change", "enrolments"),
+    ("DROP TRIGGER one_key ON enrolments", "key of a code may change", "enrolments"),
     (
         "ALTER TABLE orders ADD CONSTRAINT stray FOREIGN KEY (id) REFERENCES device_keys (device_id)",
         "foreign key without town_id",
@@ -81,7 +90,6 @@ def api(database: str) -> Iterator[Connection[Any]]:
         connection.execute(sql.SQL("ALTER ROLE tallystick_api PASSWORD {}").format(password))
     url = make_conninfo(database, user="tallystick_api", password=API_PASSWORD)
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("SET search_path = pg_catalog, tallystick")
         yield connection
 
 
@@ -195,6 +203,8 @@ def test_the_api_is_not_even_granted_to_change_what_is_written_once(api: Connect
         "SET session_replication_role = replica",
         "CREATE TABLE tallystick.mine ()",
         "CREATE TABLE public.mine ()",
+        "CREATE TEMPORARY TABLE orders ()",
+        "CREATE TABLE pg_temp.orders ()",
         "CREATE OR REPLACE FUNCTION tallystick.current_towns() RETURNS uuid[] LANGUAGE sql AS 'SELECT NULL::uuid[]'",
         "SELECT pg_read_file('PG_VERSION')",
     ],
@@ -237,3 +247,52 @@ def test_a_row_cannot_be_put_into_another_town(api: Connection[Any], statement: 
     api.execute("SELECT set_config('app.town_ids', %s, false)", ["{" + TOWN + "}"])
     with pytest.raises(errors.InsufficientPrivilege, match="row-level security"):
         api.execute(statement, [OTHER_TOWN])
+
+
+def test_migrating_takes_temporary_tables_from_everybody(fresh_database: str) -> None:
+    with psycopg.connect(fresh_database, autocommit=True) as connection:
+        name = sql.Identifier(connection.info.dbname)
+        connection.execute(sql.SQL("GRANT TEMPORARY ON DATABASE {} TO PUBLIC").format(name))
+        migrate(fresh_database)
+        connection.execute("SET ROLE tallystick_api")
+        with pytest.raises(errors.InsufficientPrivilege, match="temporary"):
+            connection.execute("CREATE TEMPORARY TABLE orders ()")
+
+
+async def test_a_temporary_table_never_comes_before_a_real_one(
+    migrated_database: str, api: Connection[Any], owner: Connection[Any]
+) -> None:
+    async with make_pool(migrated_database) as pool, pool.connection() as connection:
+        cursor = await connection.execute("SHOW search_path")
+        assert await cursor.fetchone() == ("pg_catalog, tallystick, pg_temp",)
+    assert api.execute("SHOW search_path").fetchone() == ("pg_catalog, tallystick, pg_temp",)
+    settings = (
+        "SELECT s.setconfig FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole AND s.setdatabase = 0 "
+    )
+    settings += "WHERE r.rolname = 'tallystick_owner'"
+    assert owner.execute(settings.encode()).fetchone() == (["search_path=pg_catalog, tallystick, pg_temp"],)
+
+
+CODE = {"code": bytes(32), "town": TOWN, "first": "A" * 43, "second": "B" * 43}
+
+
+@pytest.mark.parametrize("role", ["postgres", "tallystick_owner", "tallystick_api"])
+@pytest.mark.parametrize("change", ["%(second)s", "NULL"])
+def test_a_code_is_used_up_by_one_key_for_ever(owner: Connection[Any], role: str, change: LiteralString) -> None:
+    owner.execute("SET search_path = pg_catalog, tallystick, pg_temp")
+    owner.execute(
+        "INSERT INTO enrolments (code_hash, town_id, role, expires_at) VALUES (%(code)s, %(town)s, 'driver', now())",
+        CODE,
+    )
+    owner.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+    for _ in range(2):  # the same key may come again
+        owner.execute("UPDATE enrolments SET public_key = %(first)s WHERE code_hash = %(code)s", CODE)
+
+    with pytest.raises(errors.RaiseException, match="used by another key"):
+        owner.execute("UPDATE enrolments SET public_key = " + change + " WHERE code_hash = %(code)s", CODE)
+
+
+def test_nothing_else_of_a_code_can_be_changed_by_the_api(api: Connection[Any]) -> None:
+    for column in ("town_id", "role", "user_id", "warehouse_id", "expires_at", "code_hash"):
+        with pytest.raises(errors.InsufficientPrivilege):
+            api.execute(sql.SQL("UPDATE enrolments SET {0} = {0}").format(sql.Identifier(column)))

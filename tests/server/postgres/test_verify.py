@@ -6,7 +6,7 @@ Tampering is done as a superuser with all triggers off, each time on a fresh cop
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,18 +17,20 @@ import pytest
 from server.adapters.memory import memory_signer
 from server.adapters.postgres.connection import make_pool
 from server.adapters.postgres.evidence import PostgresEvidence
+from server.application.commands.work_off_outbox import work_off_outbox
 from server.application.ports import Signer
 from server.application.queries.verify_town import Report, verify_town
 from server.domain.devices import server_device_id
 from server.embedded import EmbeddedPostgres
 from sync.engine.chain import encode_bytes, journal_hash, journal_message
-from sync.modules.commerce import AssignDispatch, CompletePack, PickLine, PlaceOrder, ReassignDispatch
+from sync.kernel.clock import format_time
+from sync.modules.commerce import AssignDispatch, CancelOrder, CompletePack, PickLine, PlaceOrder, ReassignDispatch
 from sync.modules.commerce.entities import stock_level_id
 from sync.modules.commerce.operations import OrderLine
 from sync.modules.identity import AddUser
 from tests.support.real_town import PRODUCT, RealDevice, RealTown, real_town
 from tests.support.stack import database_from
-from tests.support.write_path import POISONED, other_appliers, poison, receive
+from tests.support.write_path import POISONED, other_appliers, poison, receive, stored
 
 NOBODY = "00000000-0000-7000-8000-000000000001"
 OTHER_KEY_SEED = 2
@@ -65,6 +67,9 @@ async def _trade(url: str) -> tuple[dict[str, str], int]:
         order, last = await _place_and_pack(tablet)
         await town.author(AssignDispatch(order=order, driver=town.driver_id))
         await town.author(ReassignDispatch(order=order, driver=other_driver))
+        await town.appliers.author(town.id, town.admin_id, [CancelOrder(order=order)])
+        await work_off_outbox(town.id, outbox=town.outbox, messages=town.messages, system=town.system)
+        await town.towns.keep_fork(town.id, tablet.id, 2, [b"another line"], format_time(town.system.now_ms()))
         sick = await town.enrol("warehouse_staff")
         await sick.send(sick.line(poison(town, "a rule that raises")), sick.line(receive(town)))
         async with town.towns.reading(town.id) as reader:
@@ -79,6 +84,7 @@ async def _trade(url: str) -> tuple[dict[str, str], int]:
             "shelf": f"warehouse:{town.warehouse_id}",
             "van": f"driver:{town.driver_id}",
             "nobody": NOBODY,
+            "work": (await stored(town, "SELECT id FROM outbox"))[0][0],
             "last_of_tablet": str(last),
             "head": str(versions),
             "beyond": str(versions + 1),
@@ -269,6 +275,43 @@ TABLES = {
         "device {nobody}",
     ),
     "the version of the town's head": ("UPDATE town_heads SET version = version - 1", "town head"),
+    "the epoch of the town's head": ("UPDATE town_heads SET epoch = '{nobody}'", "town head"),
+    "the name of the town": ("UPDATE town_names SET name = 'Elsewhere'", "town name"),
+    "the name of the town, removed": ("DELETE FROM town_names", "town name"),
+    "a number in JSON, made a fraction": (
+        "UPDATE orders SET lines = replace(lines::text, '\"short\": 0', '\"short\": 0.0')::jsonb",
+        "order {order}",
+    ),
+    "a number in JSON, made a truth value": (
+        "UPDATE orders SET lines = replace(lines::text, '\"short\": 0', '\"short\": false')::jsonb",
+        "order {order}",
+    ),
+    "work of the outbox": ("UPDATE outbox SET data = '{{}}'", "outbox {work}"),
+    "the kind of work of the outbox": ("UPDATE outbox SET kind = 'other'", "outbox {work}"),
+    "the version of work of the outbox": ("UPDATE outbox SET version = version - 1", "outbox {work}"),
+    "work of the outbox, removed": ("DELETE FROM outbox", "outbox {work}"),
+    "work of the outbox, added": (
+        "INSERT INTO outbox SELECT town_id, '{nobody}', kind, data, version, due_at, 0, NULL FROM outbox",
+        "outbox {nobody}",
+    ),
+    "what a customer was told": ("UPDATE messages SET text = 'Pay again.'", "message {work}"),
+    "what a customer was told, removed": ("DELETE FROM messages", "message {work}"),
+    "what a customer was told, added": (
+        "INSERT INTO messages SELECT town_id, '{nobody}', order_id, text, written_at FROM messages",
+        "message {nobody}",
+    ),
+    "the bytes of a forked line": (
+        "UPDATE fork_lines SET line = 'yet another line'",
+        "forked line 2 of device {tablet}",
+    ),
+    "the failures of a quarantined line": (
+        "UPDATE line_failures SET failures = 1",
+        "failures of change set 1 of device {sick}",
+    ),
+    "the failures of a quarantined line, removed": (
+        "DELETE FROM line_failures",
+        "failures of change set 1 of device {sick}",
+    ),
     "the hash of the town's head": ("UPDATE town_heads SET journal_hash = sha256(journal_hash)", "town head"),
 }
 """What, how, and the only place with a finding."""
@@ -291,6 +334,28 @@ def test_a_changed_table_is_found_where_it_was_changed_and_nowhere_else(
 def test_the_last_journal_entry_is_missed_although_nothing_follows_it(copy: str, kept: Kept) -> None:
     tamper(copy, "DELETE FROM journal WHERE version = {head}".format(**kept.names))
     assert {"town head", "change sets"} <= set(places(verified(copy, kept.names["town"])))
+
+
+def test_lines_that_no_signed_head_covers_are_reported(copy: str, kept: Kept) -> None:
+    assert verified(copy, kept.names["town"]).unsigned == ()
+    tamper(copy, "UPDATE change_sets SET signature = NULL WHERE device_id = '{tablet}'".format(**kept.names))
+    report = verified(copy, kept.names["town"])
+    said = [(tail.where, tail.what) for tail in report.unsigned]
+    assert said == [("device {tablet}".format(**kept.names), "no signed head covers its lines from 1 on")]
+
+
+def test_a_town_is_verified_though_its_name_was_removed(copy: str, kept: Kept) -> None:
+    async def listed() -> Mapping[str, str]:
+        async with make_pool(copy) as pool:
+            return await PostgresEvidence(pool).towns()
+
+    assert asyncio.run(listed()) == {kept.names["town"]: "Ashford"}
+    tamper(
+        copy,
+        "DELETE FROM town_names",
+        "INSERT INTO device_keys VALUES ('a key', '{town}', '{tablet}')".format(**kept.names),
+    )
+    assert asyncio.run(listed()) == {kept.names["town"]: kept.names["town"]}
 
 
 def test_a_journal_chained_anew_without_the_servers_key_is_found_at_each_entry(copy: str, kept: Kept) -> None:

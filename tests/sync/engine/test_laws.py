@@ -1,7 +1,8 @@
-"""What holds after anything that people and devices may do, in any order: stock, money, custody, feed, facts.
+"""What holds after anything that people and devices may do, in any order: stock, money, custody, feed, facts, rights.
 
 Each example is a town in which a few people do what comes to hypothesis's mind, sensible or not, on three devices and
-in the office; facts of one device may arrive long after the office has decided otherwise.
+in the office; facts of one device may arrive long after the office has decided otherwise, and now and then a device
+says that somebody else is acting.
 """
 
 from __future__ import annotations
@@ -124,10 +125,11 @@ class Cast:
 
     def line(self, action: Action) -> Submitted:
         town = self.town
-        place = action[4]
+        _, _, other, size, place = action
         devices = (town.server, town.tablet, town.van_a, town.van_b)
-        people = (town.dispatcher, town.picker, town.driver_a, town.driver_b)
-        return town.line(devices[place], people[place], *self.operations(action))
+        people = (town.admin, town.picker, town.driver_a, town.driver_b)
+        actor = people[other if size == 6 else place]
+        return town.line(devices[place], actor, *self.operations(action))
 
 
 def live(actions: list[Action], batch_size: int = 1) -> MarketTown:
@@ -230,13 +232,38 @@ def check_verdicts(town: MarketTown) -> None:
         assert verdict.rule in town.registry.cases
         assert verdict.notes
         if verdict.status is Status.REFUSED and Intent.WISH not in intents:
-            assert verdict.rule.startswith(ENGINE_ONLY)
+            may_be = (*ENGINE_ONLY, "people.actor_refused") if answered.submitted.is_server else ENGINE_ONLY
+            assert verdict.rule.startswith(may_be)
         for conflict in verdict.conflicts:
             assert any(row["conflict_id"] == conflict for row in town.rows_of("task").values())
 
 
+def check_authority(town: MarketTown) -> None:
+    """What a device of this role is not for, or another's device, is accepted from nobody: it leaves a conflict.
+
+    What none of a user's roles may do is refused in the office.
+    """
+    owners = {town.tablet.id: town.picker, town.van_a.id: town.driver_a, town.van_b.id: town.driver_b}
+    for answered in town.answered:
+        change_set, verdict = answered.submitted.change_set, answered.verdict
+        assert isinstance(change_set, ChangeSet)
+        if change_set.actor == town.server.id:
+            continue
+        if answered.submitted.is_server:
+            roles = set(town.row("user", change_set.actor)["roles"])
+            is_refused = verdict.rule in {"people.actor_refused", "people.mixed_intents"}
+            assert is_refused or all(roles & op.roles for op in change_set.ops)
+            continue
+        role = town.row("device", change_set.device)["role"]
+        is_within = all(role in op.roles for op in change_set.ops)
+        if change_set.actor == owners[change_set.device] and is_within:
+            continue
+        assert verdict.status in {Status.REFUSED, Status.QUARANTINED} or (verdict.rule or "").startswith("people.")
+
+
 CHECKS = (
-    check_stock, check_money, check_custody, check_dispatches, check_feed, check_buckets, check_verdicts
+    check_stock, check_money, check_custody, check_dispatches, check_feed, check_buckets, check_verdicts,
+    check_authority,
 )  # fmt: skip
 
 

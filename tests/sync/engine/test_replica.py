@@ -22,6 +22,7 @@ ASKED = Asked(
     from_seq=3,
     digests=[encode_bytes(digest) for digest in DIGESTS],
     head_seq=4,
+    buckets=frozenset({"town"}),
 )
 START = Conversation(asked=ASKED).after(Event.START)
 MARK = {"version": 9, "rows": 1, "sum": "0" * 16}
@@ -89,6 +90,35 @@ def test_a_journal_head_of_another_version_makes_a_checkpoint_wrong() -> None:
     wrong = TOWN.checkpoint(9, {"town": MARK}, journal=head)
 
     assert hear(TOWN.welcome(2), *verdicts(), wrong)[0][-1] is Event.CHECKPOINT_WRONG
+
+
+@pytest.mark.parametrize(
+    ("said", "named", "event"),
+    [
+        ([("town", "kept")], ["town"], Event.CHECKPOINT_FINAL),
+        ([("town", "kept"), ("driver:a", "added")], ["town", "driver:a"], Event.CHECKPOINT_FINAL),
+        ([("town", "dropped")], [], Event.CHECKPOINT_FINAL),
+        ([("town", "kept")], [], Event.CHECKPOINT_WRONG),
+        ([], [], Event.CHECKPOINT_WRONG),
+        ([("town", "dropped")], ["town"], Event.CHECKPOINT_WRONG),
+        ([("town", "kept")], ["town", "driver:a"], Event.CHECKPOINT_WRONG),
+    ],
+)
+def test_a_final_checkpoint_names_exactly_the_buckets_that_are_held(
+    said: list[tuple[str, str]], named: list[str], event: Event
+) -> None:
+    buckets = [TOWN.bucket(*bucket) for bucket in said]
+
+    events, _ = hear(TOWN.welcome(2), *verdicts(), *buckets, TOWN.checkpoint(9, dict.fromkeys(named, MARK)))
+
+    assert events[-1] is event
+
+
+def test_an_intermediate_checkpoint_may_be_behind_and_name_nothing() -> None:
+    behind = TOWN.checkpoint(9, {"town": {"version": 8}}, more=True)
+
+    assert hear(TOWN.welcome(2), *verdicts(), behind)[0][-1] is Event.CHECKPOINT_MORE
+    assert hear(TOWN.welcome(2), *verdicts(), TOWN.checkpoint(9, {}, more=True))[0][-1] is Event.CHECKPOINT_MORE
 
 
 def test_the_same_version_with_the_same_journal_is_no_step_back() -> None:

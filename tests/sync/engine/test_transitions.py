@@ -31,7 +31,7 @@ WHAT_ACTIONS_TOUCH = {
     Action.SPOOL: "downloaded pages",
     Action.SETTLE: "base rows, verdicts",
     Action.DROP_SPOOL: "downloaded pages",
-    Action.REWIND_TO_ACKED: "memory",
+    Action.REWIND_TO_ACKED: "downloaded pages, where the server stands",
     Action.KEEP_PENDING: "nothing",
     Action.GO_ON: "memory",
     Action.HANG_UP: "wire",
@@ -118,10 +118,12 @@ def test_the_spool_is_dropped_before_a_line_of_a_new_epoch_is_kept() -> None:
     assert Action.KEEP_LINE not in {action for event in Event for action in transition(State.WAITING, event).actions}
 
 
-def test_a_spool_is_otherwise_dropped_only_when_it_cannot_be_read() -> None:
-    events = {event for _, event in cells_with(Action.DROP_SPOOL)}
+def test_a_spool_is_otherwise_dropped_only_when_it_cannot_be_read_or_the_server_is_behind_it() -> None:
+    dropped = {event for _, event in cells_with(Action.DROP_SPOOL)}
+    rewound = {event for _, event in cells_with(Action.REWIND_TO_ACKED)}
 
-    assert events == {Event.WELCOME_NEW_EPOCH, Event.PAGE_UNREADABLE}
+    assert dropped == {Event.WELCOME_NEW_EPOCH, Event.PAGE_UNREADABLE}
+    assert rewound == {Event.WELCOME_BEHIND, Event.PROBLEM_CHAIN_GAP}
 
 
 @pytest.mark.parametrize("state", RESTING)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from sqlalchemy import Text
 from sqlmodel import AutoString
 
-from server.adapters.postgres.tables import billing, casework, catalogue, commerce, evidence, identity
+from server.adapters.postgres.tables import billing, casework, catalogue, commerce, evidence, identity, people
 from server.adapters.postgres.tables.base import SCHEMA, TownRow, metadata
 
 for _table in metadata.tables.values():
@@ -26,4 +26,5 @@ __all__ = [
     "evidence",
     "identity",
     "metadata",
+    "people",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sqlalchemy import Index
+
 from server.adapters.postgres.tables.base import UUID, TownRow, datetime, moment, whole
 
 
@@ -9,6 +11,7 @@ class Payment(TownRow, table=True):
     """Money that was taken; never changed."""
 
     __tablename__ = "payments"
+    __table_args__ = (Index("payments_order_idx", "town_id", "order_id"),)
     order_id: UUID
     method: str
     amount_minor: int = whole()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import Index
+
 from server.adapters.postgres.tables.base import UUID, TownRow, datetime, json, moment, whole
 
 
@@ -28,6 +30,7 @@ class StockMovement(TownRow, table=True):
     """One change of a stock level; never changed."""
 
     __tablename__ = "stock_movements"
+    __table_args__ = (Index("stock_movements_listing_idx", "town_id", "received_at", "id"),)
     warehouse_id: UUID
     product_id: UUID
     on_hand_delta: int = whole()
@@ -44,6 +47,7 @@ class Order(TownRow, table=True):
     """An order on its three axes."""
 
     __tablename__ = "orders"
+    __table_args__ = (Index("orders_listing_idx", "town_id", "placed_at", "id"),)
     number: str
     warehouse_id: UUID
     customer_name: str
@@ -81,6 +85,7 @@ class Dispatch(TownRow, table=True):
     """An order on a driver's tour."""
 
     __tablename__ = "dispatches"
+    __table_args__ = (Index("dispatches_order_idx", "town_id", "order_id"),)
     order_id: UUID
     driver_id: UUID
     attempt: int = whole()
@@ -94,6 +99,7 @@ class OrderStatusEvent(TownRow, table=True):
     """One step of an order; never changed."""
 
     __tablename__ = "order_status_events"
+    __table_args__ = (Index("order_status_events_order_idx", "town_id", "order_id"),)
     order_id: UUID
     from_status: str | None
     to_status: str

@@ -104,6 +104,7 @@ class Outbox(SQLModel, table=True):
     attempts: int = whole()
     done_at: datetime | None = moment(nullable=True)
     problem: str | None
+    traceparent: str | None
 
 
 class Message(SQLModel, table=True):
@@ -177,7 +178,12 @@ class UsedTokenRequest(SQLModel, table=True):
     expires_at: datetime = moment()
 
 
-GLOBAL_TABLES = frozenset({"town_names", "enrolments", "device_keys", "used_token_requests"})
+GLOBAL_TABLES = frozenset(
+    {
+        *("town_names", "enrolments", "device_keys", "used_token_requests"),
+        *("accounts", "account_towns", "sessions", "sign_in_tries"),
+    }
+)
 """Small tables without a town in their key: what has to be found before the town is known."""
 
 APPEND_ONLY_TABLES = frozenset(

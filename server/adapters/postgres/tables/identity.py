@@ -25,6 +25,7 @@ class User(TownRow, table=True):
     login: str
     roles: list[str] = json()
     is_active: bool
+    has_pin: bool
 
 
 class Pin(TownRow, table=True):

@@ -1,0 +1,145 @@
+"""Every list of a town, and one row of it: `GET /v1/towns/{town_id}/{list}` and `/{list}/{id}`, made from `LISTS`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from server.api.documents import gives, tagged
+from server.api.office.doing import path_id
+from server.api.parts import staff_door_of
+from server.api.staff import InTown
+from server.application.commands.act import Staff
+from server.application.people_ports import ListingReader
+from server.application.queries.listings import (
+    LISTS,
+    PAGE_ROWS,
+    PAGE_ROWS_MAX,
+    InvalidQuery,
+    check_reader,
+    page_of,
+    shown,
+)
+from server.domain.access import NotFound
+from sync.kernel.module import FieldKind
+from sync.modules import registry
+
+Route = Callable[..., Awaitable[Response]]
+
+router = APIRouter(prefix="/v1/towns/{town_id}")
+
+_SCHEMAS: dict[FieldKind, tuple[dict[str, Any], Any]] = {
+    FieldKind.ID: ({"type": ["string", "null"], "format": "uuid"}, "01970a6e-3c00-7a51-8c1f-0b1f6a3f6d11"),
+    FieldKind.TEXT: ({"type": ["string", "null"]}, "text"),
+    FieldKind.INTEGER: ({"type": ["integer", "null"]}, 12),
+    FieldKind.BOOLEAN: ({"type": ["boolean", "null"]}, True),
+    FieldKind.TIME: ({"type": ["string", "null"], "format": "date-time"}, "2026-11-21T08:15:02.114Z"),
+    FieldKind.JSON: ({}, []),
+}
+
+
+def row_schema(name: str) -> dict[str, Any]:
+    """What a row of this list looks like."""
+    fields = {"id": FieldKind.ID, "version": FieldKind.INTEGER, **registry().entities[LISTS[name].entity].fields}
+    members = {field: _SCHEMAS[kind][0] for field, kind in fields.items() if field not in LISTS[name].hidden}
+    return {"type": "object", "required": list(members), "properties": members}
+
+
+def row_example(name: str) -> dict[str, Any]:
+    """A row of this list, for the reader of the documentation."""
+    fields = {"id": FieldKind.ID, "version": FieldKind.INTEGER, **registry().entities[LISTS[name].entity].fields}
+    return {field: _SCHEMAS[kind][1] for field, kind in fields.items() if field not in LISTS[name].hidden}
+
+
+async def show_page(request: Request, staff: Staff, name: str, decorate: Callable[..., Any] | None = None) -> Response:
+    """A page of the list as the query asks for it; `decorate` may add to its items."""
+    asked = dict(request.query_params)
+    if len(asked) != len(request.query_params.multi_items()):
+        raise InvalidQuery("a parameter is given twice")
+    async with staff_door_of(request).listings.reading(staff.seen, staff.town_id) as reader:
+        page = await page_of(staff, name, reader, asked)
+    items = [dict(item) for item in page.items]
+    if decorate is not None:
+        await decorate(items)
+    return tagged(request, {"items": items, "next_cursor": page.next_cursor})
+
+
+async def show_row(reader: ListingReader, staff: Staff, name: str, row_id: str) -> dict[str, Any]:
+    """One row of the list. Raises `NotFound`, `NotPermitted`."""
+    check_reader(staff, name)
+    row = await reader.row(LISTS[name].entity, path_id(row_id))
+    if row is None:
+        raise NotFound
+    return shown(staff, name, row)
+
+
+def _list_route(name: str) -> Route:
+    async def get_list(request: Request, staff: InTown) -> Response:
+        return await show_page(request, staff, name)
+
+    get_list.__doc__ = f"The {name.replace('-', ' ')} of the town that the filters leave, page by page."
+    return get_list
+
+
+def _row_route(name: str) -> Route:
+    async def get_row(request: Request, staff: InTown, row_id: str) -> Response:
+        async with staff_door_of(request).listings.reading(staff.seen, staff.town_id) as reader:
+            row = await show_row(reader, staff, name, row_id)
+        return tagged(request, row)
+
+    get_row.__doc__ = f"One of the {name.replace('-', ' ')} of the town."
+    return get_row
+
+
+def list_docs(name: str) -> dict[str, Any]:
+    """What OpenAPI says about a list."""
+    page = {
+        "type": "object",
+        "required": ["items", "next_cursor"],
+        "properties": {
+            "items": {"type": "array", "items": row_schema(name)},
+            "next_cursor": {"type": ["string", "null"]},
+        },
+    }
+    example = {"items": [row_example(name)], "next_cursor": None}
+    return {
+        "tags": [name],
+        "responses": gives("A page, with an ETag.", example, schema=page, problems=[400, 403]),
+        "openapi_extra": {"parameters": _parameters(name)},
+    }
+
+
+def row_docs(name: str) -> dict[str, Any]:
+    """What OpenAPI says about one row of a list."""
+    return {
+        "tags": [name],
+        "responses": gives("The row, with an ETag.", row_example(name), schema=row_schema(name), problems=[403]),
+    }
+
+
+def _parameters(name: str) -> list[dict[str, Any]]:
+    listing = LISTS[name]
+    orders = [text for known in listing.orders for text in (known.removeprefix("-"), "-" + known.removeprefix("-"))]
+    parameters = [
+        *(
+            (parameter, {"enum": list(f.values)} if f.values else {"type": "string"})
+            for parameter, f in listing.filters.items()
+        ),
+        ("order", {"enum": orders, "default": listing.orders[0]}),
+        ("limit", {"type": "integer", "minimum": 1, "maximum": PAGE_ROWS_MAX, "default": PAGE_ROWS}),
+        ("cursor", {"type": "string"}),
+    ]
+    return [{"name": parameter, "in": "query", "required": False, "schema": schema} for parameter, schema in parameters]
+
+
+for _name in LISTS:
+    if _name != "users":
+        router.add_api_route(f"/{_name}", _list_route(_name), methods=["GET"], name=f"get_{_name}", **list_docs(_name))
+    if _name not in {"users", "orders"}:
+        router.add_api_route(
+            f"/{_name}/{{row_id}}", _row_route(_name), methods=["GET"], name=f"get_{_name}_row", **row_docs(_name)
+        )

@@ -1,0 +1,100 @@
+"""What somebody in the office asks of a town: one change set of the town's own device with that person as its actor.
+
+Three checks that need not trust each other: the door's own (`server.api.staff`), row-level security over the towns of
+whoever asks, and the rules, under the town's lock, over the user's row as it stands there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import orjson
+
+from server.application.commands.apply_change_sets import Appliers
+from server.application.people_ports import Listings
+from server.domain.access import NotFound
+from server.domain.people import NotPermitted
+from server.domain.requests import KeyedRequest
+from sync.kernel.changeset import Operation, RowKey, Status
+from sync.kernel.errors import TallystickError
+from sync.kernel.module import Registry
+
+DONE = frozenset({Status.ACCEPTED, Status.ADJUSTED})
+
+
+class RuleRefused(TallystickError):
+    """The rules of the town do not allow this; the code is the rule's."""
+
+    code: ClassVar[str] = "refused"
+
+    def __init__(self, *, rule: str, sentence: str, data: Mapping[str, Any]) -> None:
+        super().__init__(sentence)
+        self.rule = rule
+        self.data = data
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Staff:
+    """Somebody who works in a town, as that person's sign-in says; `seen` are all towns open to that person."""
+
+    account_id: str
+    town_id: str
+    user_id: str
+    roles: frozenset[str]
+    seen: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Done:
+    """What was decided, with the ids of the operations and so of what they have made."""
+
+    ids: Sequence[str]
+    status: str
+    version: int
+    notes: Sequence[Mapping[str, Any]]
+    conflicts: Sequence[str]
+
+
+def check_permitted(staff: Staff, operations: Sequence[Operation], registry: Registry) -> None:
+    """Raise `NotPermitted` for what none of the roles may do; the rules ask again, this leaves no line behind."""
+    for operation in operations:
+        if not any(registry.permits(role, operation.op) for role in staff.roles):
+            raise NotPermitted
+
+
+async def act(
+    staff: Staff,
+    operations: Sequence[Operation],
+    *,
+    about: RowKey | None = None,
+    request: KeyedRequest | None = None,
+    appliers: Appliers,
+    listings: Listings,
+) -> Done:
+    """Have the town decide it, or say again what it decided when the same request came before.
+
+    `about` is the row that the request names; raises `NotFound` when there is none. Raises `RuleRefused`,
+    `IdempotencyMismatch`, and what `Appliers.author` raises.
+    """
+    async with listings.reading(staff.seen, staff.town_id) as reader:
+        if about is not None and await reader.row(*about) is None:
+            raise NotFound
+    stamped = [
+        operation.model_copy(
+            update={"id": request.operation_id(staff.town_id, place) if request else appliers.new_id()}
+        )
+        for place, operation in enumerate(operations)
+    ]
+    verdict = orjson.loads(await appliers.author(staff.town_id, staff.user_id, stamped, request))
+    notes = verdict.get("notes", [])
+    if verdict["status"] not in DONE:
+        raise RuleRefused(rule=verdict["rule"], sentence=notes[0]["text"], data=notes[0]["data"])
+    return Done(
+        ids=[operation.id for operation in stamped],
+        status=verdict["status"],
+        version=verdict["version"],
+        notes=notes,
+        conflicts=verdict.get("conflicts", []),
+    )

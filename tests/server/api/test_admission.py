@@ -1,0 +1,156 @@
+"""One exchange of a device at a time, not more than the process holds, and a place that is free again in every case."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+
+import pytest
+from starlette.types import Message
+
+from server.api import admission
+from server.api.admission import Exchanges, ExchangeUnderWay, ServerBusy
+from server.api.app import create_app
+from tests.support.api_world import ApiWorld, Knocker, api_world
+
+LONG_SECONDS = 20
+
+
+@pytest.fixture
+async def impatient_world(migrated_database: str) -> AsyncIterator[ApiWorld]:
+    """Two exchanges at most, and nobody waits for a place."""
+    exchanges = Exchanges(exchanges_max=2, patience_seconds=0)
+    async with api_world(migrated_database, exchanges=exchanges) as world:
+        yield world
+
+
+async def test_a_second_exchange_of_a_device_is_told_to_come_back(impatient_world: ApiWorld) -> None:
+    device = await impatient_world.device()
+    place = await impatient_world.parts.exchanges.enter(device.answer.device_id)
+
+    refused = await device.exchange()
+    place.leave()
+    admitted = await device.exchange()
+
+    assert (refused.status_code, refused.json()["code"]) == (503, "exchange_under_way")
+    assert refused.headers["retry-after"] == "1"
+    assert admitted.status_code == 200
+
+
+async def test_more_exchanges_than_the_process_holds_are_told_to_come_back(impatient_world: ApiWorld) -> None:
+    places = [await impatient_world.parts.exchanges.enter(f"device {number}") for number in range(2)]
+    device = await impatient_world.device()
+
+    refused = await device.exchange()
+    places[0].leave()
+    admitted = await device.exchange()
+
+    assert (refused.status_code, refused.json()["code"], refused.headers["retry-after"]) == (503, "busy", "2")
+    assert admitted.status_code == 200
+
+
+async def test_the_body_of_what_is_not_admitted_is_not_read(impatient_world: ApiWorld) -> None:
+    device = await impatient_world.device()
+    await impatient_world.parts.exchanges.enter(device.answer.device_id)
+    sent = await ask(device, body=None)
+
+    assert sent[0]["status"] == 503
+
+
+@pytest.mark.parametrize("content", [b"no hello", b'{"hello":{}}', b"\n"])
+async def test_a_place_is_free_again_after_a_problem(impatient_world: ApiWorld, content: bytes) -> None:
+    device = await impatient_world.device()
+
+    problem = await device.exchange(hello=content)
+
+    assert problem.status_code == 400
+    assert (await device.exchange()).status_code == 200
+
+
+async def test_a_place_is_free_before_the_end_of_the_answer_is_heard(impatient_world: ApiWorld) -> None:
+    device = await impatient_world.device()
+    entered: list[object] = []
+
+    async def on_end() -> None:
+        entered.append(await impatient_world.parts.exchanges.enter(device.answer.device_id))
+
+    sent = await ask(device, body=device.hello(), on_end=on_end)
+
+    assert (sent[0]["status"], sent[-1]["more_body"], len(entered)) == (200, False, 1)
+    with pytest.raises(ExchangeUnderWay):  # the end of the first has not taken the place from the second
+        await impatient_world.parts.exchanges.enter(device.answer.device_id)
+
+
+async def test_an_answer_that_nobody_takes_is_cut_and_its_place_is_free(
+    impatient_world: ApiWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = await impatient_world.device()
+    monkeypatch.setattr(admission, "ANSWER_IDLE_SECONDS", 0)
+
+    asking = asyncio.create_task(ask(device, body=device.hello(), never_takes=True))
+    ended, _ = await asyncio.wait({asking}, timeout=LONG_SECONDS)
+
+    assert ended == {asking}
+    assert asking.result() == []
+    await impatient_world.parts.exchanges.enter(device.answer.device_id)
+
+
+async def test_one_exchange_may_wait_for_the_one_before_it_and_a_third_is_refused_at_once() -> None:
+    exchanges = Exchanges(patience_seconds=LONG_SECONDS)
+    first = await exchanges.enter("device")
+    waiting = asyncio.create_task(exchanges.enter("device"))
+    await asyncio.sleep(0)
+
+    with pytest.raises(ExchangeUnderWay):
+        await asyncio.wait_for(exchanges.enter("device"), LONG_SECONDS / 2)
+    first.leave()
+    second = await asyncio.wait_for(waiting, LONG_SECONDS / 2)
+    first.leave()
+
+    third = asyncio.create_task(exchanges.enter("device"))
+    await asyncio.sleep(0)
+    assert not third.done()  # leaving the first again has not let anybody in
+    second.leave()
+    (await asyncio.wait_for(third, LONG_SECONDS / 2)).leave()
+
+
+async def test_whoever_waited_is_refused_when_the_process_is_full_by_then() -> None:
+    exchanges = Exchanges(exchanges_max=1, patience_seconds=LONG_SECONDS)
+    first = await exchanges.enter("device")
+    waiting = asyncio.create_task(exchanges.enter("device"))
+    await asyncio.sleep(0)
+    first.leave()
+    await exchanges.enter("another")
+
+    with pytest.raises(ServerBusy):
+        await waiting
+
+
+async def ask(
+    device: Knocker,
+    *,
+    body: bytes | None,
+    on_end: Callable[[], Awaitable[None]] | None = None,
+    never_takes: bool = False,
+) -> list[Message]:
+    """What the application sends for one exchange of the device; without a body it must not ask for one."""
+    token, sent = await device.token(), list[Message]()
+    headers = [(b"content-type", b"application/x-ndjson"), (b"authorization", f"Bearer {token}".encode())]
+    path = f"/v1/towns/{device.town_id}/exchange"
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers, "query_string": b""}
+
+    async def receive() -> Message:
+        assert body is not None
+        return {"type": "http.request", "body": body}
+
+    async def send(message: Message) -> None:
+        if never_takes:
+            await asyncio.Event().wait()
+        sent.append(message)
+        if on_end and not message.get("more_body", message["type"] == "http.response.start"):
+            await on_end()
+
+    with suppress(Exception):
+        await create_app(device.world.parts)(scope | {"asgi": {"spec_version": "2.4"}}, receive, send)
+    return sent

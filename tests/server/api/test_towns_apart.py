@@ -1,0 +1,209 @@
+"""Nothing of another town by any door for people: asked at the door, held by PostgreSQL, and each holds alone."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import httpx2
+import pytest
+from psycopg_pool import AsyncConnectionPool
+
+from server.adapters.postgres import connection as connections
+from server.api import staff as door
+from server.api.app import create_app
+from server.domain.people import Membership, Principal
+from tests.support.staff_world import PRODUCT, Browser, StaffWorld, TownOfStaff, staff_world
+
+UNKNOWN = "01970a6e-3c00-7a51-8c1f-0b1f6a3f6d11"
+
+
+def documents(town: TownOfStaff) -> dict[str, dict[str, Any]]:
+    """A good document for each route that takes one, by the end of its path."""
+    lines = [{"product": PRODUCT, "quantity": 1}]
+    driver = {"driver": town.users["driver"]}
+    return {
+        "orders": {"number": "1", "warehouse": town.warehouse, "customer_name": "c", "lines": lines},
+        "lines": {"lines": lines},
+        "users": {"name": "E", "login": "e", "roles": ["admin"]},
+        "warehouses": {"name": "South"},
+        "enrolments": {"role": "driver", "user": town.users["driver"]},
+        "assign": driver,
+        "reassign": driver,
+        "suspend": {"reason": "r"},
+        "revoke": {"reason": "r"},
+    }
+
+
+def row_ids(town: TownOfStaff) -> dict[str, str]:
+    """A row that is there, for each path parameter."""
+    return {
+        "order_id": town.order,
+        "user_id": town.users["driver"],
+        "device_id": town.device,
+        "dispatch_id": town.order,
+        "row_id": town.warehouse,
+    }
+
+
+def routes(staff: StaffWorld) -> list[tuple[str, str]]:
+    """Every route below a town that is for people, as (method, path)."""
+    paths = create_app(replace(staff.world.parts, has_docs=True)).openapi()["paths"]
+    return [
+        (method.upper(), path)
+        for path, methods in paths.items()
+        if path.startswith("/v1/towns/") and not path.endswith("/exchange")
+        for method in methods
+    ]
+
+
+async def call(browser: Browser, method: str, path: str, town_id: str, of: TownOfStaff) -> httpx2.Response:
+    """One route with the ids of the rows of `of`."""
+    said = None if method == "GET" else documents(of).get(path.rpartition("/")[2], {})
+    return await browser.call(method, path.format(town_id=town_id, **row_ids(of)), said)
+
+
+async def rows_there(staff: StaffWorld) -> list[tuple[Any, ...]]:
+    """Where the other town stands, and how many change sets and answered requests it has."""
+    theirs = f"FROM {{}} WHERE town_id = '{staff.there.id}'"
+    counts = [f"(SELECT count(*) {theirs.format(table)})" for table in ("idempotency", "change_sets")]
+    return await staff.stored(f"SELECT version, {', '.join(counts)} {theirs.format('town_heads')}", staff.there)
+
+
+def no_check(principal: Principal, town_id: str) -> Membership:
+    """The door's own check, forgotten: whoever is an admin somewhere is let in everywhere as that admin."""
+    (member,) = principal.memberships.values()
+    return replace(member, town_id=town_id)
+
+
+async def lifted(connection: connections.Connection) -> None:
+    """A connection whose role row-level security does not bind."""
+    await connections.configure(connection)
+    await connection.execute("RESET ROLE")
+    await connection.commit()
+
+
+def make_lifted_pool(database_url: str) -> AsyncConnectionPool[connections.Connection]:
+    return AsyncConnectionPool(database_url, min_size=1, max_size=8, configure=lifted, open=False)
+
+
+@asynccontextmanager
+async def without_row_security(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StaffWorld]:
+    monkeypatch.setattr("tests.support.api_world.make_pool", make_lifted_pool)
+    async with staff_world(database_url) as staff:
+        assert len(await staff.stored("SELECT DISTINCT town_id FROM town_heads", staff.here)) > 1  # it is off
+        yield staff
+
+
+async def check_closed(staff: StaffWorld) -> None:
+    """Every route of the other town is as that of no town, with its rows and with one's own, and nothing is written."""
+    browser, before = await staff.browser(), await rows_there(staff)
+    found = routes(staff)
+    assert len(found) > 25
+    for method, path in found:
+        foreign = await call(browser, method, path, staff.there.id, staff.there)
+        crossed = await call(browser, method, path, staff.there.id, staff.here)
+        unknown = await call(browser, method, path, UNKNOWN, staff.there)
+        assert (foreign.status_code, foreign.json()["code"]) == (404, "not_found"), (method, path)
+        assert foreign.json() == crossed.json() == unknown.json(), (method, path)
+        assert staff.there.id not in foreign.text
+    assert await rows_there(staff) == before
+
+
+async def check_own_only(staff: StaffWorld) -> None:
+    """Through the routes of one's own town no row of another is read or touched, and lists have none of it."""
+    browser, before = await staff.browser(), await rows_there(staff)
+    theirs = {staff.there.order, staff.there.device, staff.there.warehouse, *staff.there.users.values()}
+    for method, path in routes(staff):
+        answer = await call(browser, method, path, staff.here.id, staff.there)
+        if "{" in path.replace("{town_id}", ""):
+            allowed = {404}
+        else:  # a person or a warehouse of one's own needs nothing that is there
+            allowed = {201} if path.endswith(("users", "warehouses")) and method == "POST" else {200, 409, 422}
+        assert answer.status_code in allowed, (method, path)
+        assert method != "GET" or not any(row_id in answer.text for row_id in theirs), path
+    assert await rows_there(staff) == before
+
+
+async def test_a_user_of_one_town_gets_404_on_every_route_of_another(staff: StaffWorld) -> None:
+    await check_closed(staff)
+
+
+async def test_a_row_of_another_town_is_not_there_in_ones_own(staff: StaffWorld) -> None:
+    await check_own_only(staff)
+
+
+async def test_the_door_alone_holds_with_row_level_security_off(
+    migrated_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with without_row_security(migrated_database, monkeypatch) as staff:
+        await check_closed(staff)
+
+
+async def test_the_statements_alone_hold_with_row_level_security_off(
+    migrated_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with without_row_security(migrated_database, monkeypatch) as staff:
+        await check_own_only(staff)
+
+
+async def test_postgresql_alone_holds_with_the_check_at_the_door_forgotten(
+    staff: StaffWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "membership", no_check)
+
+    await check_closed(staff)
+
+
+async def test_the_rules_alone_hold_for_writes_with_both_forgotten(
+    migrated_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "membership", no_check)
+    async with without_row_security(migrated_database, monkeypatch) as staff:
+        browser = await staff.browser()
+
+        answers = [
+            await browser.post(
+                f"/v1/towns/{staff.there.id}/{path}", documents(staff.there).get(path.split("/")[-1], {})
+            )
+            for path in ("warehouses", "users", "orders", f"orders/{staff.there.order}/cancel")
+        ]
+
+    assert {answer.json()["code"] for answer in answers} == {"people.actor_refused"}
+
+
+async def test_a_device_token_opens_no_door_for_people_and_a_session_none_for_devices(staff: StaffWorld) -> None:
+    device = await staff.world.device()
+    headers = {"Authorization": f"Bearer {await device.token()}"}
+    browser = await staff.browser()
+
+    as_device = await staff.world.client.get(f"/v1/towns/{device.town_id}/orders", headers=headers)
+    as_person = await browser.call("POST", "exchange", {}, headers={"Content-Type": "application/x-ndjson"})
+
+    assert (as_device.status_code, as_device.json()["code"]) == (401, "not_signed_in")
+    assert (as_person.status_code, as_person.json()["code"]) == (401, "unauthorized")
+
+
+async def test_without_a_session_every_route_is_closed(staff: StaffWorld) -> None:
+    browser = Browser(world=staff.world, town=staff.here, email="")
+
+    codes = {
+        (await call(browser, method, path, staff.here.id, staff.here)).json()["code"] for method, path in routes(staff)
+    }
+
+    assert codes == {"not_signed_in"}
+
+
+async def test_without_the_token_of_the_page_nothing_is_changed_on_any_route(staff: StaffWorld) -> None:
+    browser = await staff.browser()
+    browser.csrf = "A" * 43
+
+    codes = {
+        (await call(browser, method, path, staff.here.id, staff.here)).json()["code"]
+        for method, path in routes(staff)
+        if method != "GET"
+    }
+
+    assert codes == {"cross_site"}
