@@ -61,7 +61,7 @@ def decide_pending(
     except Exception as problem:  # noqa: BLE001  a rule may raise anything
         context = Context(decided_at=change_set.at[:24], is_truth=False, is_server=False)
         text = f"This could not be judged here ({type(problem).__name__}); the server will decide."
-        decision = quarantine(change_set, "engine.rule_failed", text, context)
+        decision = quarantine((change_set.device, change_set.seq), change_set, "engine.rule_failed", text, context)
     return decision, Touch(seq=change_set.seq, reads=frozenset(reads), writes=frozenset(decision.rows))
 
 

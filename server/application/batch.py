@@ -274,7 +274,7 @@ def failing(submitted: Submitted) -> Submitted:
         line=submitted.line,
         digest=submitted.digest,
         change_set=submitted.change_set,
-        failure=f"deciding it failed {FAILURES_MAX} times; it is kept and can be run again after a repair",
+        failure=f"The rules failed over this {FAILURES_MAX} times.",
     )
 
 

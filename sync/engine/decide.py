@@ -6,6 +6,8 @@ so it may be run again after more rows were loaded, and replaying a journal give
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sync.kernel.authority import is_device_of
 from sync.kernel.cases import (
     ACTOR_INACTIVE,
@@ -14,14 +16,20 @@ from sync.kernel.cases import (
     INVALID_AMOUNT,
     MIXED_INTENTS,
     NOT_PERMITTED,
+    QUARANTINED,
     UNKNOWN_REFERENCE,
     WRONG_DEVICE,
 )
+from sync.kernel.casework import Matter, casework_rows
 from sync.kernel.changeset import ChangeSet, Decision, Fields, Intent, Note, Operation, RowKey, Status, Verdict
 from sync.kernel.draft import Context, Draft, Refused, UnknownRow, UnseenRow
 from sync.kernel.errors import InvalidMoney
+from sync.kernel.ids import derived_id
 from sync.kernel.module import Case, Registry
 from sync.kernel.view import UNSEEN, NeedRows, View
+
+Source = tuple[str, int]
+"""The place of a line: device and seq."""
 
 
 def decide(change_set: ChangeSet, view: View, context: Context, registry: Registry) -> Decision:
@@ -45,10 +53,38 @@ def decide(change_set: ChangeSet, view: View, context: Context, registry: Regist
     return Decision(verdict=verdict, rows=draft.rows, effects=tuple(draft.effects))
 
 
-def quarantine(change_set: ChangeSet | None, code: str, text: str, context: Context) -> Decision:
-    """The decision about a line that is authentic but cannot be read, or that makes a rule raise: kept, no effect."""
-    verdict = Verdict(status=Status.QUARANTINED, rule=code, notes=(Note(code=code, text=text),))
-    return Decision(verdict=verdict, rows=_voided(change_set, context) if change_set else {})
+def quarantine(source: Source, change_set: ChangeSet | None, code: str, text: str, context: Context) -> Decision:
+    """The decision about a line that is authentic but cannot be read, or that makes a rule raise: kept, no effect.
+
+    `source` is the place of the line. Somebody in the office is told: it may be cash that was taken.
+    """
+    note = Note(code=code, text=text)
+    if not context.is_truth:
+        return Decision(verdict=Verdict(status=Status.QUARANTINED, rule=code, notes=(note,)), rows={})
+    rows, conflict_id = _kept_aside(source, change_set, note, context)
+    rows.update(_voided(change_set, context) if change_set else {})
+    verdict = Verdict(status=Status.QUARANTINED, rule=code, notes=(note,), conflicts=(conflict_id,))
+    return Decision(verdict=verdict, rows=rows)
+
+
+def _kept_aside(
+    source: Source, change_set: ChangeSet | None, reason: Note, context: Context
+) -> tuple[dict[RowKey, Fields], str]:
+    """The conflict and the task of a line in quarantine, and the id of the conflict."""
+    device_id, seq = source
+    assert QUARANTINED.task
+    matter = Matter(
+        case=QUARANTINED,
+        rule=reason.code,
+        sentence=QUARANTINED.explain({"problem": reason.text}),
+        task=QUARANTINED.task.format_map({"seq": seq}),
+        subject=("device", device_id),
+        source=source,
+        operation=change_set.ops[0].op if change_set else "",
+        actor_id=change_set.actor if change_set else device_id,
+    )
+    conflict_id = derived_id("conflict", device_id, seq, 1)
+    return casework_rows(matter, conflict_id, derived_id("task", device_id, seq, 2), context.decided_at), conflict_id
 
 
 def _apply_all(draft: Draft, registry: Registry, context: Context) -> None:
@@ -151,7 +187,12 @@ def _unknown(unknown: UnknownRow, change_set: ChangeSet, view: View, context: Co
 def _refused(case: Case, data: Fields, change_set: ChangeSet, status: Status, context: Context) -> Decision:
     note = Note(code=case.id, text=case.explain(data), data=data)
     verdict = Verdict(status=status, rule=case.id, notes=(note,))
-    return Decision(verdict=verdict, rows=_voided(change_set, context))
+    rows = _voided(change_set, context)
+    if status is Status.QUARANTINED and context.is_truth:
+        aside, conflict_id = _kept_aside((change_set.device, change_set.seq), change_set, note, context)
+        rows.update(aside)
+        verdict = replace(verdict, conflicts=(conflict_id,))
+    return Decision(verdict=verdict, rows=rows)
 
 
 def _voided(change_set: ChangeSet, context: Context) -> dict[tuple[str, str], Fields]:

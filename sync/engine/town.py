@@ -212,11 +212,11 @@ class RuleFailed(Exception):
 def _decide_one(submitted: Submitted, view: _BatchView, registry: Registry, at: str) -> Decision | None:
     """The decision about one line, or None when rows are missing and the whole batch will be folded again."""
     context = Context(decided_at=at, is_truth=True, is_server=submitted.is_server)
-    change_set = submitted.change_set
+    change_set, place = submitted.change_set, (submitted.device, submitted.seq)
     if isinstance(change_set, Malformed):
-        return quarantine(None, change_set.code, change_set.message, context)
+        return quarantine(place, None, change_set.code, change_set.message, context)
     if submitted.failure:
-        return quarantine(change_set, "engine.rule_failed", submitted.failure, context)
+        return quarantine(place, change_set, "engine.rule_failed", submitted.failure, context)
     try:
         return decide(change_set, view, context, registry)
     except NeedRows:

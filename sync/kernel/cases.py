@@ -39,13 +39,19 @@ UNKNOWN_REFERENCE = Case(
 )
 DEPENDS_ON = Case(
     id="engine.depends_on",
-    sentence="This builds on change set {seq} of the same day, which did not take effect.",
+    sentence="This builds on change set {seq}, which did not take effect.",
     is_refusal=True,
 )
 INVALID_AMOUNT = Case(
     id="engine.invalid_amount",
     sentence="The amount cannot be: {problem}.",
     is_refusal=True,
+)
+QUARANTINED = Case(
+    id="engine.quarantined",
+    sentence="{problem} What was recorded is kept, without effect.",
+    conflict="quarantined",
+    task="Change set {seq} of this device has no effect: find out what happened, and book it in the office",
 )
 ID_TAKEN = Case(id="engine.id_taken", sentence="The id of this {entity} is already used.", is_refusal=True)
 CASES = (
@@ -57,5 +63,6 @@ CASES = (
     UNKNOWN_REFERENCE,
     DEPENDS_ON,
     INVALID_AMOUNT,
+    QUARANTINED,
     ID_TAKEN,
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sync.kernel.cases import ID_TAKEN
+from sync.kernel.casework import Matter, casework_rows
 from sync.kernel.changeset import ChangeSet, Effect, Fields, Note, Operation, RowKey
 from sync.kernel.ids import derived_id
 from sync.kernel.module import Case
@@ -155,40 +156,22 @@ class Draft:
             return
         conflict_id = self.new_id("conflict")
         self.conflicts.append(conflict_id)
-        source = {"device_id": self.change_set.device, "seq": self.change_set.seq}
-        about = {"subject_entity": subject[0], "subject_id": subject[1]}
-        self.put(
-            "conflict",
-            conflict_id,
-            {
-                "kind": case.conflict,
-                "rule": case.id,
-                "sentence": text,
-                **about,
-                **source,
-                "operation": operation.op,
-                "actor_id": self.change_set.actor,
-                "said": dict(said or {}),
-                "had": dict(had or {}),
-                "outcome": outcome,
-                "state": "open",
-                "raised_at": self.context.decided_at,
-            },
+        matter = Matter(
+            case=case,
+            rule=case.id,
+            sentence=text,
+            task=case.task and case.task.format_map(data),
+            subject=subject,
+            source=(self.change_set.device, self.change_set.seq),
+            operation=operation.op,
+            actor_id=self.change_set.actor,
+            said=dict(said or {}),
+            had=dict(had or {}),
+            outcome=outcome,
+            audience=audience,
         )
-        if case.task:
-            self.put(
-                "task",
-                self.new_id("task"),
-                {
-                    "conflict_id": conflict_id,
-                    "kind": case.conflict,
-                    "text": case.task.format_map(data),
-                    **about,
-                    "audience": audience,
-                    "state": "open",
-                    "raised_at": self.context.decided_at,
-                },
-            )
+        task_id = self.new_id("task") if case.task else ""
+        self.rows.update(casework_rows(matter, conflict_id, task_id, self.context.decided_at))
 
     def effect(self, kind: str, **data: Any) -> None:
         """Ask for work outside the town, to be done once after commit."""

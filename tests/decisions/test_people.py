@@ -18,7 +18,7 @@ from sync.modules.commerce import (
 )
 from sync.modules.commerce.operations import OrderLine
 from sync.modules.identity import AddUser, DeactivateUser, EnrolDevice
-from tests.support.decisions import ACCEPTED, Left, Told, adjusted, axes, depart, money, refused, shelf, told
+from tests.support.decisions import ACCEPTED, Left, adjusted, axes, depart, money, quarantined, refused, shelf, told
 from tests.support.town_in_memory import MarketTown
 
 NOWHERE = derived_id("nowhere")
@@ -214,11 +214,21 @@ def test_engine_unknown_reference_refuses_a_wish(town: MarketTown) -> None:
 def test_engine_unknown_reference_quarantines_a_fact(town: MarketTown) -> None:
     answered = town.does(town.tablet, town.picker, StartPick(order=NOWHERE))
 
-    assert told(town, answered) == Told(
-        status="quarantined",
-        rule="engine.unknown_reference",
-        sentences=("This points to a order that does not exist here.",),
+    assert told(town, answered) == quarantined(
+        "engine.unknown_reference", "This points to a order that does not exist here.", answered
     )
+
+
+def test_engine_quarantined_cash_leaves_the_office_a_task_and_moves_no_money(town: MarketTown) -> None:
+    order = town.places()
+    payment = TakePayment(id=town.new_id(), order=NOWHERE, amount="1.00", currency="KES")
+
+    answered = town.does(town.van_a, town.driver_a, payment)
+
+    assert told(town, answered) == quarantined(
+        "engine.unknown_reference", "This points to a order that does not exist here.", answered
+    )
+    assert (town.rows_of("payment"), money(town, order)[1:]) == ({}, (0, 0))
 
 
 def test_engine_depends_on_names_the_change_set_that_did_not_take_effect(town: MarketTown) -> None:
@@ -227,10 +237,10 @@ def test_engine_depends_on_names_the_change_set_that_did_not_take_effect(town: M
 
     answered = town.does(town.van_a, town.driver_a, StartDelivery(dispatch=lost.id))
 
-    assert told(town, answered) == Told(
-        status="quarantined",
-        rule="engine.depends_on",
-        sentences=(f"This builds on change set {refusal.submitted.seq} of the same day, which did not take effect.",),
+    assert told(town, answered) == quarantined(
+        "engine.depends_on",
+        f"This builds on change set {refusal.submitted.seq}, which did not take effect.",
+        answered,
     )
     assert answered.verdict.notes[0].data == {"device_id": town.server.id, "seq": refusal.submitted.seq}
 

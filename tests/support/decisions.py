@@ -113,6 +113,21 @@ def _left(town: MarketTown, answered: Answered, conflict_id: str) -> Left:
     )
 
 
+def quarantined(rule: str, reason: str, source: Answered) -> Told:
+    """Kept without effect: one reason, and a task for the office to find out what happened."""
+    change_set = source.submitted.change_set
+    assert isinstance(change_set, ChangeSet)
+    left = Left(
+        kind="quarantined",
+        sentence=f"{reason} What was recorded is kept, without effect.",
+        about=("device", change_set.device),
+        by=change_set.ops[0].op,
+        task=f"Change set {change_set.seq} of this device has no effect: find out what happened, "
+        "and book it in the office",
+    )
+    return Told(status="quarantined", rule=rule, sentences=(reason,), left=(left,))
+
+
 def axes(town: MarketTown, order: str) -> tuple[str, str, str, str]:
     """Commercial, custody and payment axis of an order, and the status people see."""
     row = town.row("order", order)

@@ -181,7 +181,12 @@ def test_a_line_that_cannot_be_read_is_quarantined_with_the_reason(town: MemoryT
         "status": "quarantined",
         "rule": "unknown_operation",
         "notes": [{"code": "unknown_operation", "text": UnknownOperation().message, "data": {}}],
+        "conflicts": [derived_id("conflict", PERSON, 1, 1)],
     }
+    [conflict] = town.rows_of("conflict").values()
+    [task] = town.rows_of("task").values()
+    assert conflict["sentence"] == f"{UnknownOperation().message} What was recorded is kept, without effect."
+    assert (conflict["actor_id"], conflict["operation"], task["state"]) == (PERSON, "", "open")
 
 
 def test_everything_that_is_missing_is_asked_for_at_once(town: MemoryTown) -> None:
