@@ -149,7 +149,7 @@ def _check_office(draft: Draft, registry: Registry) -> None:
     actor = draft.get("user", change_set.actor)
     if actor is None:
         raise Refused(ACTOR_REFUSED, {"actor_name": change_set.actor})
-    is_permitted = all(any(registry.permits(role, op.op) for role in actor["roles"]) for op in change_set.ops)
+    is_permitted = all(registry.permits_any(actor["roles"], op.op) for op in change_set.ops)
     if not (actor["is_active"] and is_permitted):
         raise Refused(ACTOR_REFUSED, {"actor_name": actor["name"]})
 

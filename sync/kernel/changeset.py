@@ -91,6 +91,11 @@ class Status(StrEnum):
     REFUSED = "refused"
     QUARANTINED = "quarantined"
 
+    @property
+    def has_effect(self) -> bool:
+        """Whether the change set has changed anything, as it was said or otherwise."""
+        return self in {Status.ACCEPTED, Status.ADJUSTED}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Note:

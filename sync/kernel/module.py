@@ -141,6 +141,10 @@ class Registry:
         """Whether `role` may do the operation `name`."""
         return role in self.operations[name].roles
 
+    def permits_any(self, roles: Iterable[str], name: str) -> bool:
+        """Whether somebody with these roles may do the operation `name`."""
+        return not self.operations[name].roles.isdisjoint(roles)
+
     def _add(self, module: Module) -> None:
         for entity in module.entities:
             _put_once(self.entities, entity.name, entity, module)

@@ -21,8 +21,6 @@ from sync.kernel.changeset import Operation, RowKey, Status
 from sync.kernel.errors import TallystickError
 from sync.kernel.module import Registry
 
-DONE = frozenset({Status.ACCEPTED, Status.ADJUSTED})
-
 
 class RuleRefused(TallystickError):
     """The rules of the town do not allow this; the code is the rule's."""
@@ -60,7 +58,7 @@ class Done:
 def check_permitted(staff: Staff, operations: Sequence[Operation], registry: Registry) -> None:
     """Raise `NotPermitted` for what none of the roles may do; the rules ask again, this leaves no line behind."""
     for operation in operations:
-        if not any(registry.permits(role, operation.op) for role in staff.roles):
+        if not registry.permits_any(staff.roles, operation.op):
             raise NotPermitted
 
 
@@ -89,7 +87,7 @@ async def act(
     ]
     verdict = orjson.loads(await appliers.author(staff.town_id, staff.user_id, stamped, request))
     notes = verdict.get("notes", [])
-    if verdict["status"] not in DONE:
+    if not Status(verdict["status"]).has_effect:
         raise RuleRefused(rule=verdict["rule"], sentence=notes[0]["text"], data=notes[0]["data"])
     return Done(
         ids=[operation.id for operation in stamped],

@@ -79,6 +79,6 @@ async def have_done(appliers: Appliers, town_id: str, operation: Operation) -> s
     """Have the town itself do this; what the rules had to say about it. Raises `OfficeRefused`, and as the store."""
     verdict = orjson.loads(await appliers.author(town_id, server_device_id(town_id), [operation]))
     told = " ".join(note["text"] for note in verdict.get("notes", ()))
-    if verdict["status"] not in {Status.ACCEPTED, Status.ADJUSTED}:
+    if not Status(verdict["status"]).has_effect:
         raise OfficeRefused(told or None)
     return told

@@ -46,6 +46,8 @@ def test_a_registry_knows_everything_by_name() -> None:
     assert (registry.operation("tree.plant"), registry.rules) == (Plant, {"tree.plant": (plant,)})
     assert registry.references == {"tree.plant": (("beside", "tree"), ("under", "tree"))}
     assert [registry.permits(role, "tree.plant") for role in ("gardener", "thief")] == [True, False]
+    among = [["thief", "gardener"], ["thief"], []]
+    assert [registry.permits_any(roles, "tree.plant") for roles in among] == [True, False, False]
 
 
 def test_a_later_module_may_add_a_rule_to_an_operation() -> None:
