@@ -18,6 +18,7 @@ from client_sdk.adapters.http import HttpTransport
 from client_sdk.adapters.system import RealSystem
 from tests.support.office import PASSPHRASE
 from tests.support.site import TOWN, Site, running_site
+from tests.support.transports import TransportAround
 
 if TYPE_CHECKING:
     from client_sdk.application.ports import Transport
@@ -95,21 +96,21 @@ def test_a_device_killed_between_two_pages_of_an_upload_goes_on_from_where_it_wa
     site.check(path, recorded)
 
 
-class LossyTransport:
+class LossyTransport(TransportAround):
     """The real wire, of which one answer is lost: cut before the line for which `is_lost` says so."""
 
     def __init__(self, inner: Transport, is_lost: Callable[[dict[str, object]], bool]) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._is_lost: Callable[[dict[str, object]], bool] | None = is_lost
         self.lost = 0
 
     def enrol(self, request: EnrolRequest) -> EnrolAnswer:
-        answer = self._inner.enrol(request)
+        answer = super().enrol(request)
         self._cut({"t": "enrol"})
         return answer
 
     def exchange(self, hello: Hello, lines: Sequence[bytes]) -> Iterator[bytes]:
-        for line in self._inner.exchange(hello, lines):
+        for line in super().exchange(hello, lines):
             self._cut(orjson.loads(line))
             yield line
         self._cut({"t": "end"})
@@ -119,14 +120,6 @@ class LossyTransport:
             self._is_lost = None
             self.lost += 1
             raise Offline("the answer was lost")
-
-    @property
-    def bytes_up(self) -> int:
-        return self._inner.bytes_up
-
-    @property
-    def bytes_down(self) -> int:
-        return self._inner.bytes_down
 
 
 @pytest.mark.parametrize("kind", ["welcome", "verdict", "bucket", "rows", "checkpoint"])

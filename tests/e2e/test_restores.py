@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 import psycopg
@@ -24,6 +24,7 @@ from sync.protocol import limits
 from tests.support.office import PASSPHRASE, office_of
 from tests.support.replicas import check_replica
 from tests.support.site import TOWN, Site, running_site
+from tests.support.transports import TransportAround
 
 if TYPE_CHECKING:
     from client_sdk.adapters.sqlite.store import SqliteStore
@@ -71,29 +72,18 @@ def told(site: Site, device_id: str) -> list[tuple[str, int]]:
     return [(verdict["status"], verdict["version"]) for verdict in said]
 
 
-class CutTransport:
+class CutTransport(TransportAround):
     """The real wire, which goes out of coverage before the second request."""
 
     def __init__(self, inner: HttpTransport) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._requests = 0
-
-    def enrol(self, request: Any) -> Any:
-        return self._inner.enrol(request)
 
     def exchange(self, hello: Hello, lines: Sequence[bytes]) -> Iterator[bytes]:
         self._requests += 1
         if self._requests == 2:
             raise Offline("out of coverage")
-        yield from self._inner.exchange(hello, lines)
-
-    @property
-    def bytes_up(self) -> int:
-        return self._inner.bytes_up
-
-    @property
-    def bytes_down(self) -> int:
-        return self._inner.bytes_down
+        yield from super().exchange(hello, lines)
 
 
 def sync_until_out_of_coverage(site: Site, path: Path) -> None:
