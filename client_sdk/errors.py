@@ -5,7 +5,8 @@ Recorded work is never lost by any of them: it stays in the replica until the se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sync.kernel.changeset import Note
 from sync.kernel.errors import TallystickError
@@ -47,12 +48,20 @@ class ServerProblem(TallystickError):
         message: str | None = None,
         retry_after_seconds: float | None = None,
         expected_seq: int | None = None,
+        wipe: Mapping[str, Any] | None = None,
+        released: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message or f"the server answered with {code} ({status})")
         self.code = code
         self.status = status
         self.retry_after_seconds = retry_after_seconds
         self.expected_seq = expected_seq
+        self.wipe = wipe
+        self.released = released
+
+
+class TownHalted(ServerProblem):
+    """The town is halted: the server lacks history that it had signed. Go on recording; an admin must look."""
 
 
 class BadAnswer(TallystickError):
@@ -61,10 +70,34 @@ class BadAnswer(TallystickError):
     code = "bad_answer"
 
 
+class UnknownServerKey(BadAnswer):
+    """The server's answer is signed by a key that this device does not know; nothing of it was taken."""
+
+    code = "unknown_server_key"
+
+
+class NoSealingKey(TallystickError):
+    """This replica does not know yet for whom to seal its work; sync once, and export then."""
+
+    code = "no_sealing_key"
+
+
+class ReplicaWiped(TallystickError):
+    """This device was revoked: its unsent work is with the server, and the replica is wiped. Enrol on another path."""
+
+    code = "replica_wiped"
+
+
 class StaleExchange(TallystickError):
     """Another process has synced this replica meanwhile; nothing was lost. Sync again."""
 
     code = "stale_exchange"
+
+
+class SnapshotUnusable(StaleExchange):
+    """A file that the server offered cannot be used; the same rows come over the feed. Sync again."""
+
+    code = "snapshot_unusable"
 
 
 class OldCopy(TallystickError):

@@ -7,18 +7,20 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
-from client_sdk.adapters.keys import key_path, make_key, read_key
+from client_sdk.adapters.keys import erase, is_wiped, key_path, make_key, read_key
 from client_sdk.adapters.sqlite.store import SqliteStore
 from client_sdk.adapters.system import RealSystem
 from client_sdk.application.attention import Attention, attention
 from client_sdk.application.ports import Entry, Identity, LineStatus, Store, System, Transport
+from client_sdk.application.reauthor import find
 from client_sdk.application.record import Recorded, record
+from client_sdk.application.status import ReplicaStatus, status_of
 from client_sdk.application.verify import verify
+from client_sdk.application.watching import Changes, Rows, watch
 from client_sdk.errors import (
     ActingAsMissing,
     ActorInactive,
@@ -27,42 +29,24 @@ from client_sdk.errors import (
     NotAReplica,
     Offline,
     PinMissing,
+    ReplicaWiped,
     UnknownActor,
     WrongDevice,
     WrongPin,
 )
 from sync.kernel.authority import is_device_of
 from sync.kernel.changeset import Fields, Operation
-from sync.kernel.clock import parse_time
+from sync.kernel.clock import format_time
 from sync.kernel.errors import TallystickError
 from sync.kernel.module import Registry
 from sync.kernel.pins import verify_pin
 
 if TYPE_CHECKING:
     from client_sdk.application.exchange import SyncReport
-
-_SUSPENDED = frozenset({"device_suspended", "device_revoked", "chain_forked"})
-_NEEDS_UPGRADE = "upgrade_required"
+    from client_sdk.application.keep_syncing import KeepSyncing
 
 # Who acts, by replica; a context variable, so that threads and tasks each have their own.
 _ACTORS: ContextVar[Mapping[int, str]] = ContextVar("tallystick_actors", default=MappingProxyType({}))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReplicaStatus:
-    """How this replica stands. `online`, `suspended`, `needs_upgrade`, `last_problem` are as the last sync found.
-
-    `clock_offset_ms` is what must be added to the device's clock to give the server's time; None before any contact.
-    """
-
-    online: bool
-    pending: int
-    version: int
-    last_contact: str | None
-    clock_offset_ms: int | None
-    suspended: bool
-    needs_upgrade: bool
-    last_problem: TallystickError | None
 
 
 class Replica:
@@ -75,6 +59,9 @@ class Replica:
         self._transport = transport
         self._identity = store.identity()
         self._sync_lock = threading.Lock()
+        self._keeper_lock = threading.Lock()
+        self._keeper: KeepSyncing | None = None
+        self._changes = Changes()
         self._is_online = False
         self._problem: TallystickError | None = None
 
@@ -133,13 +120,17 @@ class Replica:
         `ReplicaReadOnly`.
         """
         path, system, registry = Path(path), system or RealSystem(), registry or _built_in()
-        if not path.is_file():
+        if not path.is_file() and not is_wiped(path):
             raise NotAReplica(f"there is no replica at {path.name}; check the path, or enrol first")
-        store = SqliteStore(path, read_key(path, passphrase), registry, system)
+        store: SqliteStore | None = None
         try:
+            store = SqliteStore(path, read_key(path, passphrase), registry, system)
             return cls(store, registry, system, transport)
-        except BaseException:
-            store.close()
+        except BaseException as fault:
+            if store is not None:
+                store.close()
+            if isinstance(fault, ReplicaWiped):  # a wipe that was broken off is finished
+                erase(path, format_time(system.now_ms()), system.reached)
             raise
 
     def __enter__(self) -> Self:
@@ -150,6 +141,8 @@ class Replica:
 
     def close(self) -> None:
         """Close the file and the connections; recorded work stays for the next time. A second call does nothing."""
+        self.stop()
+        self._changes.end()
         _hang_up(self._transport)
         self._store.close()
 
@@ -160,6 +153,13 @@ class Replica:
         JSON text, booleans 0 and 1. Raises `NotAQuery`.
         """
         return self._store.query(sql, parameters)
+
+    def watch(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[Rows]:
+        """The rows of `query` at once, and again whenever a record or a sync here has made them others.
+
+        It waits in between, in whichever thread goes through it, and ends when the replica closes. Raises `NotAQuery`.
+        """
+        return watch(self._changes, lambda: self.query(sql, parameters))
 
     def get(self, entity: str, row_id: str) -> dict[str, Any] | None:
         """One row as a dict of id, version and fields, or None when this replica does not hold it."""
@@ -191,44 +191,73 @@ class Replica:
         then nothing was recorded.
         """
         actor = self._actor()
-        return record(self._store, self._system, self._registry, actor, operations)
+        recorded = record(self._store, self._system, self._registry, actor, operations)
+        self._changes.happened()
+        if keeper := self._keeper:
+            keeper.recorded()
+        return recorded
 
     def sync(self) -> SyncReport:
         """Exchange with the server until nothing is pending and the replica is at the town's last version.
 
-        Raises `Offline`, `ServerProblem` and the other faults of an exchange; recorded work stays as it is.
+        Raises `Offline`, `ServerProblem` and the other faults of an exchange; recorded work stays as it is. Only when
+        an admin has revoked this device it is handed in, sealed to the server, and the replica destroys itself: that
+        raises `ReplicaWiped`, as everything does from then on.
         """
         from client_sdk.application.exchange import sync_to_quiet  # noqa: PLC0415  offline apps start without it
+        from client_sdk.application.quotas import return_unsold  # noqa: PLC0415  as above
+        from client_sdk.application.trust import learn_sealing_key  # noqa: PLC0415  as above
+        from client_sdk.application.wipe import faced  # noqa: PLC0415  as above
 
         with self._sync_lock:
-            if self._transport is None:
-                # Whether this address may be spoken to in the clear was decided when the replica was enrolled.
-                self._transport = _http(self._identity.server_url, self._system, self._identity, insecure=True)
             try:
-                report = sync_to_quiet(self._store, self._transport, self._system)
+                return_unsold(self._store, self._system, self._registry)
+                report = sync_to_quiet(self._store, self._wire(), self._system)
+                learn_sealing_key(self._store, self._wire())
             except TallystickError as problem:
-                self._is_online = not isinstance(problem, Offline)
-                self._problem = problem
-                raise
+                told = faced(self._store, self._wire(), self._system, problem)
+                self._is_online = not isinstance(told, Offline)
+                self._problem = told
+                if told is problem:
+                    raise
+                raise told from problem
+            finally:
+                self._changes.happened()
             self._is_online, self._problem = True, None
             return report
+
+    def start(self) -> None:
+        """Keep in sync in the background until `stop` or `close`; a second call does nothing. Never raises.
+
+        What is recorded goes up at once, what changes elsewhere comes down when the server hints at it, and without
+        hints after a while. How that goes is in `status`.
+        """
+        from client_sdk.application.keep_syncing import KeepSyncing  # noqa: PLC0415  as in `sync`
+        from client_sdk.application.live_ports import HintSource  # noqa: PLC0415  as in `sync`
+
+        with self._keeper_lock:
+            if self._keeper is None:
+                wire = self._wire()
+                source = wire if isinstance(wire, HintSource) else None
+                self._keeper = KeepSyncing(sync=lambda: self.sync().version, source=source, system=self._system)
+                self._keeper.start()
+
+    def stop(self) -> None:
+        """End what `start` has begun, within a few seconds; an exchange that is cut is resumed by the next one."""
+        with self._keeper_lock:
+            keeper, self._keeper = self._keeper, None
+        if keeper:
+            keeper.stop()
+
+    @property
+    def device_id(self) -> str:
+        """Which device of its town this is."""
+        return self._identity.device_id
 
     @property
     def status(self) -> ReplicaStatus:
         """How this replica stands."""
-        standing, problem = self._store.standing(), self._problem
-        contact = standing.contact
-        code = problem.code if problem else ""
-        return ReplicaStatus(
-            online=self._is_online,
-            pending=self._store.pending_count(),
-            version=standing.version,
-            last_contact=contact.server_time if contact else None,
-            clock_offset_ms=parse_time(contact.server_time) - contact.device_ms if contact else None,
-            suspended=code in _SUSPENDED,
-            needs_upgrade=code == _NEEDS_UPGRADE,
-            last_problem=problem,
-        )
+        return status_of(self._store, self._system, self._problem, is_online=self._is_online)
 
     def pending(self) -> Sequence[Entry]:
         """Change sets that the server has not answered, in order."""
@@ -238,6 +267,10 @@ class Replica:
         """Change sets that the server has answered in the last 30 days, in order."""
         return self._store.entries(LineStatus.ANSWERED)
 
+    def find(self, digest: str) -> Entry | None:
+        """The change set that `record` gave this hash for, also when it was written anew since; None if let go."""
+        return find(self._store, digest)
+
     def attention(self) -> Sequence[Attention]:
         """What the user must look at: verdicts other than accepted, and open conflicts, each with its sentence."""
         return attention(self._store)
@@ -246,9 +279,26 @@ class Replica:
         """The user has looked at it; `attention` leaves it out from now on."""
         self._store.dismiss(item.key)
 
+    def export_unsent(self, path: str | Path) -> int:
+        """Write what the server has not answered into a file that only the server can read; how many change sets.
+
+        For a device that cannot reach its server any more: `tallystick rescue` takes the file, each change set once,
+        also when the device comes back after all. Where nothing is unsent no file is written. Raises `NoSealingKey`,
+        `DiskFailed`.
+        """
+        from client_sdk.application.rescue import export_unsent  # noqa: PLC0415  hardly ever needed
+
+        return export_unsent(self._store, self._system, Path(path))
+
     def verify(self) -> Sequence[str]:
         """Check chain, signatures, checksums and overlay; one sentence for each thing that does not fit."""
         return verify(self._store, self._registry)
+
+    def _wire(self) -> Transport:
+        if self._transport is None:
+            # Whether this address may be spoken to in the clear was decided when the replica was enrolled.
+            self._transport = _http(self._identity.server_url, self._system, self._identity, insecure=True)
+        return self._transport
 
     def _actor(self) -> str:
         actor = _ACTORS.get().get(id(self))

@@ -22,7 +22,8 @@ from server.metrics import metrics_reference
 from server.settings import settings_reference
 from sync.kernel.errors import TallystickError
 from sync.modules import registry
-from sync.modules.reference import decisions_page, entities_page, operations_page
+from sync.modules.identity import ROLES
+from sync.modules.reference import decisions_page, entities_page, operations_page, permissions_page
 
 DOCS = Path(__file__).resolve().parent
 
@@ -117,6 +118,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "reference/decisions.md": lambda: decisions_page(registry()),
     "reference/entities.md": lambda: entities_page(registry()),
     "reference/operations.md": lambda: operations_page(registry()),
+    "reference/permissions.md": lambda: permissions_page(registry(), ROLES),
     "reference/metrics.md": metrics_page,
     "reference/settings.md": settings_page,
 }

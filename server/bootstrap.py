@@ -14,26 +14,39 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 from psycopg_pool import AsyncConnectionPool
 
-from server.adapters.keys import KeySigner, open_signer
+from server.adapters.blobs import FilesystemBlobs
+from server.adapters.keys import KeySigner, open_signer, rotate
 from server.adapters.postgres.accounts import PostgresAccounts, PostgresSessions
+from server.adapters.postgres.closed import PostgresClosedOrders
 from server.adapters.postgres.connection import Connection, make_pool, translated
 from server.adapters.postgres.enrolments import PostgresEnrolments
 from server.adapters.postgres.evidence import PostgresEvidence
 from server.adapters.postgres.examine import Examined, examine_database
 from server.adapters.postgres.listings import PostgresListings, PostgresRequests
 from server.adapters.postgres.migrate import current_revision, migrate, newest_revision
+from server.adapters.postgres.missing import PostgresMissingGoods
 from server.adapters.postgres.outbox import PostgresMessages, PostgresOutbox
+from server.adapters.postgres.sealed import PostgresQuarantine, PostgresSealedUploads
+from server.adapters.postgres.shop import PostgresShop
 from server.adapters.postgres.sights import PostgresSights
+from server.adapters.postgres.snapshots import PostgresSnapshots
+from server.adapters.postgres.tombstones import PostgresTombstones
 from server.adapters.postgres.towns import PostgresTowns
 from server.adapters.redis.examine import redis_version
+from server.adapters.redis.hints import RedisHints
 from server.adapters.redis.queue import RedisBell
+from server.adapters.redis.rates import RedisRates
 from server.adapters.seals import KeySealer
 from server.adapters.system import RealSystem
 from server.api.app import create_app
-from server.api.parts import MetricsDoor, Parts, StaffDoor
+from server.api.parts import LiveDoor, MetricsDoor, Parts, ShopDoor, SnapshotDoor, StaffDoor
 from server.application.commands.apply_change_sets import Appliers
 from server.application.commands.work_off_outbox import NEVER
 from server.application.people import People
+from server.application.quiet import QuietAnswers
+from server.application.rates import RateLimits
+from server.domain import tracking
+from server.domain.rates import Rates
 from server.metrics import note_for_ever
 from server.settings import Settings, SettingsInvalid
 from sync.modules import registry
@@ -49,13 +62,22 @@ class Core:
     evidence: PostgresEvidence
     outbox: PostgresOutbox
     messages: PostgresMessages
+    missing_goods: PostgresMissingGoods
     people: People
     listings: PostgresListings
     requests: PostgresRequests
+    quarantine: PostgresQuarantine
+    sealed: PostgresSealedUploads
     appliers: Appliers
     signer: KeySigner
     system: RealSystem
     bell: RedisBell
+    hints: RedisHints
+    snapshots: PostgresSnapshots
+    blobs: FilesystemBlobs
+    tombstones: PostgresTombstones
+    tombstone_days: int
+    closed_orders: PostgresClosedOrders
 
 
 def database_url(settings: Settings) -> str:
@@ -77,7 +99,7 @@ def build_core(settings: Settings) -> Core:
     pool = make_pool(database_url(settings))
     towns, system = PostgresTowns(pool), RealSystem()
     signer = open_signer(settings.server_key_path, may_create=settings.server_key_file is None)
-    bell = RedisBell(redis_url(settings))
+    bell, hints = RedisBell(redis_url(settings)), RedisHints(redis_url(settings))
     return Core(
         pool=pool,
         towns=towns,
@@ -91,12 +113,21 @@ def build_core(settings: Settings) -> Core:
             sealer=KeySealer(signer, system),
             system=system,
         ),
+        missing_goods=PostgresMissingGoods(pool),
         listings=PostgresListings(pool),
         requests=PostgresRequests(pool),
-        appliers=Appliers(towns=towns, registry=registry(), signer=signer, system=system, bell=bell),
+        quarantine=PostgresQuarantine(pool),
+        sealed=PostgresSealedUploads(pool),
+        appliers=Appliers(towns=towns, registry=registry(), signer=signer, system=system, bell=bell, hints=hints),
         signer=signer,
         system=system,
         bell=bell,
+        hints=hints,
+        snapshots=PostgresSnapshots(pool),
+        blobs=FilesystemBlobs(settings.blob_path),
+        tombstones=PostgresTombstones(pool),
+        tombstone_days=settings.tombstone_days,
+        closed_orders=PostgresClosedOrders(pool),
     )
 
 
@@ -111,6 +142,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Core]:
 def build_app(settings: Settings) -> FastAPI:
     """The application, which opens its connections when it starts to serve."""
     core = build_core(settings)
+    shared_rates = RedisRates(redis_url(settings))
 
     async def check_database() -> None:
         with translated():
@@ -130,12 +162,24 @@ def build_app(settings: Settings) -> FastAPI:
             towns=core.towns,
             enrolments=core.enrolments,
             appliers=core.appliers,
+            quiet=QuietAnswers(core.towns),
             signer=core.signer,
             system=core.system,
             checks={"database": check_database, "schema": check_schema, "redis": core.bell.check},
-            running=lambda: _serving(core),
+            running=lambda: _serving(core, shared_rates),
+            tries=core.people.sessions,
+            rates=RateLimits(_rates(settings), shared=shared_rates),
+            trusted_proxies=settings.proxies,
             metrics=_metrics_door(settings, core),
-            staff=StaffDoor(people=core.people, listings=core.listings),
+            live=LiveDoor(hints=core.hints),
+            snapshots=SnapshotDoor(snapshots=core.snapshots, blobs=core.blobs),
+            staff=StaffDoor(people=core.people, listings=core.listings, quarantine=core.quarantine),
+            sealed=core.sealed,
+            shop=ShopDoor(
+                shop=PostgresShop(core.pool),
+                listings=core.listings,
+                tracking_secrets=tuple(core.signer.secrets_for(tracking.PURPOSE).values()),
+            ),
             has_docs=settings.has_api_docs,
         )
     )
@@ -146,15 +190,24 @@ def _metrics_door(settings: Settings, core: Core) -> MetricsDoor | None:
     return MetricsDoor(token=token.get_secret_value(), sights=PostgresSights(core.pool)) if token else None
 
 
+def _rates(settings: Settings) -> Rates:
+    return Rates(
+        device_per_minute=settings.device_requests_per_minute,
+        address_per_minute=settings.address_requests_per_minute,
+        town_per_minute=settings.town_requests_per_minute,
+    )
+
+
 @asynccontextmanager
-async def _serving(core: Core) -> AsyncIterator[None]:
+async def _serving(core: Core, shared_rates: RedisRates) -> AsyncIterator[None]:
     """Open while the API serves, which notes its memory as the other processes do."""
-    async with _opened(core):
+    async with _opened(core), core.hints.running():
         noting = asyncio.create_task(note_for_ever("api"))
         try:
             yield
         finally:
             noting.cancel()
+            await shared_rates.close()
 
 
 @asynccontextmanager
@@ -164,6 +217,7 @@ async def _opened(core: Core) -> AsyncIterator[None]:
         yield
     finally:
         core.bell.close()
+        await core.hints.close()
         await core.pool.close()
 
 
@@ -171,13 +225,22 @@ async def examine(settings: Settings, signer: KeySigner | None) -> Examined:
     """What `tallystick doctor` wants to know of the database; raises `Unavailable`, `SettingsInvalid`."""
     server_key = signer.public_key if signer else None
     return await examine_database(
-        database_url(settings), revision=newest_revision(), server_key=server_key, never=NEVER
+        database_url(settings),
+        revision=newest_revision(),
+        server_key=server_key,
+        older_keys=signer.older_keys if signer else (),
+        never=NEVER,
     )
 
 
 def existing_signer(settings: Settings) -> KeySigner:
     """The signing key, if it is there; raises `ServerKeyUnusable`."""
     return open_signer(settings.server_key_path, may_create=False)
+
+
+def rotated_signer(settings: Settings) -> KeySigner:
+    """The signing key after a new one was put before it; raises `ServerKeyUnusable`."""
+    return rotate(settings.server_key_path)
 
 
 __all__ = [
@@ -193,4 +256,5 @@ __all__ = [
     "open_parts",
     "redis_url",
     "redis_version",
+    "rotated_signer",
 ]

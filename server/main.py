@@ -1,7 +1,7 @@
 """The application that an ASGI server is given by name, and how that server must read HTTP.
 
 `tallystick serve` keeps to it; whoever starts uvicorn otherwise gives it
-`--factory server.main:app_factory --http h11 --h11-max-incomplete-event-size 65536`.
+`--factory server.main:app_factory --http h11 --h11-max-incomplete-event-size 65536 --no-proxy-headers`.
 """
 
 from __future__ import annotations

@@ -139,6 +139,7 @@ _resident = _gauge(
 _TOWN_GAUGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "tallystick_town_info": ("The name of a town; always 1.", ("town", "name")),
     "tallystick_town_version": ("Where a town stands.", ("town",)),
+    "tallystick_town_halted": ("1 while a town is halted because its history does not fit, else 0.", ("town",)),
     "tallystick_town_devices": ("Devices of a town, by status.", ("town", "status")),
     "tallystick_outbox_waiting": ("Work that is to be done, given up work aside.", ("town",)),
     "tallystick_outbox_failing": ("Work that has failed and is tried again.", ("town",)),
@@ -273,6 +274,7 @@ def _of_towns(towns: Sequence[TownSight] | None) -> list[Metric]:
     for town in towns or ():
         families["tallystick_town_info"].add_metric([town.town_id, town.name], 1)
         families["tallystick_town_version"].add_metric([town.town_id], town.version)
+        families["tallystick_town_halted"].add_metric([town.town_id], int(town.is_halted))
         for status, devices in town.devices.items():
             families["tallystick_town_devices"].add_metric([town.town_id, status], devices)
         families["tallystick_outbox_waiting"].add_metric([town.town_id], town.waiting)

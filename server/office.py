@@ -123,7 +123,13 @@ class Office:
         """The audit."""
         core = self._core
         return self.run(
-            verify_town(core.evidence, self.towns[town], registry=registry(), server_key=core.signer.public_key)
+            verify_town(
+                core.evidence,
+                self.towns[town],
+                registry=registry(),
+                server_key=core.signer.public_key,
+                older_keys=core.signer.older_keys,
+            )
         )
 
     def feed_bodies(self, town: str) -> dict[str, dict[tuple[str, str], str]]:

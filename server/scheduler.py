@@ -18,8 +18,13 @@ from dataclasses import dataclass
 import structlog
 
 from server.bootstrap import Core, open_parts
+from server.jobs.archive import archive_closed
 from server.jobs.forget import forget
+from server.jobs.missing import report_missing
+from server.jobs.overdue import report_overdue
 from server.jobs.relay import sweep
+from server.jobs.snapshots import build_snapshots
+from server.jobs.tombstones import expire_tombstones
 from server.metrics import count_periodic
 from server.settings import Settings
 from server.standing import asked_to_stop, beat_for_ever
@@ -42,6 +47,11 @@ class Periodic:
 PERIODICS = (
     Periodic(name="sweep", pause_seconds=5, run=sweep),
     Periodic(name="forget", pause_seconds=300, run=forget),
+    Periodic(name="overdue", pause_seconds=300, run=report_overdue),
+    Periodic(name="missing", pause_seconds=3600, run=report_missing),
+    Periodic(name="snapshots", pause_seconds=60, run=build_snapshots),
+    Periodic(name="archive", pause_seconds=3600, run=archive_closed),
+    Periodic(name="tombstones", pause_seconds=3600, run=expire_tombstones),
 )
 """Everything periodic there is."""
 

@@ -7,6 +7,7 @@ descriptions here are the text of `docs/reference/settings.md`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -15,10 +16,16 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from server.domain.rates import (
+    ADDRESS_REQUESTS_PER_MINUTE,
+    DEVICE_REQUESTS_PER_MINUTE,
+    TOWN_REQUESTS_PER_MINUTE,
+)
 from sync.kernel.errors import TallystickError
 
 SECRET_CHARACTERS_MAX = 65_536
 TOKEN_CHARACTERS_MIN = 16
+REQUESTS_PER_MINUTE_MAX = 1_000_000_000
 
 
 class SettingsInvalid(TallystickError):
@@ -61,6 +68,11 @@ def _http_url(value: str | None) -> str | None:
     return value
 
 
+def _networks(value: str) -> str:
+    networks = [ip_network(part.strip()) for part in value.split(",")] if value else []
+    return ",".join(str(network) for network in networks)
+
+
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -93,6 +105,20 @@ class Settings(BaseSettings):
         alias="TALLYSTICK_SERVER_KEY_FILE",
         description="The server's Ed25519 signing key. Not set: `server.key` in the data directory.",
         json_schema_extra={"expected": "the path of a file"},
+    )
+    blob_dir: Path | None = Field(
+        default=None,
+        alias="TALLYSTICK_BLOB_DIR",
+        description="Where snapshots for first syncs are kept; all processes of the server share it. "
+        "Not set: `blobs` in the data directory.",
+        json_schema_extra={"expected": "the path of a directory"},
+    )
+    tombstone_days: Annotated[int, Field(ge=1, le=3650)] = Field(
+        default=90,
+        alias="TALLYSTICK_TOMBSTONE_DAYS",
+        description="How long the feed says which rows have gone. A device that was away for longer fetches the "
+        "buckets concerned anew; it loses nothing.",
+        json_schema_extra={"expected": "a whole number of days, 1 to 3650"},
     )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
         default="info",
@@ -132,6 +158,31 @@ class Settings(BaseSettings):
         json_schema_extra={"expected": "a URL like http://collector:4318"},
     )
 
+    trusted_proxies: Annotated[str, AfterValidator(_networks)] = Field(
+        default="",
+        alias="TALLYSTICK_TRUSTED_PROXIES",
+        description="Reverse proxies of which `X-Forwarded-For` is believed; of everybody else it is ignored.",
+        json_schema_extra={"expected": "addresses and networks with commas between them, like 10.0.0.2,10.1.0.0/16"},
+    )
+    device_requests_per_minute: Annotated[int, Field(ge=0, le=REQUESTS_PER_MINUTE_MAX)] = Field(
+        default=DEVICE_REQUESTS_PER_MINUTE,
+        alias="TALLYSTICK_DEVICE_REQUESTS_PER_MINUTE",
+        description="What one device may ask; so many may also come at once. 0: no limit.",
+        json_schema_extra={"expected": "a whole number, 0 or more"},
+    )
+    address_requests_per_minute: Annotated[int, Field(ge=0, le=REQUESTS_PER_MINUTE_MAX)] = Field(
+        default=ADDRESS_REQUESTS_PER_MINUTE,
+        alias="TALLYSTICK_ADDRESS_REQUESTS_PER_MINUTE",
+        description="What one network address may ask; this machine's own are not counted. 0: no limit.",
+        json_schema_extra={"expected": "a whole number, 0 or more"},
+    )
+    town_requests_per_minute: Annotated[int, Field(ge=0, le=REQUESTS_PER_MINUTE_MAX)] = Field(
+        default=TOWN_REQUESTS_PER_MINUTE,
+        alias="TALLYSTICK_TOWN_REQUESTS_PER_MINUTE",
+        description="What the devices of one town may ask together. 0: no limit.",
+        json_schema_extra={"expected": "a whole number, 0 or more"},
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -145,9 +196,19 @@ class Settings(BaseSettings):
         return (init_settings,)
 
     @property
+    def proxies(self) -> tuple[str, ...]:
+        """The networks whose word about addresses counts."""
+        return tuple(self.trusted_proxies.split(",")) if self.trusted_proxies else ()
+
+    @property
     def server_key_path(self) -> Path:
         """Where the signing key is, set or not."""
         return self.server_key_file or self.data_dir / "server.key"
+
+    @property
+    def blob_path(self) -> Path:
+        """Where snapshots are kept, set or not."""
+        return self.blob_dir or self.data_dir / "blobs"
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:

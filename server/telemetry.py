@@ -41,6 +41,7 @@ _TRACEPARENT = re.compile(
     rb"(?:00-(?P<now>[0-9a-f]{32})|(?!ff)[0-9a-f]{2}-(?P<later>[0-9a-f]{32}))-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?P<rest>-.*)?"
 )
 _NO_TRACE = b"0" * 32
+_SECRET_PART = re.compile(r"(?<=/)[A-Za-z0-9_-]{43}(?=/)")  # 32 bytes in base64url, as tracking codes are
 
 
 def configure_logging(*, level: LogLevel, log_format: LogFormat, stream: TextIO | None = None) -> None:
@@ -233,6 +234,7 @@ def _path_template(scope: Scope, path: str) -> str:
         before, found, after = rest.partition(f"/{value}/")
         if found and value != "":
             template, rest = f"{template}{before}/{{{name}}}", f"/{after}"
+    rest = _SECRET_PART.sub("{secret}", rest)  # no route has named it: turned away before, or mistyped around it
     return f"{template}{rest}".removesuffix("/")[:PATH_CHARACTERS_MAX] or "/"
 
 

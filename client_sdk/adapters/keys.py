@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-from client_sdk.errors import KeyMissing, NoKeystore, ReplicaReadOnly, WrongPassphrase
+from client_sdk.errors import KeyMissing, NoKeystore, ReplicaReadOnly, ReplicaWiped, WrongPassphrase
 from sync.engine.chain import decode_bytes, encode_bytes
 from sync.kernel.errors import Malformed
 
@@ -58,9 +58,11 @@ def make_key(path: Path, passphrase: str | None, random: Callable[[int], bytes])
 
 
 def read_key(path: Path, passphrase: str | None) -> bytes:
-    """The key of the replica at `path`. Raises `KeyMissing`, `NoKeystore`, `WrongPassphrase`."""
+    """The key of the replica at `path`. Raises `KeyMissing`, `NoKeystore`, `ReplicaWiped`, `WrongPassphrase`."""
     try:
         kept = orjson.loads(key_path(path).read_bytes())
+        if "wiped" in kept:
+            raise ReplicaWiped
         if "keystore" in kept:
             name = str(kept["keystore"])
             text = _keystore(lambda keyring: keyring.get_password(_SERVICE, name))
@@ -75,6 +77,44 @@ def read_key(path: Path, passphrase: str | None) -> bytes:
         raise WrongPassphrase from None
     except (OSError, KeyError, TypeError, ValueError, AttributeError, Malformed) as problem:
         raise KeyMissing from problem
+
+
+def erase(path: Path, at: str, reached: Callable[[str], None]) -> None:
+    """Destroy the replica at `path`: its key by one atomic step, which leaves a note in its place, and then its file.
+
+    Done again it goes on where it was broken off. Raises `NoKeystore`, `ReplicaReadOnly`.
+    """
+    reached("wipe.before_key")
+    try:
+        kept = _kept(path)
+        if "wiped" not in kept:
+            named = {"keystore": kept["keystore"]} if "keystore" in kept else {}
+            _write_durably(key_path(path), orjson.dumps({"v": 1, "wiped": at, **named}))
+        if "keystore" in kept:
+            _keystore(lambda keyring: _forget(keyring, str(kept["keystore"])))
+        reached("wipe.after_key")
+        for name in (path.name, path.name + "-wal", path.name + "-shm"):
+            path.with_name(name).unlink(missing_ok=True)
+    except OSError as problem:
+        raise ReplicaReadOnly(f"the replica cannot be removed: {problem.strerror}") from problem
+
+
+def is_wiped(path: Path) -> bool:
+    """Whether the replica at `path` has destroyed its key."""
+    return "wiped" in _kept(path)
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    try:
+        kept = orjson.loads(key_path(path).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return kept if isinstance(kept, dict) else {}
+
+
+def _forget(keyring: Any, name: str) -> None:
+    if keyring.get_password(_SERVICE, name) is not None:
+        keyring.delete_password(_SERVICE, name)
 
 
 def _derive(passphrase: str, cost: dict[str, Any]) -> bytes:

@@ -15,8 +15,11 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from client_sdk.adapters.memory_downloads import MemoryDownloads
 from client_sdk.adapters.memory_state import Spool, State
 from client_sdk.application.answer import RowsLine, read_line
+from client_sdk.application.lease_ports import Reading
+from client_sdk.application.leases import renewed, with_reading
 from client_sdk.application.overlay import decide_pending
 from client_sdk.application.ports import (
     BaseMark,
@@ -28,17 +31,18 @@ from client_sdk.application.ports import (
     LineStatus,
     LocalHead,
     OutboxLine,
+    Rebasing,
     Row,
     Settled,
     Standing,
     System,
 )
-from client_sdk.errors import AlreadyEnrolled, NotEnrolled, StaleExchange
+from client_sdk.errors import AlreadyEnrolled, NotEnrolled, ReplicaWiped, StaleExchange
 from sync.engine.chain import genesis_hash
 from sync.kernel.changeset import ChangeSet, Fields, RowKey, Verdict
 from sync.kernel.module import Registry
 from sync.protocol.codec import parse_line
-from sync.protocol.messages import BucketLine, Checkpoint, VerdictLine, Welcome
+from sync.protocol.messages import BucketLine, Checkpoint, Told, VerdictLine, Welcome
 
 _SEED_BYTES = 32
 
@@ -51,7 +55,9 @@ class MemoryStore:
         self._system = system
         self._key = Ed25519PrivateKey.from_private_bytes(system.random(_SEED_BYTES))
         self._identity: Identity | None = None
+        self._is_wiped = False
         self._state = State()
+        self.downloads = MemoryDownloads()
         self._lock = threading.RLock()
 
     def close(self) -> None:
@@ -77,7 +83,7 @@ class MemoryStore:
     def identity(self) -> Identity:
         """Who this replica is; raise `NotEnrolled`."""
         if self._identity is None:
-            raise NotEnrolled
+            raise ReplicaWiped if self._is_wiped else NotEnrolled
         return self._identity
 
     def exchange_state(self) -> ExchangeState:
@@ -96,6 +102,7 @@ class MemoryStore:
             head_seq=head.seq,
             pending=len(pending),
             witness=witness,
+            witness_signature=state.witness_signature(epoch),
         )
 
     def outbox_from(self, seq: int, *, lines_max: int, bytes_max: int) -> Sequence[OutboxLine]:
@@ -138,7 +145,7 @@ class MemoryStore:
             if now.standing.epoch not in (None, checkpoint.epoch):
                 now.reopen(now.reached(welcome.acked))
             rows, verdicts = 0, list[tuple[int, Verdict]]()
-            for line in (*(now.spool.lines if now.spool else ()), *lines):
+            for line in self.downloads.expanded([*(now.spool.lines if now.spool else ()), *lines]):
                 said = read_line(line)
                 if isinstance(said, RowsLine):
                     now.apply(said)
@@ -150,11 +157,18 @@ class MemoryStore:
             mismatched = now.finish(checkpoint)
             witness = (checkpoint.journal.version, checkpoint.journal.hash)
             now.standing = Standing(
-                epoch=checkpoint.epoch, version=checkpoint.version, witness=witness, contact=contact
+                epoch=checkpoint.epoch,
+                version=checkpoint.version,
+                witness=witness,
+                contact=contact,
+                witness_signature=checkpoint.journal.sig,
+                leased=renewed(now.standing, welcome, contact),
             )
             self._relay(now)
             now.spool = now.signed = now.rewound = None
             now.generation += 1
+        self.downloads.forget()
+        self.downloads.accept()
         return Settled(rows=rows, verdicts=tuple(verdicts), mismatched=mismatched)
 
     def drop_spool(self) -> None:
@@ -163,12 +177,56 @@ class MemoryStore:
             if now.spool is not None:
                 now.spool = None
                 now.generation += 1
+                self.downloads.forget()
 
     def rewind(self, acked: int) -> None:
         """Keep where the server stands, as far back as it was found since the last checkpoint."""
         with self._changing() as now:
             now.spool, now.rewound = None, now.reached(acked)
             now.generation += 1
+
+    def trust(self, server_keys: Mapping[str, str], sealing_key: str | None) -> None:
+        """Keep the server's keys."""
+        self._identity = replace(self.identity(), server_keys=dict(server_keys), sealing_key=sealing_key)
+
+    def wipe(self, head_seq: int) -> None:
+        """Forget everything, and who this was."""
+        with self._changing() as now:
+            if self._head().seq != head_seq:
+                raise StaleExchange
+            empty = State()
+            for name in State.__slots__:
+                setattr(now, name, getattr(empty, name))
+            self._identity, self._is_wiped = None, True
+
+    def bare_head(self) -> LocalHead | None:
+        """The head, when the first line that is kept would follow on from it."""
+        head = self._head()
+        return head if self._state.before == (head.seq, head.digest) else None
+
+    def told_from(self, seq: int, told_max: int) -> Sequence[Told]:
+        """The last verdict of each line that was ever told one."""
+        told = [
+            (entry, entry.verdict or next(reversed(entry.earlier), None))
+            for entry in self.entries()
+            if seq <= entry.seq < seq + told_max
+        ]
+        return [
+            Told(seq=entry.seq, status=verdict.status.value, version=entry.version or 0, rule=verdict.rule)
+            for entry, verdict in told
+            if verdict
+        ]
+
+    @contextmanager
+    def rebasing(self, state: ExchangeState, head: LocalHead, first: int) -> Iterator[Rebasing]:
+        """One transaction that begins the chain anew."""
+        with self._changing() as now:
+            self._fresh(state)
+            kept = [entry for entry in self.entries() if entry.seq >= first]
+            now.entries, now.overlay, now.head = {}, {}, head
+            now.before, now.spool, now.rewound = (head.seq, head.digest), None, None
+            now.generation += 1
+            yield Rebasing(recording=_MemoryRecording(now, head), kept=kept, registry=self._registry)
 
     @contextmanager
     def recording(self) -> Iterator[_MemoryRecording]:
@@ -179,6 +237,11 @@ class MemoryStore:
     def standing(self) -> Standing:
         """The last checkpoint."""
         return self._state.standing
+
+    def saw(self, reading: Reading) -> None:
+        """Keep the latest time."""
+        with self._changing() as now:
+            now.standing = with_reading(now.standing, reading)
 
     def pending_count(self) -> int:
         """How many lines the server has not answered."""
@@ -256,7 +319,7 @@ class MemoryStore:
 
     def _head(self) -> LocalHead:
         if self._state.head is None:
-            raise NotEnrolled
+            raise ReplicaWiped if self._is_wiped else NotEnrolled
         return self._state.head
 
     def _relay(self, now: State) -> None:
@@ -304,3 +367,10 @@ class _MemoryRecording:
             seq=entry.seq, digest=entry.digest, signature=entry.signature, at=entry.at, totals=totals
         )
         self._state.head = self._head
+
+    def first_pending(self) -> bytes | None:
+        pending = [seq for seq, entry in self._state.entries.items() if entry.status is LineStatus.PENDING]
+        return self._state.entries[min(pending)].line if pending else None
+
+    def saw(self, reading: Reading) -> None:
+        self._state.standing = with_reading(self._state.standing, reading)

@@ -66,6 +66,12 @@ class State:
             return self.signed.journal.version, self.signed.journal.hash
         return self.standing.witness
 
+    def witness_signature(self, epoch: str | None) -> str | None:
+        """The server's signature over that head."""
+        if self.signed and self.signed.epoch == epoch:
+            return self.signed.journal.sig
+        return self.standing.witness_signature
+
     def reopen(self, acked: int) -> None:
         """Make pending again what the server lost with its old epoch; what was told then is kept beside."""
         for seq, entry in self.entries.items():

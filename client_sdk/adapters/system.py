@@ -6,10 +6,13 @@ import os
 import time
 from functools import cached_property
 from pathlib import Path
+from threading import Event
 from uuid import uuid4
 
 from client_sdk.adapters.failpoints import Failpoints
 
+# It goes on while the machine sleeps; elsewhere than on Linux the plain one does.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -24,8 +27,8 @@ class RealSystem:
         return time.time_ns() // 1_000_000
 
     def monotonic_ms(self) -> int:
-        """Milliseconds on a clock that nobody can set; comparable within one boot."""
-        return time.monotonic_ns() // 1_000_000
+        """Milliseconds on a clock that nobody can set; also not by sleeping; comparable within one boot."""
+        return time.clock_gettime_ns(_CLOCK) // 1_000_000
 
     def boot_id(self) -> str:
         """Names this boot of the machine."""
@@ -34,6 +37,10 @@ class RealSystem:
     def random(self, size: int) -> bytes:
         """`size` bytes that nobody can guess."""
         return os.urandom(size)
+
+    def wait(self, event: Event, seconds: float) -> bool:
+        """Wait until the event is set, at most so long; whether it is set."""
+        return event.wait(seconds)
 
     def reached(self, failpoint: str) -> None:
         """A named step is reached; kills the process when `TALLYSTICK_FAILPOINT` says so."""

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from client_sdk.application.ports import Identity, Transport
 from client_sdk.errors import BadAnswer
 from sync.engine.chain import encode_bytes, parse_public_key, sign
+from sync.engine.keyring import KeyForged, sealing_key_of
 from sync.kernel.errors import Malformed
 from sync.protocol.messages import EnrolAnswer, EnrolRequest, ServerKey, enrol_message
 
@@ -39,8 +40,17 @@ def enrol_device(transport: Transport, *, server_url: str, code: str, key: Ed255
         user_id=answer.user_id,
         certificate=answer.certificate,
         server_keys={server.kid: server.public_key for server in answer.server_keys},
+        sealing_key=_sealing_key(answer),
         key=key,
     )
+
+
+def _sealing_key(answer: EnrolAnswer) -> str | None:
+    """That of the key in use, which is named first; None from a server of before."""
+    try:
+        return sealing_key_of(answer.server_keys[0])
+    except KeyForged:
+        raise BadAnswer("the server's sealing key is not signed by the server") from None
 
 
 def public_key_of(key: Ed25519PrivateKey) -> str:

@@ -11,7 +11,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from client_sdk.application.ports import ExchangeState, Identity, OutboxLine, Settled, Store, System, Transport
-from client_sdk.errors import BadAnswer, HistoryAltered, Offline, OldCopy, ReplicaCorrupt, ServerProblem, StaleExchange
+from client_sdk.application.reauthor import reauthor
+from client_sdk.application.snapshots import fetch_snapshots, wants_snapshots
+from client_sdk.application.trust import follow_keys
+from client_sdk.errors import (
+    BadAnswer,
+    HistoryAltered,
+    Offline,
+    OldCopy,
+    ReplicaCorrupt,
+    ServerProblem,
+    StaleExchange,
+    UnknownServerKey,
+)
 from sync.engine.chain import encode_bytes, genesis_hash, head_message, parse_public_key, sign
 from sync.engine.replica import Asked, Conversation
 from sync.engine.transitions import PROBLEM_EVENTS, RESTING, Action, Event
@@ -19,7 +31,7 @@ from sync.kernel.changeset import Verdict
 from sync.kernel.clock import format_time
 from sync.kernel.errors import Malformed, TallystickError
 from sync.protocol import limits
-from sync.protocol.messages import Hello, SignedHead, Witness
+from sync.protocol.messages import Hello, SignedHead, Told, Witness
 from sync.protocol.version import PROTOCOL, SCHEMA
 
 SDK_VERSION = "0.1.0"
@@ -80,7 +92,12 @@ def sync_to_quiet(store: Store, transport: Transport, system: System, *, app: st
     next_seq: int | None = None
     fruitless = 0
     while len(rounds) < ROUNDS_MAX:
-        done = exchange_once(store, transport, system, from_seq=next_seq, app=app)
+        try:
+            done = exchange_once(store, transport, system, from_seq=next_seq, app=app)
+        except UnknownServerKey:
+            if not follow_keys(store, transport):
+                raise
+            continue
         rounds.append(done)
         next_seq = done.next_seq
         fruitless = fruitless + 1 if done.setback else 0
@@ -123,10 +140,13 @@ class _Exchange:
         identity = store.identity()
         self._state = store.exchange_state()
         first = self._state.acked + 1 if from_seq is None else from_seq
-        self._lines = _lines_from(store, self._state, first)
+        told = store.told_from(first, limits.TOLD_MAX)
+        lines_max = min(limits.TOLD_MAX, limits.CHANGE_SETS_MAX) if told else limits.CHANGE_SETS_MAX
+        self._lines = _lines_from(store, self._state, first, lines_max)
         head = _signed_head(store, identity, self._lines, first)
-        self._hello = _hello(self._state, head=head, first=first, now_ms=system.now_ms(), app=app)
-        self._talk = Conversation(asked=_asked(identity, self._state, self._lines, first))
+        hello = _hello(self._state, head=head, first=first, told=told, now_ms=system.now_ms(), app=app)
+        self._hello = hello.model_copy(update={"snapshots": wants_snapshots(store, transport)})
+        self._talk = Conversation(asked=_asked(store, self._state, self._lines, hello))
         self._answer: Iterator[bytes] = iter(())
         self._line = b""
         self._page: list[bytes] = []
@@ -137,6 +157,7 @@ class _Exchange:
         self._goes_on = False
         self._setback: TallystickError | None = None
         self._problem: TallystickError = Offline()
+        self._breach: type[BadAnswer] = BadAnswer
         self._raising: TallystickError | None = None
         self._perform: dict[Action, Callable[[], None]] = {
             Action.SEND: self._send,
@@ -145,12 +166,13 @@ class _Exchange:
             Action.SETTLE: self._settle,
             Action.DROP_SPOOL: self._drop_spool,
             Action.REWIND_TO_ACKED: self._rewind,
+            Action.REAUTHOR: self._reauthor,
             Action.KEEP_PENDING: lambda: None,
             Action.GO_ON: self._go_on,
             Action.HANG_UP: self.hang_up,
             Action.RAISE_OFFLINE: lambda: self._raise(Offline(self._fault())),
             Action.RAISE_PROBLEM: lambda: self._raise(self._problem),
-            Action.RAISE_PROTOCOL_ERROR: lambda: self._raise(BadAnswer(self._fault())),
+            Action.RAISE_PROTOCOL_ERROR: lambda: self._raise(self._breach(self._fault())),
             Action.RAISE_FORKED: lambda: self._raise(OldCopy(self._fault())),
             Action.RAISE_ALTERED: lambda: self._raise(HistoryAltered(self._fault())),
         }
@@ -193,6 +215,7 @@ class _Exchange:
         self._line = line
         event, self._talk = self._talk.judge(line)
         self._problem = BadAnswer(f"the answer has a {event} where none belongs")
+        self._breach = UnknownServerKey if event is Event.SIGNATURE_WRONG else BadAnswer
         if event is Event.WELCOME_AHEAD and self._recorded_elsewhere():
             event = Event.STALE
         if self._page_bytes + len(line) > PAGE_BYTES_MAX:
@@ -230,6 +253,7 @@ class _Exchange:
     def _spool(self) -> None:
         checkpoint = self._talk.checkpoint
         assert checkpoint is not None
+        fetch_snapshots(self._store, self._transport, self._system, self._page)
         before = self._state.cursors
         self._state = self._store.spool(self._state, self._page, checkpoint)
         is_progress = self._lines or self._state.cursors != before
@@ -265,10 +289,17 @@ class _Exchange:
         expected = welcome.acked + 1 if welcome else expected
         if expected is None or not 1 <= expected < self._talk.asked.from_seq:
             raise BadAnswer("the server misses change sets, but does not say which")
-        _lines_from(self._store, self._state, expected)  # what cannot be sent again is not kept as if it could
+        _lines_from(self._store, self._state, expected, 1)  # what cannot be sent again is not kept as if it could
         self._store.rewind(expected - 1)
         self._next_seq = None
         self._setback = ServerProblem("chain_gap", status=409, expected_seq=expected)
+
+    def _reauthor(self) -> None:
+        """Write anew what the server does not have; the next exchange sends it."""
+        assert isinstance(self._problem, ServerProblem)
+        reauthor(self._store, self._state, self._problem)
+        self._next_seq = None
+        self._setback = self._problem
 
     def _go_on(self) -> None:
         self._goes_on = True
@@ -289,15 +320,16 @@ class _Exchange:
         return True
 
 
-def _lines_from(store: Store, state: ExchangeState, first: int) -> Sequence[OutboxLine]:
-    lines = store.outbox_from(first, lines_max=limits.CHANGE_SETS_MAX, bytes_max=LINES_BYTES_MAX)
+def _lines_from(store: Store, state: ExchangeState, first: int, lines_max: int) -> Sequence[OutboxLine]:
+    lines = store.outbox_from(first, lines_max=lines_max, bytes_max=LINES_BYTES_MAX)
     if first <= state.head_seq and (not lines or lines[0].seq != first):
         told = f"the server has lost change set {first}, and this device no longer keeps it; tell an admin"
         raise ServerProblem("chain_gap", status=409, message=told, expected_seq=first)
     return lines
 
 
-def _asked(identity: Identity, state: ExchangeState, lines: Sequence[OutboxLine], first: int) -> Asked:
+def _asked(store: Store, state: ExchangeState, lines: Sequence[OutboxLine], hello: Hello) -> Asked:
+    identity, contact, first = store.identity(), store.standing().contact, hello.from_seq
     return Asked(
         town=identity.town_id,
         server_keys=[parse_public_key(key) for key in identity.server_keys.values()],
@@ -308,10 +340,13 @@ def _asked(identity: Identity, state: ExchangeState, lines: Sequence[OutboxLine]
         digests=[encode_bytes(line.digest) for line in lines],
         head_seq=max(state.head_seq, first + len(lines) - 1),
         buckets=frozenset(state.cursors),
+        heard_at=contact.server_time if contact else "",
+        device=identity.device_id,
+        clock=hello.clock,
     )
 
 
-def _hello(state: ExchangeState, *, head: SignedHead, first: int, now_ms: int, app: str) -> Hello:
+def _hello(state: ExchangeState, *, head: SignedHead, first: int, told: Sequence[Told], now_ms: int, app: str) -> Hello:
     return Hello.model_validate(
         {
             "protocol": PROTOCOL,
@@ -324,9 +359,16 @@ def _hello(state: ExchangeState, *, head: SignedHead, first: int, now_ms: int, a
             "head": head,
             "from_seq": first,
             "pending": max(0, state.head_seq - first + 1),
-            "witness": Witness(version=state.witness[0], journal=state.witness[1]) if state.witness else None,
+            "witness": _witness(state),
+            "told": told,
         }
     )
+
+
+def _witness(state: ExchangeState) -> Witness | None:
+    if state.witness is None:
+        return None
+    return Witness(version=state.witness[0], journal=state.witness[1], sig=state.witness_signature)
 
 
 def _signed_head(store: Store, identity: Identity, lines: Sequence[OutboxLine], first: int) -> SignedHead:
@@ -336,6 +378,10 @@ def _signed_head(store: Store, identity: Identity, lines: Sequence[OutboxLine], 
         message = head_message(identity.device_id, 0, genesis)
         return SignedHead(seq=0, hash=encode_bytes(genesis), sig=sign(identity.key, message))
     last = lines[-1:] or store.outbox_from(first - 1, lines_max=1, bytes_max=limits.LINE_BYTES_MAX)
+    head = None if last else store.bare_head()
+    if head:  # the chain goes on from a line of another copy of this device
+        message = head_message(identity.device_id, head.seq, head.digest)
+        return SignedHead(seq=head.seq, hash=encode_bytes(head.digest), sig=sign(identity.key, message))
     if not last:
         raise ReplicaCorrupt(f"change set {first - 1}, the last one recorded, is missing from the replica")
     return SignedHead(seq=last[0].seq, hash=encode_bytes(last[0].digest), sig=last[0].signature)

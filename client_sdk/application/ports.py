@@ -11,14 +11,25 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from threading import Event
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    from client_sdk.application.lease_ports import Leased, Reading
+    from client_sdk.application.snapshot_ports import Downloads
     from sync.engine.feed import BucketSum
     from sync.kernel.changeset import Fields, RowKey, Verdict
-    from sync.protocol.messages import Checkpoint, EnrolAnswer, EnrolRequest, Hello, Welcome
+    from sync.kernel.module import Registry
+    from sync.protocol.messages import (
+        Checkpoint,
+        EnrolAnswer,
+        EnrolRequest,
+        Hello,
+        Told,
+        Welcome,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +47,8 @@ class Identity:
     server_keys: Mapping[str, str]
     """Key id -> raw Ed25519 public key in base64url."""
     key: Ed25519PrivateKey = field(repr=False)
+    sealing_key: str | None = None
+    """X25519 public key in base64url: for whom to seal what the exchange cannot carry; None until it was heard."""
 
     @property
     def device(self) -> Fields:
@@ -115,6 +128,9 @@ class Standing:
     version: int
     witness: tuple[int, str] | None
     contact: Contact | None
+    witness_signature: str | None = None
+    leased: Leased | None = None
+    """None as long as no server has given a lease."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,6 +182,26 @@ class Recording(Protocol):
         """Put the next line behind the head, and the rows its guess has changed into the overlay."""
         ...
 
+    def first_pending(self) -> bytes | None:
+        """The first line that the server has not answered."""
+        ...
+
+    def saw(self, reading: Reading) -> None:
+        """Keep the latest time that was seen; does nothing without a lease."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rebasing:
+    """One open transaction in which the chain has begun anew behind another head; `kept` is what it held before that.
+
+    Nothing of `kept` is there any more but what is appended again.
+    """
+
+    recording: Recording
+    kept: Sequence[Entry]
+    registry: Registry
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExchangeState:
@@ -187,6 +223,7 @@ class ExchangeState:
     head_seq: int
     pending: int
     witness: tuple[int, str] | None
+    witness_signature: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -201,6 +238,11 @@ class Settled:
 
 class Store(Protocol):
     """The replica's database. Every method is one transaction; all raise the named errors of `client_sdk.errors`."""
+
+    @property
+    def downloads(self) -> Downloads:
+        """Files that pages name, which `settle` puts in the place of their names."""
+        ...
 
     def identity(self) -> Identity: ...
 
@@ -231,6 +273,21 @@ class Store(Protocol):
         """Keep, until a checkpoint is taken, that the server holds nothing after `acked`; forget spooled pages."""
         ...
 
+    def bare_head(self) -> LocalHead | None:
+        """The head of a chain that goes on from a line which is not here, and has none behind it yet; else None."""
+        ...
+
+    def told_from(self, seq: int, told_max: int) -> Sequence[Told]:
+        """The last verdicts of lines from position `seq` on that have one, for a server that has lost them."""
+        ...
+
+    def rebasing(self, state: ExchangeState, head: LocalHead, first: int) -> AbstractContextManager[Rebasing]:
+        """Begin to write the chain anew behind `head`: every line is let go, those from position `first` on are given.
+
+        Forgets spooled pages and the overlay. Raises `StaleExchange` when another process moved on.
+        """
+        ...
+
     def device_key(self) -> Ed25519PrivateKey:
         """The key pair of this replica; it is there before enrolment, so that a lost answer can be asked for again."""
         ...
@@ -241,11 +298,26 @@ class Store(Protocol):
         """Keep who this replica is; its chain begins at the certificate. Raises `AlreadyEnrolled`."""
         ...
 
+    def trust(self, server_keys: Mapping[str, str], sealing_key: str | None) -> None:
+        """Keep these signing keys, by key id, and this sealing key as the server's from now on."""
+        ...
+
+    def wipe(self, head_seq: int) -> None:
+        """Destroy everything, keys first, for ever; raise `StaleExchange` when more was recorded than `head_seq`.
+
+        Whoever asks afterwards is told `ReplicaWiped`.
+        """
+        ...
+
     def recording(self) -> AbstractContextManager[Recording]:
         """Begin to record. What is appended is durable when the block has ended."""
         ...
 
     def standing(self) -> Standing: ...
+
+    def saw(self, reading: Reading) -> None:
+        """As while recording, in a transaction of its own."""
+        ...
 
     def pending_count(self) -> int: ...
 
@@ -302,6 +374,10 @@ class System(Protocol):
     def boot_id(self) -> str: ...
 
     def random(self, size: int) -> bytes: ...
+
+    def wait(self, event: Event, seconds: float) -> bool:
+        """Wait until the event is set, at most so long; whether it is set."""
+        ...
 
     def reached(self, failpoint: str) -> None:
         """Called at every named step; does nothing unless a test arms it."""

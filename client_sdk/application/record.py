@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from client_sdk.application.leases import check, note_time
 from client_sdk.application.overlay import decide_pending
 from client_sdk.application.ports import Entry, Identity, LineStatus, LocalHead, Recording, Standing, Store, System
 from client_sdk.errors import NeverSynced, Refused
 from sync.engine.chain import encode_bytes, head_message, line_hash, sign
+from sync.engine.leases import MONEY
 from sync.kernel.changeset import ChangeSet, Operation, Status, Verdict
 from sync.kernel.clock import Hlc
 from sync.kernel.errors import LimitExceeded, Malformed
@@ -22,9 +24,6 @@ from sync.kernel.module import Registry
 from sync.kernel.money import to_amount, to_minor
 from sync.protocol import limits
 from sync.protocol.codec import encode_change_set, parse_line
-
-_MONEY = {"payment.take": "in", "refund.pay": "out"}
-"""Operations that move money through the device, and which way; they have an amount and a currency."""
 
 Totals = Mapping[str, Mapping[str, int]]
 
@@ -48,14 +47,16 @@ class Recorded:
 def record(store: Store, system: System, registry: Registry, actor: str, operations: Sequence[Operation]) -> Recorded:
     """Append one change set by `actor`; durable when this returns.
 
-    Raises `Refused` with the rule's code when the rules do not allow it, `NeverSynced`, `UnknownOperation`,
-    `LimitExceeded`, `Malformed`, and the store's named errors; in each case nothing was recorded.
+    Raises `Refused` with the rule's code when the rules or the offline lease do not allow it, `NeverSynced`,
+    `UnknownOperation`, `LimitExceeded`, `Malformed`, and the store's named errors; in each case nothing was recorded.
     """
     if not 1 <= len(operations) <= limits.OPERATIONS_MAX:
         raise LimitExceeded(f"a change set holds 1 to {limits.OPERATIONS_MAX} operations, not {len(operations)}")
     for operation in operations:
         registry.operation(operation.op)
     identity = store.identity()
+    if any(operation.op in MONEY for operation in operations):
+        note_time(store, system)  # also when it is refused: who sets the clock back afterwards gains nothing
     system.reached("record.begin")
     with store.recording() as recording:
         change_set = _change_set(recording, system, identity, actor, operations)
@@ -68,6 +69,7 @@ def record(store: Store, system: System, registry: Registry, actor: str, operati
         verdict = decision.verdict
         if verdict.status is Status.REFUSED:
             raise Refused(verdict.rule or Refused.code, verdict.notes)
+        check(recording, system, operations)
         digest = line_hash(line)
         entry = Entry(
             seq=change_set.seq,
@@ -81,7 +83,7 @@ def record(store: Store, system: System, registry: Registry, actor: str, operati
             writes=touch.writes,
         )
         system.reached("record.before_insert")
-        recording.append(entry, _totals(recording.head, operations), decision.rows)
+        recording.append(entry, totals_after(recording.head, operations), decision.rows)
         system.reached("record.before_commit")
     system.reached("record.after_commit")
     ids = tuple(operation.id for operation in change_set.ops)
@@ -106,7 +108,7 @@ def _change_set(
         epoch=standing.epoch,
         at=str(before.tick(now_ms)),
         ops=tuple(_with_id(operation, now_ms, system).as_shown(recording.row) for operation in operations),
-        totals=_said(_totals(head, operations)),
+        totals=said_totals(totals_after(head, operations)),
         anchor=_anchor(standing, system),
         seen={"version": standing.witness[0], "journal": standing.witness[1]} if standing.witness else None,
     )
@@ -127,10 +129,11 @@ def _anchor(standing: Standing, system: System) -> dict[str, Any] | None:
     return {"server": contact.server_time, "mono_ms": elapsed_ms, "boot": boot}
 
 
-def _totals(head: LocalHead, operations: Sequence[Operation]) -> Totals:
+def totals_after(head: LocalHead, operations: Sequence[Operation]) -> Totals:
+    """The running totals of the device, in minor units, once these operations are done."""
     totals = {currency: dict(sums) for currency, sums in head.totals.items()}
     for operation in operations:
-        way = _MONEY.get(operation.op)
+        way = MONEY.get(operation.op)
         if way:
             said = operation.model_dump(include={"amount", "currency"})
             sums = totals.setdefault(said["currency"], {"in": 0, "out": 0})
@@ -138,7 +141,8 @@ def _totals(head: LocalHead, operations: Sequence[Operation]) -> Totals:
     return totals
 
 
-def _said(totals: Totals) -> dict[str, dict[str, str]]:
+def said_totals(totals: Totals) -> dict[str, dict[str, str]]:
+    """Running totals as a line says them."""
     return {
         currency: {way: to_amount(minor, currency) for way, minor in sums.items()} for currency, sums in totals.items()
     }

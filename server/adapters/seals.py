@@ -28,22 +28,23 @@ class KeySealer:
     """The `Sealer` port; a sealed secret is the key id, a nonce, and the secret under both and its owner."""
 
     def __init__(self, signer: KeySigner, system: System) -> None:
+        secrets = signer.secrets_for(PURPOSE)
         self._kid = signer.kid.encode()
-        self._cipher = ChaCha20Poly1305(signer.secret_for(PURPOSE))
+        self._ciphers = {kid.encode(): ChaCha20Poly1305(secret) for kid, secret in secrets.items()}
         self._system = system
 
     def seal(self, secret: bytes, owner: str) -> bytes:
         """`secret`, to be opened for this owner only."""
         nonce = self._system.random(_NONCE_BYTES)
-        return self._kid + nonce + self._cipher.encrypt(nonce, secret, owner.encode())
+        return self._kid + nonce + self._ciphers[self._kid].encrypt(nonce, secret, owner.encode())
 
     def open(self, sealed: bytes, owner: str) -> bytes:
-        """What was sealed. Raises `SealBroken`."""
-        head = len(self._kid) + _NONCE_BYTES
-        nonce, rest = sealed[len(self._kid) : head], sealed[head:]
+        """What was sealed, under this server's key of now or an older one. Raises `SealBroken`."""
+        size = len(self._kid)
+        kid, nonce, rest = sealed[:size], sealed[size : size + _NONCE_BYTES], sealed[size + _NONCE_BYTES :]
+        if kid not in self._ciphers:
+            raise SealBroken
         try:
-            if not sealed.startswith(self._kid):
-                raise SealBroken
-            return self._cipher.decrypt(nonce, rest, owner.encode())
+            return self._ciphers[kid].decrypt(nonce, rest, owner.encode())
         except (InvalidTag, ValueError):
             raise SealBroken from None

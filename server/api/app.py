@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
 from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from server.api import devices, exchange, health, metrics, tokens
+from server.api import devices, exchange, health, keys, live, metrics, sealed, shop, snapshots, tokens
+from server.api.head_guard import HeadGuard
 from server.api.office import OFFICE_ROUTERS
+from server.api.openapi import described
 from server.api.parts import Parts
 from server.api.problems import install_problems
+from server.api.rate_guard import AddressGuard
+from server.api.security_headers import DOCS_PATH, secure
 from server.telemetry import RequestTelemetry
 
-_ROUTERS = (devices.router, tokens.router, exchange.router, health.router, metrics.router)
+_ROUTERS = (devices.router, tokens.router, keys.router, exchange.router, health.router, metrics.router)
 
 
 def create_app(parts: Parts) -> FastAPI:
@@ -30,7 +36,7 @@ def create_app(parts: Parts) -> FastAPI:
         title="Tallystick",
         lifespan=lifespan,
         openapi_url="/openapi.json" if parts.has_docs else None,
-        docs_url="/docs" if parts.has_docs else None,
+        docs_url=DOCS_PATH if parts.has_docs else None,
         redoc_url=None,
         redirect_slashes=False,
         # Ours are in `server.tracing` and `server.metrics`.
@@ -38,7 +44,10 @@ def create_app(parts: Parts) -> FastAPI:
     )
     app.state.parts = parts
     install_problems(app)
-    for router in (*_ROUTERS, *(OFFICE_ROUTERS if parts.staff else ())):
+    live_routers = [*([live.router] if parts.live else []), *([snapshots.router] if parts.snapshots else [])]
+    shop_routers = (shop.router,) if parts.shop else ()
+    sealed_routers = (sealed.router,) if parts.sealed else ()
+    for router in (*_ROUTERS, *live_routers, *sealed_routers, *shop_routers, *(OFFICE_ROUTERS if parts.staff else ())):
         app.include_router(router)
     return app
 
@@ -46,8 +55,20 @@ def create_app(parts: Parts) -> FastAPI:
 class _Application(FastAPI):
     """FastAPI with our layers outside of its own: they must see the answer to an unhandled exception too."""
 
+    def openapi(self) -> dict[str, Any]:
+        """What `/openapi.json` says, for who asks for it in the settings."""
+        if self.openapi_schema is None:
+            self.openapi_schema = described(super().openapi())
+        return self.openapi_schema
+
     def build_middleware_stack(self) -> ASGIApp:
-        return RequestTelemetry(Guard(super().build_middleware_stack()))
+        parts: Parts = self.state.parts
+        is_over_tls = parts.public_url.startswith("https://")
+        guarded = Guard(HeadGuard(AddressGuard(super().build_middleware_stack(), parts)), is_over_tls=is_over_tls)
+        layers = cast("ASGIApp", RequestTelemetry(guarded))
+        if parts.trusted_proxies:
+            layers = cast("ASGIApp", ProxyHeadersMiddleware(cast("Any", layers), list(parts.trusted_proxies)))
+        return layers
 
 
 class Guard:
@@ -56,8 +77,9 @@ class Guard:
     A server goes on reading such a body for as long as the client likes; closing sets the client a limit.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, is_over_tls: bool) -> None:
         self._app = app
+        self._is_over_tls = is_over_tls
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -75,8 +97,7 @@ class Guard:
         async def guarded_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.setdefault("X-Content-Type-Options", "nosniff")
-                headers.setdefault("Cache-Control", "no-store")
+                secure(headers, path=scope["path"], is_over_tls=self._is_over_tls)
                 if not is_read:
                     headers["Connection"] = "close"
             await send(message)

@@ -51,6 +51,12 @@ async def encoded(blocks: AsyncIterator[bytes], encoding: str) -> AsyncIterator[
         yield made
 
 
+def encoded_whole(block: bytes, encoding: str) -> bytes:
+    """A block in this encoding, at once: for small ones."""
+    compressor = _compressor(encoding)
+    return compressor.add(block) + compressor.finish()
+
+
 def _pieces(block: bytes) -> Iterator[bytes]:
     return (block[at : at + PIECE_BYTES] for at in range(0, len(block), PIECE_BYTES))
 

@@ -45,11 +45,16 @@ def document(value: Any, *, status: int = OK, location: str | None = None) -> Re
     return Response(orjson.dumps(value), status_code=status, media_type=JSON_TYPE, headers=headers)
 
 
-def tagged(request: Request, value: Any) -> Response:
-    """The answer to a question, with an ETag; only 304 when the client has just this (RFC 9110, section 13.1.2)."""
+def tagged(request: Request, value: Any, *, is_public: bool = False) -> Response:
+    """The answer to a question, with an ETag; only 304 when the client has just this (RFC 9110, section 13.1.2).
+
+    What is public is the same for everybody, so that a cache on the way may keep it, and asks before it gives it out.
+    """
     body = orjson.dumps(value)
     tag = f'"{hashlib.sha256(body).hexdigest()[:_TAG_LETTERS]}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Cookie"}
+    if is_public:
+        headers = {"ETag": tag, "Cache-Control": "public, no-cache"}
     known = ",".join(request.headers.getlist("if-none-match"))
     if known.strip() == "*" or tag in {one.strip().removeprefix("W/") for one in known.split(",")}:
         return Response(status_code=NOT_MODIFIED, headers=headers)
@@ -67,17 +72,36 @@ def takes(kind: type[BaseModel], example: Mapping[str, Any], *, given: Collectio
 
 
 def gives(
-    what: str, example: Any, *, status: int = OK, schema: Any = None, problems: Sequence[int] = ()
+    what: str,
+    example: Any,
+    *,
+    status: int = OK,
+    schema: Any = None,
+    problems: Sequence[int] = (),
+    usual: Sequence[int] = (401, 404, 503),
+    nullable: Collection[str] = (),
 ) -> dict[int | str, Any]:
-    """`responses` of a route: what it answers, and the problems it may have beside those that every route has.
+    """`responses` of a route: what it answers, and the problems it may have beside the `usual` ones.
 
-    Without a `schema` the answer has the shape of the example; without an example it has no body.
+    Without a `schema` the answer has the shape of the example, of which the members in `nullable` may also be null;
+    without an example it has no body.
     """
-    content = {JSON_TYPE: {"schema": schema or _schema_of(example), "example": example}} if example else {}
+    shape = schema or _schema_of(example)
+    for name in nullable:
+        shape["properties"][name] = {"type": [shape["properties"][name]["type"], "null"]}
+    content = {JSON_TYPE: {"schema": shape, "example": example}} if example else {}
     answers: dict[int | str, Any] = {status: {"description": what, "content": content}}
-    for code in sorted({401, 404, 503, *problems}):
-        answers[code] = {"description": _PROBLEMS[code], "content": {PROBLEM_TYPE: {"schema": _PROBLEM}}}
+    for code in sorted({*usual, *problems}):
+        answers[code] = problem_answer(code)
     return answers
+
+
+def problem_answer(status: int) -> dict[str, Any]:
+    """What OpenAPI says about the problems of a status, with an example of one."""
+    code, title = _PROBLEM_EXAMPLES[status]
+    example = {"type": f"urn:tallystick:problem:{code}", "title": title, "status": status, "code": code}
+    content = {PROBLEM_TYPE: {"schema": _PROBLEM, "example": example}}
+    return {"description": _PROBLEMS[status], "content": content}
 
 
 _PROBLEMS: Mapping[int, str] = {
@@ -85,11 +109,30 @@ _PROBLEMS: Mapping[int, str] = {
     401: "Nobody is signed in, or not like this.",
     403: "Your roles, the session or the page that asks do not allow this.",
     404: "There is nothing here, or nothing that you may see.",
+    408: "The body came too slowly; send it again.",
     409: "The rules of the town do not allow this: `code` is the rule's id, `detail` its sentence.",
+    413: "The body is larger than can be taken.",
+    415: "The body is not of the type that is taken here.",
     422: "This cannot be done as it is said.",
-    429: "Too many tries have failed.",
+    426: "The version of the app is too old or too new for the server.",
+    429: "Too many tries have failed, or too many requests came; `Retry-After` says when.",
     503: "Not just now; `Retry-After` says when.",
     504: "It is not known whether it was done: look, or send it again under the same Idempotency-Key.",
+}
+_PROBLEM_EXAMPLES: Mapping[int, tuple[str, str]] = {
+    400: ("malformed", "This cannot be read."),
+    401: ("not_signed_in", "Nobody is signed in here, or the session is over; sign in."),
+    403: ("not_permitted", "None of your roles in this town may do this."),
+    404: ("not_found", "There is nothing here, or nothing that you may see."),
+    408: ("body_timed_out", "The body came too slowly; send it again."),
+    409: ("stock.insufficient", "The rules of the town do not allow this; the code is the rule's."),
+    413: ("limit_exceeded", "The body is larger than can be taken."),
+    415: ("unsupported_media_type", "The body is of a type or in an encoding that is not taken here."),
+    422: ("idempotency_mismatch", "This Idempotency-Key was used for another request."),
+    426: ("upgrade_required", "This version of the app is too old or too new for the server."),
+    429: ("rate_limited", "Too many requests came; wait as long as Retry-After says."),
+    503: ("unavailable", "The service cannot answer just now; nothing was decided, send it again."),
+    504: ("outcome_unknown", "It is not known whether it was done."),
 }
 _PROBLEM: Mapping[str, Any] = {
     "type": "object",

@@ -13,19 +13,25 @@ import orjson
 import structlog
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from server import metrics
 from server.api.admission import AdmittedAnswer, Place
 from server.api.body import LINES_TYPE, read_lines
-from server.api.compress import chosen_encoding, encoded
+from server.api.compress import PIECE_BYTES, chosen_encoding, encoded, encoded_whole
+from server.api.kept_aside import keep_aside, note_changed_verdicts
 from server.api.parts import Parts, parts_of
-from server.api.problems import HistoryAltered, UpgradeRequired
-from server.api.security import device_caller
+from server.api.problems import UpgradeRequired
+from server.api.rate_guard import counted_device
 from server.application.batch import Upload
 from server.application.commands.issue_token import check_status
-from server.application.ports import DeviceRecord, TownReader
+from server.application.histories import Sight, look_at, sound_alarm
+from server.application.history_ports import TownHalted
+from server.application.leases import grant
+from server.application.ports import DeviceRecord
 from server.application.queries.exchange_page import Page, pages, receipt
+from server.application.quiet import Kept
+from server.application.released import check_released
 from server.domain.access import DeviceCaller, Unauthorized
 from sync.engine.chain import (
     HASH_BYTES,
@@ -39,6 +45,7 @@ from sync.engine.chain import (
 from sync.engine.town import TownHead
 from sync.kernel.clock import format_time, parse_time
 from sync.kernel.errors import ChainBroken, ChainForked, Malformed
+from sync.modules import registry
 from sync.protocol.codec import parse_json, read_as
 from sync.protocol.messages import Hello, HelloLine
 from sync.protocol.version import PROTOCOLS_SERVED
@@ -51,8 +58,8 @@ _log = structlog.stdlib.get_logger(__name__)
 async def post_exchange(request: Request, town_id: str) -> Response:
     """One exchange of the calling device."""
     parts = parts_of(request)
-    caller = device_caller(request, parts, town_id)
-    place = await parts.exchanges.enter(caller.device_id)
+    caller = await counted_device(request, parts, town_id, may_be_barred=True)
+    place = await parts.exchanges.enter(caller.device_id, caller.town_id)
     try:
         return await _exchange(request, parts, caller, place)
     except BaseException:
@@ -63,8 +70,14 @@ async def post_exchange(request: Request, town_id: str) -> Response:
 async def _exchange(request: Request, parts: Parts, caller: DeviceCaller, place: Place) -> AdmittedAnswer:
     hello_line, *lines = await read_lines(request, parts.body_limits)
     hello = _read_hello(hello_line)
-    device, head = await _look_up(parts, caller, hello)
-    _check_head(hello, lines, device)
+    kept = None if lines else await parts.quiet.find(hello, caller.device_id)
+    if kept is None:
+        device, head, sight = await _look_up(parts, caller, hello)
+        _check_head(hello, lines, device)
+    else:
+        device, head, sight = kept.device, kept.head, kept.sight
+    if device.status != "active":
+        await keep_aside(parts, device, hello, lines)
     lag_versions = _lag_versions(hello, head)
     metrics.count_device(pending=hello.pending, lag_versions=lag_versions)
     _log.info(
@@ -78,6 +91,12 @@ async def _exchange(request: Request, parts: Parts, caller: DeviceCaller, place:
         clock_skew_ms=parse_time(hello.clock) - parts.system.now_ms(),
     )
     verdicts = await _submit(parts, caller, hello, lines)
+    if hello.head.seq < device.head.seq:  # what it sent, if anything, was here already
+        await check_released(
+            parts.towns.histories, caller.town_id, caller.device_id, fork=None, from_seq=hello.from_seq
+        )
+    if hello.told:
+        await note_changed_verdicts(parts.appliers, caller, hello, verdicts)
     acked = max(device.head.seq, hello.head.seq if lines else 0)
     welcome = {
         "t": "welcome",
@@ -85,13 +104,25 @@ async def _exchange(request: Request, parts: Parts, caller: DeviceCaller, place:
         "time": format_time(parts.system.now_ms()),
         "epoch": head.epoch,
         "acked": acked,
+        "lease": grant(device, hello.clock, parts.system.now_ms(), registry=registry(), signer=parts.signer),
     }
-    down = _pages(parts, caller, hello, lines)
-    first = await anext(down)
+    if sight.news:
+        welcome["epochs"] = [{**record.mark(), "sig": record.signature} for record in sight.news]
+    first, rest = await _first_page(parts, caller, hello, lines, kept)
+    if not (lines or kept):
+        parts.quiet.keep(Kept(hello=hello, head=head, device=device, sight=sight, page=first))
+    opening = [orjson.dumps(welcome), *verdicts]
+    return AdmittedAnswer(_answer(request, opening, first, rest), place=place)
+
+
+def _answer(request: Request, opening: Sequence[bytes], first: Page, rest: AsyncIterator[Page] | None) -> Response:
+    """One piece when it is small and whole, else streamed."""
     encoding = chosen_encoding(request.headers.get("accept-encoding", ""))
     headers = {"Vary": "Accept-Encoding"} | ({} if encoding == "identity" else {"Content-Encoding": encoding})
-    blocks = _blocks([orjson.dumps(welcome), *verdicts], first, down)
-    return AdmittedAnswer(encoded(blocks, encoding), place=place, media_type=LINES_TYPE, headers=headers)
+    block = b"\n".join([*opening, *first.lines, b""])
+    if first.is_last and len(block) <= PIECE_BYTES:
+        return Response(encoded_whole(block, encoding), media_type=LINES_TYPE, headers=headers)
+    return StreamingResponse(encoded(_blocks(block, rest), encoding), media_type=LINES_TYPE, headers=headers)
 
 
 def _lag_versions(hello: Hello, head: TownHead) -> int | None:
@@ -116,32 +147,39 @@ def _read_hello(line: bytes) -> Hello:
     return hello
 
 
-async def _look_up(parts: Parts, caller: DeviceCaller, hello: Hello) -> tuple[DeviceRecord, TownHead]:
-    """The device and the town's head in one snapshot, after the witness has been compared with the journal."""
+async def _look_up(parts: Parts, caller: DeviceCaller, hello: Hello) -> tuple[DeviceRecord, TownHead, Sight]:
+    """The device, the town's head and what the device's witness comes to, in one snapshot.
+
+    Raises `Unauthorized`, `DeviceRevoked`, `TownHalted`, `HistoryAltered`.
+    """
     async with parts.towns.reading(caller.town_id) as reader:
         device = await reader.device(caller.device_id)
         if device is None:
             raise Unauthorized
-        check_status(device)
-        await _check_witness(reader, caller, hello)
-        return device, reader.head
-
-
-async def _check_witness(reader: TownReader, caller: DeviceCaller, hello: Hello) -> None:
-    """Raise `HistoryAltered` when the server signed a journal head in this epoch that it does not have any more."""
-    witness = hello.witness
-    if witness is None or hello.epoch != reader.head.epoch:
-        return
-    entry = await reader.journal_entry(witness.version)
-    if entry is None or encode_bytes(entry.digest) != witness.journal:
-        _log.error(
-            "history_altered",
+        if device.status == "revoked":
+            check_status(device)
+        if reader.is_halted:
+            raise TownHalted
+        sight, head = await look_at(reader, hello), reader.head
+    if sight.is_alarming:
+        await sound_alarm(
+            sight,
+            hello,
+            caller.town_id,
+            caller.device_id,
+            towns=parts.towns,
+            signer=parts.signer,
+            system=parts.system,
+        )
+    if sight.lost_versions:
+        _log.warning(
+            "history_lost",
             town_id=caller.town_id,
             device_id=caller.device_id,
-            witness_version=witness.version,
-            head_version=reader.head.version,
+            epoch=hello.epoch,
+            lost_versions=sight.lost_versions,
         )
-        raise HistoryAltered
+    return device, head, sight
 
 
 def _check_head(hello: Hello, lines: Sequence[bytes], device: DeviceRecord) -> None:
@@ -176,6 +214,16 @@ async def _submit(parts: Parts, caller: DeviceCaller, hello: Hello, lines: Seque
     return await parts.appliers.submit(upload)
 
 
+async def _first_page(
+    parts: Parts, caller: DeviceCaller, hello: Hello, lines: Sequence[bytes], kept: Kept | None
+) -> tuple[Page, AsyncIterator[Page] | None]:
+    """What comes down first, and what comes after it, if anything does."""
+    if kept:
+        return kept.page, None
+    down = _pages(parts, caller, hello, lines)
+    return await anext(down), down
+
+
 async def _pages(parts: Parts, caller: DeviceCaller, hello: Hello, lines: Sequence[bytes]) -> AsyncIterator[Page]:
     """What comes down: rows up to a checkpoint, or only a receipt while the device says that it has more to send."""
     if lines and hello.pending > len(lines):
@@ -185,8 +233,10 @@ async def _pages(parts: Parts, caller: DeviceCaller, hello: Hello, lines: Sequen
         yield page
 
 
-async def _blocks(opening: Sequence[bytes], first: Page, rest: AsyncIterator[Page]) -> AsyncIterator[bytes]:
+async def _blocks(first: bytes, rest: AsyncIterator[Page] | None) -> AsyncIterator[bytes]:
     """The answer as blocks of whole lines, each ending in a checkpoint."""
-    yield b"\n".join([*opening, *first.lines, b""])
+    yield first
+    if rest is None:
+        return
     async for page in rest:
         yield b"\n".join([*page.lines, b""])

@@ -11,22 +11,29 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from server.api.body import JSON_TYPE
+from server.api.documents import gives
 from server.api.parts import Check, parts_of
 
 CHECK_SECONDS_MAX = 2.0
 READY, UNREADY = 200, 503
+READY_EXAMPLE = {"status": "ready", "checks": {"database": "ok", "schema": "ok", "redis": "ok"}}
 
 router = APIRouter()
 _log = structlog.stdlib.get_logger(__name__)
 
 
-@router.get("/healthz")
+@router.get("/healthz", tags=["operation"], responses=gives("The process answers.", {"status": "alive"}, usual=[]))
 async def get_health(_request: Request) -> Response:
     """The process answers; nothing else is looked at, so that a sick database does not have it killed."""
     return Response(orjson.dumps({"status": "alive"}), media_type=JSON_TYPE)
 
 
-@router.get("/readyz")
+@router.get(
+    "/readyz",
+    tags=["operation"],
+    responses=gives("It can serve.", READY_EXAMPLE, usual=[])
+    | gives("It cannot.", READY_EXAMPLE | {"status": "unready"}, status=UNREADY, usual=[]),
+)
 async def get_readiness(request: Request) -> Response:
     """Every check by name, `ok` or `failed`, and 503 when one failed; the reasons are in the log, not in the answer."""
     checks = parts_of(request).checks

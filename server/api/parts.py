@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import cast
@@ -11,10 +11,19 @@ from starlette.requests import Request
 
 from server.api.admission import Exchanges
 from server.api.body import BodyLimits
+from server.api.streams import Streams
 from server.application.commands.apply_change_sets import Appliers
+from server.application.live_ports import Hints
 from server.application.people import People
 from server.application.people_ports import Listings
 from server.application.ports import Enrolments, Sights, Signer, System, Towns
+from server.application.quiet import QuietAnswers
+from server.application.rate_ports import Tries
+from server.application.rates import RateLimits
+from server.application.sealed_ports import Quarantine, SealedUploads
+from server.application.shop_ports import Shop
+from server.application.snapshot_ports import Blobs, Snapshots
+from server.domain.access import DeviceCaller
 from sync.protocol import limits
 
 Check = Callable[[], Awaitable[None]]
@@ -33,34 +42,71 @@ class MetricsDoor:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LiveDoor:
+    """What live streams need; `keep_alive_seconds` is how long one says nothing at most."""
+
+    hints: Hints
+    streams: Streams = field(default_factory=Streams)
+    keep_alive_seconds: float = 15.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SnapshotDoor:
+    """What hands out snapshots."""
+
+    snapshots: Snapshots
+    blobs: Blobs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StaffDoor:
     """What people of the office need to come in and to look around."""
 
     people: People
     listings: Listings
+    quarantine: Quarantine
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShopDoor:
+    """What customers need: what towns sell, how far an order is, what codes are made with, newest first."""
+
+    shop: Shop
+    listings: Listings
+    tracking_secrets: Sequence[bytes] = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parts:
     """Ports, the write path and the few settings that the edge needs.
 
-    `public_url` has no path and no slash at the end: tokens are made out to it. `checks` are run by `/readyz`. Smaller
-    pages than `page_rows` are only for tests. Without `staff` there are doors for devices only.
+    `public_url` has no path and no slash at the end: tokens are made out to it. `tokens` are those whose signature was
+    checked before. `checks` are run by `/readyz`. Smaller pages than `page_rows` are only for tests. Without `staff`
+    there are doors for devices only. Of `trusted_proxies`, addresses and networks, X-Forwarded-For is believed.
     """
 
     public_url: str
     towns: Towns
     enrolments: Enrolments
     appliers: Appliers
+    quiet: QuietAnswers
     signer: Signer
     system: System
+    tries: Tries
     checks: Mapping[str, Check]
     running: Running
     body_limits: BodyLimits = field(default_factory=BodyLimits)
     exchanges: Exchanges = field(default_factory=Exchanges)
+    rates: RateLimits = field(default_factory=RateLimits)
+    trusted_proxies: Sequence[str] = ()
+    tokens: dict[str, DeviceCaller] = field(default_factory=dict)
     page_rows: int = limits.PAGE_ROWS
     metrics: MetricsDoor | None = None
     staff: StaffDoor | None = None
+    live: LiveDoor | None = None
+    snapshots: SnapshotDoor | None = None
+    shop: ShopDoor | None = None
+    sealed: SealedUploads | None = None
     has_docs: bool = False
 
 
@@ -69,8 +115,36 @@ def parts_of(request: Request) -> Parts:
     return cast("Parts", request.app.state.parts)
 
 
+def sealed_uploads_of(request: Request) -> SealedUploads:
+    """What revoked devices hand in, in the application that has the route for it."""
+    uploads = parts_of(request).sealed
+    assert uploads is not None
+    return uploads
+
+
 def staff_door_of(request: Request) -> StaffDoor:
     """The door for people, which the application that has its routes has."""
     door = parts_of(request).staff
+    assert door is not None
+    return door
+
+
+def live_door_of(request: Request) -> LiveDoor:
+    """The door for live streams, which the application that has its route has."""
+    door = parts_of(request).live
+    assert door is not None
+    return door
+
+
+def shop_door_of(request: Request) -> ShopDoor:
+    """The door for customers, which the application that has its routes has."""
+    door = parts_of(request).shop
+    assert door is not None
+    return door
+
+
+def snapshot_door_of(request: Request) -> SnapshotDoor:
+    """The door for snapshots, which the application that has its route has."""
+    door = parts_of(request).snapshots
     assert door is not None
     return door

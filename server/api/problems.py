@@ -15,10 +15,16 @@ from starlette.responses import Response
 
 from server.api.admission import ExchangeUnderWay, ServerBusy
 from server.api.body import BodyTimedOut, UnsupportedMediaType
-from server.application.batch import DeviceBarred, TownBusy
+from server.api.parts import Parts, parts_of
+from server.application.batch import DeviceBarred, DeviceRevoked, TownBusy
 from server.application.commands.act import RuleRefused
 from server.application.commands.administer import PinUnusable
+from server.application.commands.check_out import NotOnSale
+from server.application.commands.settle_quarantine import StillFails, StillUnreadable
+from server.application.histories import HistoryAltered
+from server.application.history_ports import TownHalted
 from server.application.ports import OutcomeUnknown, TownUnknown, Unavailable
+from server.application.released import ChainReleased
 from server.domain.access import InvalidClient, NotFound, Unauthorized
 from server.domain.devices import EnrolmentRefused, KeyAlreadyUsed, NotEnrolable
 from server.domain.passwords import PasswordUnusable
@@ -32,8 +38,11 @@ from server.domain.people import (
     SignInLocked,
     SignInRefused,
 )
+from server.domain.rates import RateLimited
 from server.domain.requests import IdempotencyMismatch
+from sync.kernel.clock import format_time
 from sync.kernel.errors import ChainBroken, ChainForked, ChainGap, LimitExceeded, Malformed, TallystickError
+from sync.protocol.bundle import wipe_message
 
 PROBLEM_TYPE = "application/problem+json"
 INTERNAL = 500
@@ -41,16 +50,16 @@ INTERNAL = 500
 _log = structlog.stdlib.get_logger(__name__)
 
 
+class HeadTooLarge(TallystickError):
+    """The request's head is too large: too many headers, or too much in them or in the address."""
+
+    code: ClassVar[str] = "head_too_large"
+
+
 class UpgradeRequired(TallystickError):
     """This version of the app is too old or too new for the server; update it, what it recorded is safe."""
 
     code: ClassVar[str] = "upgrade_required"
-
-
-class HistoryAltered(TallystickError):
-    """The server's history does not contain what this device has seen of it; an admin must look, nothing is taken."""
-
-    code: ClassVar[str] = "history_altered"
 
 
 STATUS: Mapping[type[TallystickError], int] = {
@@ -71,10 +80,14 @@ STATUS: Mapping[type[TallystickError], int] = {
     ChainBroken: 409,
     ChainForked: 409,
     ChainGap: 409,
+    ChainReleased: 409,
     HistoryAltered: 409,
     KeyAlreadyUsed: 409,
+    NotOnSale: 409,
     RuleRefused: 409,
     SecondFactorState: 409,
+    StillFails: 409,
+    StillUnreadable: 409,
     LimitExceeded: 413,
     UnsupportedMediaType: 415,
     IdempotencyMismatch: 422,
@@ -82,10 +95,13 @@ STATUS: Mapping[type[TallystickError], int] = {
     PasswordUnusable: 422,
     PinUnusable: 422,
     UpgradeRequired: 426,
+    RateLimited: 429,
+    HeadTooLarge: 431,
     SignInLocked: 429,
     ExchangeUnderWay: 503,
     ServerBusy: 503,
     TownBusy: 503,
+    TownHalted: 503,
     Unavailable: 503,
     OutcomeUnknown: 504,
 }
@@ -101,7 +117,7 @@ _RETRY_AFTER_SECONDS = 1
 
 def install_problems(app: FastAPI) -> None:
     """Make every fault of `app` a problem document."""
-    app.add_exception_handler(TallystickError, _answer_fault)
+    app.add_exception_handler(TallystickError, answer_fault)
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(Exception, _answer_unexpected)
@@ -115,7 +131,8 @@ def problem(
     return Response(orjson.dumps(said), status_code=status, media_type=PROBLEM_TYPE, headers=dict(headers))
 
 
-async def _answer_fault(_request: Request, fault: Exception) -> Response:
+async def answer_fault(request: Request, fault: Exception) -> Response:
+    """The problem document of a fault of ours."""
     assert isinstance(fault, TallystickError)
     status = next((STATUS[kind] for kind in type(fault).__mro__ if kind in STATUS), INTERNAL)
     if status == INTERNAL:
@@ -125,8 +142,13 @@ async def _answer_fault(_request: Request, fault: Exception) -> Response:
     members: dict[str, Any] = {"detail": fault.message}
     if isinstance(fault, ChainGap):
         members["expected_seq"] = fault.expected_seq
+    if isinstance(fault, ChainReleased):
+        members["from_seq"] = fault.from_seq
+        members["head"] = {"line": fault.head.line.decode(), "sig": fault.head.signature, "epoch": fault.head.epoch}
     if isinstance(fault, InvalidClient):
         members |= {"error": fault.code, "server_time": fault.server_time}  # `error` as RFC 6749, section 5.2, has it
+    if isinstance(fault, DeviceRevoked) and fault.device_id:
+        members["wipe"] = wipe_order(fault, parts_of(request))
     code = fault.code
     if isinstance(fault, RuleRefused):
         code = fault.rule
@@ -135,13 +157,23 @@ async def _answer_fault(_request: Request, fault: Exception) -> Response:
     return problem(status, code, title, members=members, headers=_headers(fault))
 
 
+def wipe_order(revoked: DeviceRevoked, parts: Parts) -> dict[str, str]:
+    """What makes the SDK hand in what is unsent and destroy its replica: the order, signed."""
+    at = format_time(parts.system.now_ms())
+    sig = parts.signer.sign(wipe_message(revoked.town_id, revoked.device_id, at))
+    return {"town": revoked.town_id, "device": revoked.device_id, "at": at, "kid": parts.signer.kid, "sig": sig}
+
+
 def _headers(fault: TallystickError) -> dict[str, str]:
     if isinstance(fault, Unauthorized):
         return {"WWW-Authenticate": "Bearer"}  # RFC 6750, section 3
     if isinstance(fault, NotSignedIn | SignInRefused | SecondFactorNeeded):
         return {"WWW-Authenticate": "Session"}  # a scheme of our own: the browser must not ask by itself
     is_unknown = isinstance(fault, OutcomeUnknown)  # to ask again by itself is what must not be done then
-    if isinstance(fault, Unavailable | ExchangeUnderWay | ServerBusy | SignInLocked) and not is_unknown:
+    if (
+        isinstance(fault, Unavailable | ExchangeUnderWay | ServerBusy | SignInLocked | RateLimited | TownHalted)
+        and not is_unknown
+    ):
         return {"Retry-After": str(fault.retry_after_seconds)}
     if isinstance(fault, TownBusy):
         return {"Retry-After": str(_RETRY_AFTER_SECONDS)}

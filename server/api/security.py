@@ -5,27 +5,48 @@ from __future__ import annotations
 from starlette.requests import Request
 
 from server.api.parts import Parts
-from server.domain.access import DeviceCaller, NotFound, Unauthorized, read_access_token
+from server.application.batch import DeviceBarred
+from server.domain.access import DeviceCaller, NotFound, Unauthorized, kid_of, read_access_token
 from sync.engine.chain import parse_public_key
+
+TOKENS_KEPT = 4_096
+"""Access tokens whose signature this process has checked and remembers; each is good for 15 minutes at most."""
 
 _SCHEME = "bearer "
 
 
-def device_caller(request: Request, parts: Parts, town_id: str) -> DeviceCaller:
+def device_caller(request: Request, parts: Parts, town_id: str, *, may_be_barred: bool = False) -> DeviceCaller:
     """The device that calls for its own town; its status is for the caller to read, in the snapshot it works on.
 
-    Raises `Unauthorized` for a token that does not hold, and `NotFound` for another town than the token's, whether
-    there is such a town or not.
+    Raises `Unauthorized` for a token that does not hold, `NotFound` for another town than the token's, whether there is
+    such a town or not, and `DeviceBarred` for the token of a suspended device where that may not come in.
     """
-    caller = read_access_token(
-        bearer_token(request),
-        key=parse_public_key(parts.signer.public_key),
+    token = bearer_token(request)
+    caller = parts.tokens.get(token)
+    if caller is None:
+        caller = parts.tokens[token] = _read(token, parts)
+        if len(parts.tokens) > TOKENS_KEPT:
+            del parts.tokens[next(iter(parts.tokens))]
+    if parts.system.now_ms() // 1000 >= caller.until_seconds:
+        raise Unauthorized
+    if caller.town_id != town_id:
+        raise NotFound
+    if caller.is_barred and not may_be_barred:
+        raise DeviceBarred
+    return caller
+
+
+def _read(token: str, parts: Parts) -> DeviceCaller:
+    """The caller that a token names, as long as it holds."""
+    kid, signer = kid_of(token), parts.signer
+    # A process that has not been restarted since the key was rotated makes tokens under the one before.
+    public_key = next((key.public_key for key in signer.published if key.kid == kid), signer.public_key)
+    return read_access_token(
+        token,
+        key=parse_public_key(public_key),
         audience=parts.public_url,
         now_seconds=parts.system.now_ms() // 1000,
     )
-    if caller.town_id != town_id:
-        raise NotFound
-    return caller
 
 
 def bearer_token(request: Request) -> str:

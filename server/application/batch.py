@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import orjson
 from opentelemetry.trace import SpanContext
 
 from server import tracing
@@ -16,10 +17,11 @@ from server.domain.requests import AnsweredRequest, IdempotencyMismatch, KeyedRe
 from sync.engine.chain import ChainHead, Link, encode_bytes, genesis_hash, line_hash
 from sync.engine.feed import Stored
 from sync.engine.town import Step, Submitted, TownHead
-from sync.kernel.changeset import ChangeSet, Fields, Operation, RowKey
+from sync.kernel.changeset import ChangeSet, Fields, Operation, Replaced, RowKey, Status
 from sync.kernel.clock import Hlc
 from sync.kernel.errors import Malformed, TallystickError
 from sync.kernel.module import Registry
+from sync.modules.histories import ReleaseDevice
 from sync.modules.identity import RevokeDevice, SuspendDevice
 from sync.protocol.codec import encode_change_set, parse_line
 
@@ -44,7 +46,7 @@ CHUNK_BYTES_MAX = 256 * 1024
 FAILURES_MAX = 3
 """Attempts at a line before it is quarantined."""
 
-CACHE_ROWS_MAX = 50_000
+CACHE_ROWS_MAX = 20_000
 """Rows of a town kept between batches."""
 
 WAITING_MAX = 500
@@ -62,6 +64,12 @@ class DeviceRevoked(DeviceBarred):
 
     code: ClassVar[str] = "device_revoked"
 
+    def __init__(self, *, town_id: str = "", device_id: str = "") -> None:
+        """With town and device the edge adds the order to hand in what is unsent and to wipe itself."""
+        super().__init__()
+        self.town_id = town_id
+        self.device_id = device_id
+
 
 class TownBusy(TallystickError):
     """Too many are waiting for this town; come back in a moment."""
@@ -71,26 +79,37 @@ class TownBusy(TallystickError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Upload:
-    """Lines of one device from position `from_seq` on, and its signature over the last of them."""
+    """Lines of one device from position `from_seq` on, and its signature over the last of them.
+
+    `is_rescued`: they did not come by an exchange; a revoked device's are for somebody to look at, without effect.
+    `is_rejected`: the office has decided that they shall have no effect; they enter the chain as quarantined.
+    """
 
     town_id: str
     device_id: str
     from_seq: int
     lines: Sequence[bytes]
     signature: str
+    is_rejected: bool = False
+    is_rescued: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Authored:
     """Operations of the town itself, to be written and signed as a line of its server device.
 
-    A `request` that was answered before is answered so again. With `founding` it is the first line of a new town.
+    A `request` that was answered before is answered so again. With `founding` it is the first line of a new town, and
+    with `begins`, the id of a new epoch, the first line of that, for a `reason`: its operation is made under the lock.
+    `replaces` names the line that it stands for.
     """
 
     actor_id: str
     operations: Sequence[Operation]
     request: KeyedRequest | None = None
     founding: Founding | None = None
+    replaces: Replaced | None = None
+    begins: str = ""
+    reason: str = ""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -159,6 +178,13 @@ class Book:
             answered = AnsweredRequest(digest=request.digest, seq=seq)
             self.answered[request.key] = self.newly_answered[request.key] = answered
 
+    def is_booked(self, line: Replaced) -> bool:
+        """Whether this line took effect in an earlier version."""
+        kept = self.stored.get((line.device, line.seq))
+        if kept is None or encode_bytes(kept.digest) != line.hash:
+            return False
+        return Status(orjson.loads(kept.verdict_line)["status"]).has_effect
+
     def add(self, submitted: Submitted, signature: str | None) -> None:
         """Put a new line into the batch and move its device's head."""
         position = (submitted.device, submitted.seq)
@@ -209,11 +235,15 @@ def take_batch(queue: deque[Waiting]) -> list[Waiting]:
         waiting = queue.popleft()
         if waiting.answer.done():  # whoever waited has gone; nothing of it was decided
             continue
+        begins = isinstance(waiting.work, Authored) and waiting.work.begins
+        if begins and batch:  # an epoch begins with a version of its own
+            queue.appendleft(waiting)
+            break
         batch.append(waiting)
         change_sets += waiting.size()
         operations += waiting.operations()
         size += waiting.line_bytes()
-        if _bars_a_device(waiting.work):  # which devices may send is read when a batch begins
+        if begins or _bars_a_device(waiting.work):  # which devices may send is read when a batch begins
             break
     return batch
 
@@ -262,7 +292,7 @@ def fail(waiting: Waiting, fault: Exception) -> None:
 
 def _bars_a_device(work: Upload | Authored) -> bool:
     return isinstance(work, Authored) and any(
-        isinstance(operation, SuspendDevice | RevokeDevice) for operation in work.operations
+        isinstance(operation, SuspendDevice | RevokeDevice | ReleaseDevice) for operation in work.operations
     )
 
 
@@ -298,6 +328,7 @@ def authored_line(
         epoch=head.epoch,
         at=str(Hlc(unix_ms=now_ms, counter=0)),
         ops=tuple(authored.operations),
+        replaces=authored.replaces,
     )
     line = encode_change_set(change_set)
     readable = parse_line(line, town=head.town, device=book.server, registry=registry).change_set

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from server.application.history_ports import EpochRecord, Halt
 from server.application.ports import BucketState
 from sync.engine.chain import ChainHead
 from sync.engine.feed import Stored
@@ -69,6 +70,19 @@ class TownEvidence(Protocol):
 
     async def all_device_heads(self) -> Mapping[str, ChainHead]:
         """Where the chain of every device stands."""
+        ...
+
+    @property
+    def is_halted(self) -> bool:
+        """Whether the town's head says so."""
+        ...
+
+    async def epochs(self) -> Sequence[EpochRecord]:
+        """Every epoch that was begun, oldest first."""
+        ...
+
+    async def halts(self) -> Sequence[Halt]:
+        """Every halt there was, oldest first."""
         ...
 
     async def name(self) -> str | None:

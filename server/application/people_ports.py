@@ -147,10 +147,10 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Where:
-    """A condition on a field: equal, at or after, before, or a list that holds the value."""
+    """A condition on a field: equal, one of a list, at or after, before, or a list that holds the value."""
 
     field: str
-    how: Literal["is", "from", "before", "holds"]
+    how: Literal["is", "among", "from", "before", "holds"]
     value: Any
 
 

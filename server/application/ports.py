@@ -12,12 +12,15 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+from server.application.history_ports import EpochRecord, Halt, Histories
+from server.application.snapshot_ports import Snapshot
 from server.domain.requests import AnsweredRequest, RequestKey
 from sync.engine.chain import ChainHead
 from sync.engine.feed import BucketSum, Stored
 from sync.engine.town import Step, TownHead
 from sync.kernel.changeset import RowKey
 from sync.kernel.errors import TallystickError
+from sync.protocol.messages import ServerKey
 
 
 class Unavailable(TallystickError):
@@ -68,7 +71,7 @@ class JournalEntry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeviceRecord:
-    """A device as the edge needs it before anything is decided."""
+    """A device as the edge needs it before anything is decided, with what its town decides for itself."""
 
     device_id: str
     town_id: str
@@ -78,14 +81,19 @@ class DeviceRecord:
     certificate: str
     buckets: tuple[str, ...]
     head: ChainHead
+    town_settings: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BucketState:
-    """A bucket at the head of its town: its checksum and the version of its last change."""
+    """A bucket at the head of its town: its checksum and the version of its last change.
+
+    Tombstones up to the version `horizon` may be gone.
+    """
 
     version: int
     total: BucketSum
+    horizon: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,6 +110,9 @@ class TownWriter(Protocol):
 
     @property
     def head(self) -> TownHead: ...
+
+    @property
+    def is_halted(self) -> bool: ...
 
     async def device_heads(self, device_ids: Iterable[str]) -> Mapping[str, ChainHead]:
         """The chain heads of these devices; a device that has sent nothing is missing."""
@@ -136,6 +147,10 @@ class TownWriter(Protocol):
         """
         ...
 
+    async def begin_epoch(self, record: EpochRecord) -> None:
+        """Keep where the epoch begins that this transaction writes the first line of; a halt of the town ends."""
+        ...
+
 
 class TownReader(Protocol):
     """One read-only transaction: a snapshot of a town that stands still while it is read."""
@@ -143,7 +158,18 @@ class TownReader(Protocol):
     @property
     def head(self) -> TownHead: ...
 
+    @property
+    def is_halted(self) -> bool: ...
+
     async def journal_entry(self, version: int) -> JournalEntry | None: ...
+
+    async def epochs(self) -> Sequence[EpochRecord]:
+        """Every epoch that was begun, oldest first."""
+        ...
+
+    async def halts(self) -> Sequence[Halt]:
+        """Every halt there was, oldest first."""
+        ...
 
     async def device(self, device_id: str) -> DeviceRecord | None: ...
 
@@ -151,6 +177,10 @@ class TownReader(Protocol):
 
     async def bucket_states(self, buckets: Sequence[str]) -> Mapping[str, BucketState]:
         """The buckets that were ever written to."""
+        ...
+
+    async def offers(self, buckets: Sequence[str]) -> Mapping[str, Snapshot]:
+        """The newest snapshot of each of these buckets that the feed can be gone on with."""
         ...
 
     async def feed_page(self, bucket: str, after: int, rows_max: int, bytes_max: int) -> FeedPage:
@@ -189,8 +219,9 @@ class Towns(Protocol):
         """Add one to the failures of a line, in a transaction of its own; returns the new count."""
         ...
 
-    async def keep_fork(self, town_id: str, device_id: str, seq: int, lines: Sequence[bytes], at: str) -> None:
-        """Keep the lines of a forked chain, from position `seq` on, as evidence."""
+    @property
+    def histories(self) -> Histories:
+        """What is kept of histories that disagree."""
         ...
 
 
@@ -233,7 +264,7 @@ class Enrolments(Protocol):
 
 
 class Signer(Protocol):
-    """The installation's signing key."""
+    """The installation's signing key, and those that were it before."""
 
     @property
     def kid(self) -> str: ...
@@ -241,6 +272,20 @@ class Signer(Protocol):
     @property
     def public_key(self) -> str:
         """Raw Ed25519 public key in base64url."""
+        ...
+
+    @property
+    def older_keys(self) -> Sequence[str]:
+        """The raw public keys that have signed before."""
+        ...
+
+    @property
+    def published(self) -> Sequence[ServerKey]:
+        """Every key, oldest first, each endorsed by the one before it."""
+        ...
+
+    def open_sealed(self, sealed: bytes, purpose: str) -> bytes:
+        """What was sealed to any of these keys; raise `SealUnreadable`."""
         ...
 
     def sign(self, message: bytes) -> str: ...
@@ -329,6 +374,7 @@ class TownSight:
     failing: int
     given_up: int
     overdue_seconds: float
+    is_halted: bool = False
 
 
 class Sights(Protocol):

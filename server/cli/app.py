@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from server.cli import bench, devices, doctor, orders, processes, towns, up, users, verify
+from server.cli import bench, devices, doctor, epochs, keys, orders, processes, quarantine, towns, up, users, verify
 from server.cli.demo import command as demo
 from server.cli.output import OneLineFaults, examples
 
@@ -36,6 +36,9 @@ doctor.register(app)
 towns.register(app)
 users.register(app)
 devices.register(app)
+epochs.register(app)
 orders.register(app)
+quarantine.register(app)
+keys.register(app)
 demo.register(app)
 bench.register(app)

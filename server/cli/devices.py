@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
@@ -17,13 +18,12 @@ from server.application.queries.town_rows import find_row, find_town, rows_of
 from server.bootstrap import Core
 from server.cli.connect import DataDir, settings_for, with_server
 from server.cli.output import AsJson, examples, out, print_json
+from server.cli.released import ADeviceOf, Reason, add_commands
 from server.cli.towns import InTown
 from server.domain.devices import ENROLMENT_MINUTES
+from sync.kernel.clock import format_time
 
 STATUS_STYLES = {"active": "green", "suspended": "yellow", "revoked": "red"}
-
-ADeviceOf = Annotated[str, typer.Argument(metavar="DEVICE", help="The device, by name or id.")]
-Reason = Annotated[str, typer.Option(help="Why; kept for ever.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -40,9 +40,14 @@ def register(app: typer.Typer) -> None:
     device.command(
         "suspend", epilog=examples("tallystick device suspend 'Van 3' --town Douglas --reason 'left in a taxi'")
     )(_suspend)
-    device.command("revoke", epilog=examples("tallystick device revoke 'Van 3' --town Douglas --reason 'stolen'"))(
-        _revoke
-    )
+    device.command(
+        "revoke",
+        epilog=examples(
+            "tallystick device revoke 'Van 3' --town Douglas --reason 'stolen' --lost-at 2026-11-21T08:30:00Z"
+        ),
+    )(_revoke)
+    device.command("sealed", epilog=examples("tallystick device sealed 'Van 3' --town Douglas"))(_sealed)
+    add_commands(device)
     app.add_typer(device, name="device")
 
 
@@ -122,20 +127,68 @@ def _list(*, town: InTown, data: DataDir = None, as_json: AsJson = False) -> Non
 
 
 def _suspend(device: ADeviceOf, *, town: InTown, reason: Reason, data: DataDir = None) -> None:
-    """Let nothing of a device take effect until somebody has decided; what it sends is kept on it."""
+    """Let nothing of a device take effect until somebody has decided; what it sends is kept aside."""
     _end(device, town, reason, "suspend", data)
 
 
-def _revoke(device: ADeviceOf, *, town: InTown, reason: Reason, data: DataDir = None) -> None:
-    """Shut a device out for ever."""
-    _end(device, town, reason, "revoke", data)
+def _revoke(
+    device: ADeviceOf,
+    *,
+    town: InTown,
+    reason: Reason,
+    lost_at: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%MZ"],
+            help="Since when it was lost, in UTC: what it recorded before goes to review, what came after is evidence.",
+        ),
+    ] = None,
+    data: DataDir = None,
+) -> None:
+    """Shut a device out for ever; when it comes back it hands in what is unsent, sealed, and destroys its replica."""
+    moment = None if lost_at is None else format_time(int(lost_at.replace(tzinfo=UTC).timestamp() * 1000))
+    _end(device, town, reason, "revoke", data, lost_at=moment)
 
 
-def _end(device: str, town: str, reason: str, how: Literal["suspend", "revoke"], data: DataDir) -> None:
+def _sealed(device: ADeviceOf, *, town: InTown, data: DataDir = None, as_json: AsJson = False) -> None:
+    """What a revoked device has handed in: which change sets, how many went to review, what is evidence only."""
+
+    async def read(core: Core) -> list[dict[str, Any]]:
+        town_id = await find_town(core.towns, town)
+        device_id = await find_row(core.evidence, town_id, "device", device)
+        uploads = await core.sealed.of_device(town_id, device_id)
+        return [
+            {
+                "from_seq": one.from_seq,
+                "to_seq": one.to_seq,
+                "received_at": one.received_at,
+                "reviewed": one.reviewed,
+                "problem": one.problem,
+            }
+            for one in uploads
+        ]
+
+    uploads = with_server(data, read)
+    if as_json:
+        print_json(uploads)
+        return
+    for one in uploads:
+        many = one["to_seq"] - one["from_seq"] + 1
+        found = f"{one['reviewed']} of {many} went to review" + (f" ({one['problem']})" if one["problem"] else "")
+        out.print(f"{one['received_at']}  change sets {one['from_seq']} to {one['to_seq']}: {escape(found)}")
+    if not uploads:
+        out.print(f"{escape(device)} has handed in nothing.")
+
+
+def _end(
+    device: str, town: str, reason: str, how: Literal["suspend", "revoke"], data: DataDir, *, lost_at: str | None = None
+) -> None:
     async def end(core: Core) -> str:
         town_id = await find_town(core.towns, town)
         device_id = await find_row(core.evidence, town_id, "device", device)
-        await end_device(town_id=town_id, device_id=device_id, how=how, reason=reason, appliers=core.appliers)
+        await end_device(
+            town_id=town_id, device_id=device_id, how=how, reason=reason, lost_at=lost_at, appliers=core.appliers
+        )
         return str((await rows_of(core.evidence, town_id, "device"))[device_id]["status"])
 
     out.print(f"{escape(device)} is {with_server(data, end)}.")

@@ -84,6 +84,7 @@ def _serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # whom to believe about addresses is a setting of ours
         backlog=BACKLOG,
         timeout_graceful_shutdown=DRAIN_SECONDS_MAX,
     )

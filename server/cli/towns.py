@@ -14,6 +14,7 @@ from server.application.queries.town_rows import find_town
 from server.bootstrap import Core
 from server.cli.connect import DataDir, with_server
 from server.cli.output import AsJson, examples, out, print_id, print_json
+from sync.kernel.clock import format_time
 from sync.modules.identity import ChangeSettings, TownSettings
 
 InTown = Annotated[str, typer.Option("--town", metavar="TOWN", help="The town, by name or id.")]
@@ -27,6 +28,7 @@ def register(app: typer.Typer) -> None:
     )
     town.command("list", epilog=examples("tallystick town list", "tallystick town list --json"))(_list_towns)
     town.command("set", epilog=examples("tallystick town set Douglas --payment-max 5000"))(_set_town)
+    town.command("resume", epilog=examples("tallystick town resume --town Douglas --reason 'a test device'"))(_resume)
     app.add_typer(town, name="town")
     warehouse = typer.Typer(no_args_is_help=True, help="Places where a town keeps stock.")
     warehouse.command("add", epilog=examples("tallystick warehouse add --town Douglas --name 'North Quay'"))(
@@ -85,18 +87,83 @@ def _set_town(
     town: Annotated[str, typer.Argument(metavar="TOWN", help="The town, by name or id.")],
     *,
     payment_max: Annotated[
-        int, typer.Option(metavar="UNITS", help="The most that one payment can be, in whole units of its currency.")
-    ],
+        int | None,
+        typer.Option(metavar="UNITS", help="The most that one payment can be, in whole units of its currency."),
+    ] = None,
+    count_correction_max: Annotated[
+        int | None, typer.Option(metavar="PIECES", help="The largest correction by a count that nobody asks about.")
+    ] = None,
+    return_days: Annotated[
+        int | None, typer.Option(metavar="DAYS", help="After how many days goods that did not come back are missed.")
+    ] = None,
+    offline_days: Annotated[
+        int | None, typer.Option(metavar="DAYS", help="For how many days a device may take money without the server.")
+    ] = None,
+    cash_ceiling: Annotated[
+        int | None,
+        typer.Option(metavar="UNITS", help="How much cash it may take meanwhile, in whole units of each currency."),
+    ] = None,
+    sells_online: Annotated[bool | None, typer.Option(help="Whether customers can see and order what it has.")] = None,
     data: DataDir = None,
 ) -> None:
-    """Say what a town decides for itself: a payment of more than this is taken for a slip, and refused."""
-    settings = TownSettings(payment_units_max=payment_max)
+    """Say what a town decides for itself; what is not named stays as it is.
+
+    A payment of more than the most is taken for a slip, and refused.
+    """
+    said = {
+        "payment_units_max": payment_max,
+        "count_correction_max": count_correction_max,
+        "return_days_max": return_days,
+        "offline_days": offline_days,
+        "cash_ceiling_units": cash_ceiling,
+        "sells_online": sells_online,
+    }
+    named = {name: value for name, value in said.items() if value is not None}
+    if not named:
+        raise typer.BadParameter("say what the town shall decide otherwise: tallystick town set --help")
+    TownSettings.model_validate(named)
 
     async def change(core: Core) -> str:
-        return await have_done(core.appliers, await find_town(core.towns, town), ChangeSettings(settings=settings))
+        town_id = await find_town(core.towns, town)
+        async with core.towns.reading(town_id) as reader:
+            row = (await reader.load([("town", town_id)]))["town", town_id]
+        settings = TownSettings.model_validate({**(row.fields["settings"] if row else {}), **named})
+        return await have_done(core.appliers, town_id, ChangeSettings(settings=settings))
 
     with_server(data, change)
-    out.print(f"In {escape(town)} one payment is at most {payment_max:,}.")
+    told = {
+        "payment_units_max": "one payment is at most {:,}",
+        "count_correction_max": "a count corrects up to {:,} pieces before somebody is asked",
+        "return_days_max": "goods that did not come back are missed after {:,} days",
+        "offline_days": "a device may take money for {:,} days without the server",
+        "cash_ceiling_units": "a device may take {:,} in cash before it has synced",
+        "sells_online": "customers can order: {}",
+    }
+    for name, value in named.items():
+        out.print(f"In {escape(town)} {told[name].format(value)}.")
+
+
+def _resume(
+    *,
+    town: InTown,
+    reason: Annotated[str, typer.Option(help="Why it may go on as it is; kept for ever.")],
+    data: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a halted town go on as it is, without a new epoch: only when nothing was lost that devices could send again.
+
+    The device that showed a history which is not here still gets no answer.
+    """
+
+    async def resume(core: Core) -> int:
+        town_id = await find_town(core.towns, town)
+        return await core.towns.histories.resume(town_id, reason, format_time(core.system.now_ms()))
+
+    ended = with_server(data, resume)
+    if as_json:
+        print_json({"halts_ended": ended})
+        return
+    out.print(f"{escape(town)} goes on; {ended} halts have ended.")
 
 
 def _add_warehouse(

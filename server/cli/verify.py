@@ -58,6 +58,7 @@ async def _verify(core: Core, town_id: str, name: str, bars: Progress) -> Report
             town_id,
             registry=registry(),
             server_key=core.signer.public_key,
+            older_keys=core.signer.older_keys,
             progress=lambda done, planned: bars.update(bar, completed=done, total=planned),
         )
     finally:

@@ -58,13 +58,22 @@ class WrongToken(Exception):
     """A token that does not hold; says why, for the sentence of whoever asked for the check."""
 
 
+BARRED_SCOPE = "evidence"
+"""What the token of a suspended device is good for: handing in its record, which is kept without effect."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeviceCaller:
-    """A device that proved itself at most 15 minutes ago."""
+    """A device that proved itself at most 15 minutes ago; the proof holds until `until_seconds`.
+
+    `is_barred`: it was suspended then, and may only hand in what it has recorded.
+    """
 
     device_id: str
     town_id: str
     role: str
+    until_seconds: int = 0
+    is_barred: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +86,9 @@ class Assertion:
 
 def access_claims(caller: DeviceCaller, *, audience: str, now_seconds: int, jti: str) -> dict[str, Any]:
     """What an access token says."""
+    scope = {"scope": BARRED_SCOPE} if caller.is_barred else {}
     return {
+        **scope,
         "iss": audience,
         "aud": audience,
         "sub": caller.device_id,
@@ -90,18 +101,30 @@ def access_claims(caller: DeviceCaller, *, audience: str, now_seconds: int, jti:
     }
 
 
+def kid_of(token: str) -> str | None:
+    """The key id that a token names, not believed yet; None when it names none."""
+    try:
+        kid = _opened(token, None)[0].get("kid")
+    except WrongToken:
+        return None
+    return kid if isinstance(kid, str) else None
+
+
 def read_access_token(token: str, *, key: Ed25519PublicKey, audience: str, now_seconds: int) -> DeviceCaller:
     """The caller that an access token of this server names; raise `Unauthorized`."""
     try:
         header, claims = _opened(token, key)
         if header.get("typ") != ACCESS_TYPE or claims.get("iss") != audience or claims.get("aud") != audience:
             raise Unauthorized
-        if not now_seconds < _seconds(claims, "exp"):
+        until_seconds = _seconds(claims, "exp")
+        if not now_seconds < until_seconds:
             raise Unauthorized
         return DeviceCaller(
             device_id=parse_id(_text(claims, "sub")),
             town_id=parse_id(_text(claims, "town")),
             role=_text(claims, "role"),
+            until_seconds=until_seconds,
+            is_barred=claims.get("scope") == BARRED_SCOPE,
         )
     except (WrongToken, Malformed):
         raise Unauthorized from None

@@ -64,6 +64,7 @@ class TownFacts:
     is_head_journalled: bool
     written_seconds_ahead: float
     is_signed_by_key: bool
+    is_halted: bool = False
 
 
 def judge_server(facts: DatabaseFacts) -> Finding:
@@ -150,6 +151,11 @@ def judge_towns(towns: Sequence[TownFacts], suspended: int) -> Finding:
     torn = [town.name for town in towns if not town.is_head_journalled]
     if torn:
         return _fail("towns", f"head and journal disagree in {_some(torn)}", "run `tallystick verify`, stop writing")
+    halted = [town.name for town in towns if town.is_halted]
+    if halted:
+        said = f"halted, because a device has seen history that is not here: {_some(halted)}"
+        do = "nothing is written there until you act: follow docs/how-to/when-histories-disagree.md"
+        return _fail("towns", said, do)
     if suspended:
         return _warn(
             "towns",

@@ -179,6 +179,11 @@ def address_subject(address: str) -> bytes:
     return hashlib.sha256(b"address\0" + str(getattr(parsed, "ipv4_mapped", None) or parsed).encode()).digest()
 
 
+def enrolment_subject(address: str) -> bytes:
+    """Under what the wrong enrolment codes from this network address are counted."""
+    return hashlib.sha256(b"enrolment\0" + address_subject(address)).digest()
+
+
 def totp_uri(secret: bytes, email: str) -> str:
     """What an authenticator app scans."""
     return _totp(secret).get_provisioning_uri(email, _ISSUER)

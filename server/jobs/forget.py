@@ -42,7 +42,7 @@ class ForgetParts(Protocol):
 
     @property
     def system(self) -> System:
-        """Time."""
+        """Time and crash points."""
         ...
 
 
@@ -54,7 +54,10 @@ async def forget(parts: ForgetParts) -> None:
     idle_since = format_time(now_ms - IDLE_SECONDS * 1000)
     tries_before = format_time(now_ms - TRIES_FORGOTTEN_SECONDS * 1000)
     dropped = await parts.enrolments.forget(requests_before, enrolments_before)
+    parts.system.reached("forget.after_enrolments")
     dropped += await parts.people.sessions.forget(format_time(now_ms), idle_since, tries_before)
+    parts.system.reached("forget.after_sessions")
     dropped += await parts.requests.forget(format_time(now_ms - KEPT_SECONDS * 1000))
+    parts.system.reached("forget.after_requests")
     if dropped:
         _log.info("forgotten", rows=dropped)

@@ -98,6 +98,12 @@ def journal_message(town: str, version: int, digest: bytes) -> bytes:
     return f"tallystick/journal/1\n{town}\n{version}\n{encode_bytes(digest)}".encode()
 
 
+def epoch_message(mark: Mapping[str, str | int]) -> bytes:
+    """What the server signs when an epoch begins: everything that its record says, the reason last."""
+    told = (mark[name] for name in ("town", "epoch", "before", "version", "journal", "at", "reason"))
+    return "\n".join(("tallystick/epoch/1", *map(str, told))).encode()
+
+
 def sign(key: Ed25519PrivateKey, message: bytes) -> str:
     """An Ed25519 signature (RFC 8032) as base64url."""
     return encode_bytes(key.sign(message))

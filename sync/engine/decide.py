@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sync.engine.evidence import mark_clock
+from sync.engine.replacing import decided_before, replacing_rows
+from sync.engine.stubs import apply_waiting, may_wait, merge_arrived
 from sync.kernel.authority import is_device_of
 from sync.kernel.cases import (
     ACTOR_INACTIVE,
     ACTOR_REFUSED,
     DEPENDS_ON,
+    DEVICE_REVOKED,
     INVALID_AMOUNT,
     MIXED_INTENTS,
     NOT_PERMITTED,
@@ -28,6 +32,9 @@ from sync.kernel.ids import derived_id
 from sync.kernel.module import Case, Registry
 from sync.kernel.view import UNSEEN, NeedRows, View
 
+MIXED_SINCE = 2
+"""The rules since which facts and wishes may be one change set in the office (`sync.kernel.draft.RULES`)."""
+
 Source = tuple[str, int]
 """The place of a line: device and seq."""
 
@@ -37,20 +44,38 @@ def decide(change_set: ChangeSet, view: View, context: Context, registry: Regist
     draft = Draft(view, change_set, context)
     intents = {op.intent_from(is_server=context.is_server) for op in change_set.ops}
     is_wish = Intent.WISH in intents
+    if before := decided_before(change_set, view, context) or _of_revoked(change_set, view, context, is_wish=is_wish):
+        return before
     try:
-        if is_wish and len(intents) > 1:
+        if is_wish and len(intents) > 1 and not _may_mix(context):
             return _refused(MIXED_INTENTS, {}, change_set, Status.REFUSED, context)
         _check_actor(draft, registry, is_wish=is_wish)
-        _apply_all(draft, registry, context)
+        try:
+            _apply_all(draft, registry, context)
+        except UnknownRow as unknown:
+            if is_wish or not may_wait(unknown, draft, registry):
+                raise
+            draft = Draft(view, change_set, context)
+            _check_actor(draft, registry, is_wish=False)
+            apply_waiting(draft, registry)
+        merge_arrived(draft, registry)
     except Refused as refusal:
         return _refused(refusal.case, refusal.data, change_set, Status.REFUSED, context)
     except UnknownRow as unknown:
-        return _unknown(unknown, change_set, view, context, is_wish=is_wish)
+        is_rerun = context.is_server and change_set.replaces is not None  # what it stands for stays in quarantine
+        return _unknown(unknown, change_set, view, context, is_wish=is_wish or is_rerun)
     except InvalidMoney as problem:
         return _refused(INVALID_AMOUNT, {"problem": problem.message}, change_set, Status.REFUSED, context)
     status = Status.ADJUSTED if draft.notes else Status.ACCEPTED
+    mark_clock(draft)
     verdict = Verdict(status=status, rule=draft.rule, notes=tuple(draft.notes), conflicts=tuple(draft.conflicts))
-    return Decision(verdict=verdict, rows=draft.rows, effects=tuple(draft.effects))
+    rows = {**draft.rows, **replacing_rows(change_set, context)}
+    return Decision(verdict=verdict, rows=rows, effects=tuple(draft.effects))
+
+
+def _may_mix(context: Context) -> bool:
+    """In the office nothing has happened yet that would have to be kept when what is asked for beside it is refused."""
+    return context.is_server and context.rules >= MIXED_SINCE
 
 
 def quarantine(source: Source, change_set: ChangeSet | None, code: str, text: str, context: Context) -> Decision:
@@ -123,10 +148,15 @@ def _counts(draft: Draft) -> tuple[int, int, int]:
 
 def _check_actor(draft: Draft, registry: Registry, *, is_wish: bool) -> None:
     """Nobody is more on a device than the device is: a wish that breaks this is refused, a fact leaves a conflict."""
+    replaced, device_id = draft.change_set.replaces, draft.change_set.device
     if draft.context.is_server:
-        _check_office(draft, registry)
-        return
-    objection = _objection(draft, registry)
+        if replaced is None or replaced.device == device_id:
+            _check_office(draft, registry)
+            return
+        if not is_wish:  # a fact in quarantine was authentic when it came
+            return
+        device_id = replaced.device  # run again, its line may do no more than it might have done there
+    objection = _objection(draft, registry, device_id)
     if objection is None:
         return
     case, operation = objection
@@ -136,6 +166,16 @@ def _check_actor(draft: Draft, registry: Registry, *, is_wish: bool) -> None:
     if is_wish:
         raise Refused(ACTOR_REFUSED, {"actor_name": name})
     draft.adjust(case, operation, subject=("user", actor_id), actor_name=name, what=operation.op)
+
+
+def _of_revoked(change_set: ChangeSet, view: View, context: Context, *, is_wish: bool) -> Decision | None:
+    """A device that is out of use has handed this in for somebody to look at; None for every other device."""
+    if not context.is_truth or context.is_server:
+        return None
+    device = view.get("device", change_set.device)
+    if device is None or device is UNSEEN or device.get("status") != "revoked":
+        return None
+    return _refused(DEVICE_REVOKED, {}, change_set, Status.REFUSED if is_wish else Status.QUARANTINED, context)
 
 
 def _check_office(draft: Draft, registry: Registry) -> None:
@@ -154,18 +194,20 @@ def _check_office(draft: Draft, registry: Registry) -> None:
         raise Refused(ACTOR_REFUSED, {"actor_name": actor["name"]})
 
 
-def _objection(draft: Draft, registry: Registry) -> tuple[Case, Operation] | None:
-    """What speaks against this actor doing this on this device, and the first operation it is about.
+def _objection(draft: Draft, registry: Registry, device_id: str) -> tuple[Case, Operation] | None:
+    """What speaks against this actor doing this on the device, and the first operation it is about.
 
     A device judges itself by the row that `client_sdk` gives it from its enrolment; before it holds its users, it
     cannot judge.
     """
     change_set = draft.change_set
-    device_id, actor_id = change_set.device, change_set.actor
+    actor_id = change_set.actor
+    if actor_id == device_id and all(op.by_device for op in change_set.ops):
+        return None
     if not (draft.sees("device", device_id) and draft.sees("user", actor_id)):
         return None
     device, actor = draft.get("device", device_id), draft.get("user", actor_id)
-    if actor is None or not actor["is_active"]:
+    if actor is None or not actor["is_active"] or (device and device["role"] in actor.get("former_roles", ())):
         return ACTOR_INACTIVE, change_set.ops[0]
     if device is None or not is_device_of(actor_id, actor, device):
         return WRONG_DEVICE, change_set.ops[0]

@@ -6,13 +6,14 @@ Pure: the caller brings journal entries and lines in order and afterwards compar
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from sync.engine.chain import (
+    HASH_BYTES,
     ChainHead,
     encode_bytes,
     genesis_hash,
@@ -24,11 +25,15 @@ from sync.engine.chain import (
     parse_public_key,
     verdict_hash,
 )
+from sync.engine.evidence import TOWN_VERSION, version_row
 from sync.engine.feed import BucketSum, Stored, encode_body
-from sync.engine.town import Answered, RuleFailed, Step, Submitted, TownHead, step
-from sync.kernel.changeset import ChangeSet, Effect, Fields, RowKey
+from sync.engine.replacing import ForeignReplaced
+from sync.engine.town import RULE_FAILED, Answered, RuleFailed, Step, Submitted, TownHead, step
+from sync.kernel.cases import LINE_REJECTED
+from sync.kernel.changeset import ChangeSet, Effect, Fields, Replaced, RowKey, Status
 from sync.kernel.errors import Malformed
 from sync.kernel.module import Registry
+from sync.kernel.replacing import replacement_key
 
 FeedKey = tuple[str, str, str]
 """(bucket, entity, id)."""
@@ -68,11 +73,53 @@ class KeptLine:
     change_set: ChangeSet | Malformed
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Begun:
+    """Where an epoch began: after `version` of the one before it, whose journal had the hash `journal` there."""
+
+    epoch: str
+    before: str
+    version: int
+    journal: str
+
+
+GAP_LINES_MAX = 100_000
+"""Lines that may be missing before the next one of a device; a place that is further off is a fault by itself."""
+
+
+class BookedLines:
+    """Which lines have taken effect, by device and place; their hashes in little room."""
+
+    def __init__(self) -> None:
+        self._hashes: dict[str, bytearray] = {}
+
+    def note(self, line: Submitted, *, has_effect: bool) -> None:
+        """The next line of a device was decided."""
+        kept = self._hashes.setdefault(line.device, bytearray())
+        lacking = line.seq - len(kept) // HASH_BYTES
+        if not 0 < lacking <= GAP_LINES_MAX:  # a finding of its own
+            return
+        kept.extend(bytes(lacking * HASH_BYTES))
+        if has_effect:
+            kept[-HASH_BYTES:] = line.digest
+
+    def has(self, line: Replaced) -> bool:
+        """Whether it is one of them."""
+        kept, end = self._hashes.get(line.device, bytearray()), line.seq * HASH_BYTES
+        return encode_bytes(bytes(kept[end - HASH_BYTES : end])) == line.hash
+
+
 class _Rows(dict[RowKey, Stored | None]):
     """Everything is known here: a row that was never written is not there."""
 
-    def __missing__(self, key: RowKey) -> None:
-        return None
+    def __init__(self) -> None:
+        super().__init__()
+        self.versions: dict[str, tuple[str, bytes]] = {}
+        """When each version was and its journal hash, beside the rows: no table holds them as rows."""
+
+    def __missing__(self, key: RowKey) -> Stored | None:
+        entry = self.versions.get(key[1]) if key[0] == TOWN_VERSION else None
+        return version_row(int(key[1]), *entry)[1] if entry else None
 
 
 @dataclass(kw_only=True)
@@ -83,6 +130,8 @@ class Replay:
     town: str
     server_device: str
     server_key: str
+    older_keys: Collection[str] = ()
+    """Keys that have signed before `server_key` did, for the server too."""
     findings: list[Finding] = field(default_factory=list)
     rows: _Rows = field(default_factory=_Rows)
     feed: dict[FeedKey, tuple[int, bytes | None]] = field(default_factory=dict)
@@ -91,6 +140,9 @@ class Replay:
     version: int = 0
     journal: bytes = bytes(32)
     epoch: str | None = None
+    begun: list[Begun] = field(default_factory=list)
+    """Where the journal goes over into another epoch, in order."""
+    booked: BookedLines = field(default_factory=BookedLines)
     change_sets: int = 0
     effects: dict[str, tuple[int, Effect]] = field(default_factory=dict)
     """What was asked for outside the town, and the version that asked, by the id of the effect."""
@@ -119,6 +171,10 @@ class Replay:
             self._check_chain(line)
         self._fold(entry, body, present, place)
         self._check_signatures(present)
+        if self.epoch not in {None, body["epoch"]}:
+            before, last = str(self.epoch), encode_bytes(self.journal)
+            self.begun.append(Begun(epoch=body["epoch"], before=before, version=self.version, journal=last))
+        self.rows.versions[str(entry.version)] = (body["at"], entry.digest)
         self.version, self.journal, self.epoch = entry.version, entry.digest, body["epoch"]
         self.change_sets += len(present)
 
@@ -126,7 +182,7 @@ class Replay:
         if journal_hash(entry.body) != entry.digest:
             self._find(place, "its bytes do not give its hash")
         message = journal_message(self.town, entry.version, journal_hash(entry.body))
-        if not _is_by(self.server_key, entry.signature, message):
+        if not self._is_by_server(entry.signature, message):
             self._find(place, "its signature is not the server's")
         try:
             body: dict[str, Any] = orjson.loads(entry.body)
@@ -185,8 +241,12 @@ class Replay:
             elif device is not None:
                 self.unsigned.pop(line.device, None)
                 message = head_message(line.device, line.seq, line_hash(line.line))
-                if not _is_by(device.fields["public_key"], line.signature, message):
+                is_server = line.device == self.server_device and self._is_by_server(line.signature, message)
+                if not is_server and not _is_by(device.fields["public_key"], line.signature, message):
                     self._find(where, "the signed head is not its device's")
+
+    def _is_by_server(self, signature: str, message: bytes) -> bool:
+        return any(_is_by(key, signature, message) for key in (self.server_key, *self.older_keys))
 
     def _genesis(self, device_id: str) -> ChainHead | None:
         device = self.rows["device", device_id]
@@ -196,31 +256,37 @@ class Replay:
         head = TownHead(town=self.town, epoch=body["epoch"], version=entry.version - 1, journal=self.journal)
         batch = [self._submitted(line) for line in lines]
         try:
-            made = step(head, batch, self.rows, self.registry, body["at"])
+            made = step(head, batch, self.rows, self.registry, body["at"], rules=body.get("rules", 1))
         except RuleFailed as failed:
             submitted = failed.submitted
             self._find(f"change set {submitted.seq} of device {submitted.device}", "deciding it again fails")
             return
         for answer, line in zip(made.answered, lines, strict=True):
             self._compare_verdict(answer, line)
+            self.booked.note(answer.submitted, has_effect=answer.verdict.status.has_effect)
         if made.body != entry.body:
             self._find(place, "deciding its change sets again gives another entry")
         self._keep(made)
 
     def _submitted(self, line: KeptLine) -> Submitted:
-        failure = None
-        verdict = _read(line.verdict)
-        if verdict.get("rule") == "engine.rule_failed":
+        failure, verdict = None, _read(line.verdict)
+        rule, change_set = verdict.get("rule"), _as_it_was_read(line, verdict)
+        if rule == RULE_FAILED:
             failure = _first_note(verdict)
             self.failed.add((line.device, line.seq))
+        elif rule == LINE_REJECTED.id and self.rows[replacement_key(encode_bytes(line.digest))] is not None:
+            failure = _first_note(verdict)
+        replaced = change_set.replaces if isinstance(change_set, ChangeSet) else None
         return Submitted(
             device=line.device,
             seq=line.seq,
             line=line.line,
             digest=line.digest,
-            change_set=line.change_set,
+            change_set=change_set,
             is_server=line.device == self.server_device,
             failure=failure,
+            failure_rule=rule if failure and rule else RULE_FAILED,
+            is_booked=replaced is not None and self.booked.has(replaced),
         )
 
     def _compare_verdict(self, answer: Answered, line: KeptLine) -> None:
@@ -262,12 +328,24 @@ def _is_by(public_key: str, signature: str, message: bytes) -> bool:
 def _check_shape(body: Mapping[str, Any]) -> None:
     """Raise `ValueError`, `KeyError` or `TypeError` when an entry's body is not built as the server builds it."""
     texts = [body["at"], body["epoch"]]
+    if not isinstance(body.get("rules", 1), int):
+        raise TypeError
     for device, seq, digest, verdict in body["sets"]:
         texts += [device, digest, verdict]
         if not isinstance(seq, int):
             raise TypeError
     if not all(isinstance(text, str) for text in texts):
         raise TypeError
+
+
+def _as_it_was_read(line: KeptLine, verdict: Mapping[str, Any]) -> ChangeSet | Malformed:
+    """What the line said to the release that decided it: what only a later one can read was unreadable then."""
+    rule, now = verdict.get("rule"), line.change_set
+    is_fault_of_reading = isinstance(rule, str) and "." not in rule and rule != ForeignReplaced.code
+    if isinstance(now, Malformed) or verdict.get("status") != Status.QUARANTINED or not is_fault_of_reading:
+        return now
+    unread: Malformed = type("Unread", (Malformed,), {"code": rule})(_first_note(verdict))
+    return unread
 
 
 def _first_note(verdict: Mapping[str, Any]) -> str:

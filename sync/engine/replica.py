@@ -9,23 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import ValidationError
 
-from sync.engine.chain import HASH_BYTES, decode_bytes, is_signed, journal_message
+from sync.engine.chain import HASH_BYTES, decode_bytes, epoch_message, is_signed, journal_message
+from sync.engine.leases import lease_message, lease_of
 from sync.engine.transitions import Action, Event, State, transition
 from sync.kernel.errors import Malformed
-from sync.protocol.messages import BucketLine, Checkpoint, VerdictLine, Welcome
+from sync.protocol.messages import BucketLine, Checkpoint, EpochMark, SnapshotLine, VerdictLine, Welcome
 
 _ROWS_START = b'{"t":"rows",'
-Message = Welcome | VerdictLine | BucketLine | Checkpoint | Literal["rows"]
-_MODELS: dict[str, type[Welcome | VerdictLine | BucketLine | Checkpoint]] = {
+Message = Welcome | VerdictLine | BucketLine | SnapshotLine | Checkpoint | Literal["rows"]
+_MODELS: dict[str, type[Welcome | VerdictLine | BucketLine | SnapshotLine | Checkpoint]] = {
     "welcome": Welcome,
     "verdict": VerdictLine,
     "bucket": BucketLine,
+    "snapshot": SnapshotLine,
     "checkpoint": Checkpoint,
 }
 
@@ -36,7 +39,8 @@ class Asked:
 
     `digests` are the base64url hashes of the lines sent, the first at position `from_seq`; `head_seq` is the last
     recorded position; `epoch`, `version` and `witness` (version, journal hash) belong to one checkpoint, the last one
-    heard; `buckets` are those that the request had cursors for.
+    heard; `buckets` are those that the request had cursors for; `heard_at` is what the server said the time was at the
+    last contact. `device` and `clock` are those that the hello named.
     """
 
     town: str
@@ -48,6 +52,9 @@ class Asked:
     digests: Sequence[str]
     head_seq: int
     buckets: frozenset[str]
+    heard_at: str = ""
+    device: str = ""
+    clock: str = ""
 
     @property
     def next_seq(self) -> int:
@@ -103,7 +110,8 @@ class Conversation:
             return self._hear_checkpoint(message)
         if isinstance(message, BucketLine):
             return self._missing_verdict() or (Event.BUCKET, self._with_bucket(message))
-        return self._missing_verdict() or (Event.ROWS, self)
+        event = Event.SNAPSHOT if isinstance(message, SnapshotLine) else Event.ROWS
+        return self._missing_verdict() or (event, self)
 
     def _hear_welcome(self, welcome: Welcome) -> tuple[Event, Conversation]:
         heard = replace(self, welcome=welcome)
@@ -111,11 +119,23 @@ class Conversation:
         if welcome.acked > asked.head_seq:
             told = f"the server holds change set {welcome.acked}, this replica has recorded {asked.head_seq}"
             return Event.WELCOME_AHEAD, replace(heard, fault=told)
+        is_new_epoch = asked.epoch is not None and welcome.epoch != asked.epoch
+        if is_new_epoch and (objection := object_to_epochs(asked, welcome)):
+            return objection[0], replace(heard, fault=objection[1])
+        if not self._is_lease_signed(welcome):
+            return Event.SIGNATURE_WRONG, replace(heard, fault="no known server key has signed the lease")
         if welcome.acked + 1 < asked.from_seq:
             return Event.WELCOME_BEHIND, heard
-        if asked.epoch is not None and welcome.epoch != asked.epoch:
+        if is_new_epoch:
             return Event.WELCOME_NEW_EPOCH, heard
         return Event.WELCOME, heard
+
+    def _is_lease_signed(self, welcome: Welcome) -> bool:
+        if welcome.lease is None:
+            return True
+        asked, signature = self.asked, welcome.lease.sig
+        message = lease_message(asked.town, asked.device, asked.clock, lease_of(welcome.lease))
+        return any(is_signed(key, signature, message) for key in asked.server_keys)
 
     def _hear_verdict(self, verdict: VerdictLine) -> tuple[Event, Conversation]:
         asked, place = self.asked, self.verdicts
@@ -200,6 +220,33 @@ class Conversation:
             if checkpoint.version == version and journal not in {None, checkpoint.journal.hash}:
                 return f"the server has signed two different histories for version {version}"
         return ""
+
+
+def object_to_epochs(asked: Asked, welcome: Welcome) -> tuple[Event, str] | None:
+    """What speaks against going over into the epoch of a welcome; None when the server's key vouches for the way there.
+
+    The way leads from the epoch that is known, at a point that does not contradict what was heard of it. An epoch that
+    the server itself has lost leads nowhere: then the new one must have begun since the last contact.
+    """
+    told = welcome.epochs
+    if not told or told[-1].epoch != welcome.epoch:
+        return Event.HISTORY_BACK, "the server is in another epoch and does not say where it began"
+    if not all(_is_vouched_for(asked, mark) for mark in told):
+        return Event.SIGNATURE_WRONG, "no known server key has signed where the epoch began"
+    if any(mark.before != before.epoch for before, mark in pairwise(told)):
+        return Event.HISTORY_BACK, "the epochs do not follow on from each other"
+    first = told[0]
+    if first.before != asked.epoch:
+        is_older = first.at <= asked.heard_at
+        return (Event.HISTORY_BACK, "the server is in an epoch from before the one that is known") if is_older else None
+    if asked.witness is not None and asked.witness[0] == first.version and asked.witness[1] != first.journal:
+        return Event.HISTORY_BACK, f"the server has signed two different histories for version {first.version}"
+    return None
+
+
+def _is_vouched_for(asked: Asked, mark: EpochMark) -> bool:
+    message = epoch_message({"town": asked.town, **mark.model_dump()})
+    return any(is_signed(key, mark.sig, message) for key in asked.server_keys)
 
 
 def _read(line: bytes) -> Message | None:

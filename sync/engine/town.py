@@ -7,18 +7,25 @@ memory, from the first line of the journal; both must come to the same bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
 from sync.engine.chain import encode_bytes, journal_hash, verdict_hash
 from sync.engine.decide import decide, quarantine
+from sync.engine.evidence import bounds_of, named_versions, own_bounds
 from sync.engine.feed import BucketSum, FeedRow, Stored, feed_rows, sum_changes
+from sync.engine.replacing import ForeignReplaced, stands_for_foreign
+from sync.engine.stubs import stub_keys
 from sync.kernel.changeset import ChangeSet, Decision, Effect, Fields, RowKey, Verdict
-from sync.kernel.draft import Context
+from sync.kernel.draft import RULES, Context
 from sync.kernel.errors import Malformed
 from sync.kernel.module import Registry
+from sync.kernel.replacing import replacement_keys
 from sync.kernel.view import NeedRows
+
+RULE_FAILED = "engine.rule_failed"
+"""The code of a line that is quarantined because deciding it has failed."""
 
 ROWS_WITHOUT_REST = 100
 """Changed rows that are written out before `folding` rests."""
@@ -49,6 +56,9 @@ class Submitted:
     is_server: bool = False
     failure: str | None = None
     """Set when earlier attempts made a rule raise: the line is quarantined without another try."""
+    failure_rule: str = RULE_FAILED
+    is_booked: bool = False
+    """The line that this one stands for took effect in an earlier version."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,6 +126,9 @@ def first_keys(batch: Sequence[Submitted], registry: Registry) -> frozenset[RowK
             keys.add(("user", submitted.change_set.actor))
         if not submitted.is_server:
             keys.add(("device", submitted.device))
+            keys |= named_versions(submitted.change_set)
+        keys.update(stub_keys(submitted.change_set.ops, registry))
+        keys.update(replacement_keys(submitted.change_set))
         for operation in submitted.change_set.ops:
             if operation.creates:
                 keys.add((operation.creates, operation.id))
@@ -124,16 +137,26 @@ def first_keys(batch: Sequence[Submitted], registry: Registry) -> frozenset[RowK
                 if value is not None:
                     keys.add((entity, value))
             keys.update(operation.reads())
+            if not submitted.is_server:
+                keys.update(operation.reads_on(submitted.device))
     return frozenset(keys)
 
 
-def step(head: TownHead, batch: Sequence[Submitted], loaded: LoadedRows, registry: Registry, at: str) -> Step:
-    """Decide `batch` in order at server time `at` and give the next version of the town.
+def step(
+    head: TownHead,
+    batch: Sequence[Submitted],
+    loaded: LoadedRows,
+    registry: Registry,
+    at: str,
+    *,
+    rules: int = RULES,
+) -> Step:
+    """Decide `batch` in order at server time `at` by these `rules` and give the next version of the town.
 
     Raises `NeedRows` with everything the batch is known to read beyond `loaded`. An exception that a rule raises
     comes out as `RuleFailed`, naming the line. The town's `version` grows by exactly one.
     """
-    work = folding(head, batch, loaded, registry, at)
+    work = folding(head, batch, loaded, registry, at, rules=rules)
     while True:
         try:
             next(work)
@@ -143,7 +166,13 @@ def step(head: TownHead, batch: Sequence[Submitted], loaded: LoadedRows, registr
 
 
 def folding(
-    head: TownHead, batch: Sequence[Submitted], loaded: LoadedRows, registry: Registry, at: str
+    head: TownHead,
+    batch: Sequence[Submitted],
+    loaded: LoadedRows,
+    registry: Registry,
+    at: str,
+    *,
+    rules: int = RULES,
 ) -> Generator[None, None, Step]:
     """As `step`, resting after each line and now and then among the rows, so that others may work meanwhile.
 
@@ -153,9 +182,14 @@ def folding(
     answered: list[Answered] = []
     effects: list[Effect] = []
     version = head.version + 1
+    context = Context(decided_at=at, is_truth=True, is_server=False, version=version, rules=rules)
+    booked: set[str] = set()
     for submitted in batch:
-        decision = _decide_one(submitted, view, registry, at)
+        is_booked = submitted.is_booked or _stands_for(submitted) in booked
+        decision = _decide_one(submitted, view, registry, head, replace(context, is_booked=is_booked))
         if decision is not None:
+            if decision.verdict.status.has_effect:
+                booked.add(encode_bytes(submitted.digest))
             view.changed.update(decision.rows)
             effects.extend(decision.effects)
             answered.append(_answer(submitted, decision.verdict, version))
@@ -163,7 +197,7 @@ def folding(
     if view.missing:
         raise NeedRows(frozenset(view.missing))
     rows = _changed_rows(view.changed, loaded)
-    body = _journal_body(head, version, at, answered)
+    body = _journal_body(head, version, at, rules, answered)
     sums: dict[str, BucketSum] = {}
     feed: list[FeedRow] = []
     for place, row in enumerate(rows):
@@ -209,22 +243,37 @@ class RuleFailed(Exception):
         self.submitted = submitted
 
 
-def _decide_one(submitted: Submitted, view: _BatchView, registry: Registry, at: str) -> Decision | None:
+def _decide_one(
+    submitted: Submitted, view: _BatchView, registry: Registry, head: TownHead, context: Context
+) -> Decision | None:
     """The decision about one line, or None when rows are missing and the whole batch will be folded again."""
-    context = Context(decided_at=at, is_truth=True, is_server=submitted.is_server)
+    at = context.decided_at
+    context = replace(context, is_server=submitted.is_server)
     change_set, place = submitted.change_set, (submitted.device, submitted.seq)
     if isinstance(change_set, Malformed):
         return quarantine(place, None, change_set.code, change_set.message, context)
     if submitted.failure:
-        return quarantine(place, change_set, "engine.rule_failed", submitted.failure, context)
+        return quarantine(place, change_set, submitted.failure_rule, submitted.failure, context)
+    if not submitted.is_server and stands_for_foreign(change_set):
+        fault = ForeignReplaced()
+        return quarantine(place, change_set, fault.code, fault.message, context)
     try:
-        return decide(change_set, view, context, registry)
+        bounds = own_bounds(change_set, head.version, at)
+        if not submitted.is_server:
+            bounds = bounds_of(change_set, epoch=head.epoch, version=head.version, decided_at=at, read=view.get)
+        return decide(change_set, view, replace(context, bounds=bounds), registry)
     except NeedRows:
         return None
     except Exception as error:
         if view.missing:  # decided on rows that will change once the missing ones are here: not a finding yet
             return None
         raise RuleFailed(submitted) from error
+
+
+def _stands_for(submitted: Submitted) -> str | None:
+    """The hash of the line that this one stands for."""
+    change_set = submitted.change_set
+    return change_set.replaces.hash if isinstance(change_set, ChangeSet) and change_set.replaces else None
 
 
 def _answer(submitted: Submitted, verdict: Verdict, version: int) -> Answered:
@@ -253,7 +302,8 @@ def _by_key(item: tuple[RowKey, Fields]) -> RowKey:
     return item[0]
 
 
-def _journal_body(head: TownHead, version: int, at: str, answered: Sequence[Answered]) -> bytes:
+def _journal_body(head: TownHead, version: int, at: str, rules: int, answered: Sequence[Answered]) -> bytes:
+    later = {"rules": rules} if rules > 1 else {}  # entries of the first rules do not say so
     return orjson.dumps(
         {
             "v": 1,
@@ -262,6 +312,7 @@ def _journal_body(head: TownHead, version: int, at: str, answered: Sequence[Answ
             "version": version,
             "prev": encode_bytes(head.journal),
             "at": at,
+            **later,
             "sets": [
                 [
                     answer.submitted.device,

@@ -18,7 +18,8 @@ server knows whether a device has been reinstated, an app updated, or an alarm r
 Invariants, each with what enforces it (tests/sync/engine/test_transitions.py unless another file is named)
 1. Every state x event cell exists; a missing one is a failing test and not a surprise in a van.
 2. Nothing recorded is ever dropped: no action removes pending work. Only SETTLE makes a change set answered, and it
-   does so with the verdict for exactly those bytes.
+   does so with the verdict for exactly those bytes. REAUTHOR alone writes recorded work anew: each piece once, naming
+   what it stands for, in one transaction, and only when the server says that an admin has agreed.
 3. SETTLE and SPOOL happen only at a checkpoint that was judged good, after a welcome and after every verdict.
 4. Whatever breaks off or breaks the rules leaves the old state: no cell of such an event has SPOOL or SETTLE.
 5. A spool that another epoch has overtaken is dropped before a line of the new epoch is kept.
@@ -88,7 +89,7 @@ class Event(StrEnum):
     WELCOME = "welcome"
     """A welcome in the epoch that the replica knows, or the first it ever hears."""
     WELCOME_NEW_EPOCH = "welcome_new_epoch"
-    """A welcome in another epoch: history was lost by a failover, and is sent again."""
+    """A welcome in another epoch, which the server has signed: history was lost by a failover, and is sent again."""
     WELCOME_BEHIND = "welcome_behind"
     """A welcome that misses change sets before the first that was sent."""
     WELCOME_AHEAD = "welcome_ahead"
@@ -97,6 +98,8 @@ class Event(StrEnum):
     """The verdict for the next change set that was sent."""
     BUCKET = "bucket"
     """What becomes of a bucket; every verdict was heard."""
+    SNAPSHOT = "snapshot"
+    """Where the rows of a bucket are as a file; every verdict was heard."""
     ROWS = "rows"
     """Rows of a bucket; every verdict was heard."""
     CHECKPOINT_MORE = "checkpoint_more"
@@ -119,7 +122,8 @@ class Event(StrEnum):
     CHECKPOINT_WRONG = "checkpoint_wrong"
     """A checkpoint that contradicts itself or its answer."""
     HISTORY_BACK = "history_back"
-    """A checkpoint before, or beside, one that was signed earlier in the same epoch."""
+    """A checkpoint before, or beside, one that was signed earlier in the same epoch; or an epoch that does not follow
+    from the one that is known."""
 
     PROBLEM_BUSY = "problem_busy"
     PROBLEM_UNAUTHORIZED = "problem_unauthorized"
@@ -129,7 +133,9 @@ class Event(StrEnum):
     PROBLEM_CHAIN_GAP = "problem_chain_gap"
     PROBLEM_CHAIN_BROKEN = "problem_chain_broken"
     PROBLEM_CHAIN_FORKED = "problem_chain_forked"
+    PROBLEM_CHAIN_RELEASED = "problem_chain_released"
     PROBLEM_HISTORY_ALTERED = "problem_history_altered"
+    PROBLEM_HALTED = "problem_halted"
     PROBLEM_REQUEST = "problem_request"
     PROBLEM_UPGRADE = "problem_upgrade"
     PROBLEM_OTHER = "problem_other"
@@ -150,6 +156,8 @@ class Action(StrEnum):
     """Forget downloaded pages that are not taken yet; they will be fetched again."""
     REWIND_TO_ACKED = "rewind_to_acked"
     """Forget downloaded pages, keep on disk where the server stands, and send again from there."""
+    REAUTHOR = "reauthor"
+    """Write what the server does not have anew, behind the head that it has told."""
     KEEP_PENDING = "keep_pending"
     """The outbox stays as it is."""
     GO_ON = "go_on"
@@ -186,6 +194,7 @@ LINES = (
     Event.WELCOME_AHEAD,
     Event.VERDICT,
     Event.BUCKET,
+    Event.SNAPSHOT,
     Event.ROWS,
     Event.CHECKPOINT_MORE,
     Event.CHECKPOINT_FINAL,
@@ -204,6 +213,7 @@ PROTOCOL_ERROR = Cell(State.IDLE, (Action.HANG_UP, Action.KEEP_PENDING, Action.R
 _OFFLINE = Cell(State.IDLE, (Action.HANG_UP, Action.KEEP_PENDING, Action.RAISE_OFFLINE))
 _STALE = Cell(State.IDLE, (Action.HANG_UP, Action.KEEP_PENDING, Action.GO_ON))
 _REWIND = Cell(State.IDLE, (Action.HANG_UP, Action.KEEP_PENDING, Action.REWIND_TO_ACKED, Action.GO_ON))
+_REAUTHOR = Cell(State.IDLE, (Action.KEEP_PENDING, Action.REAUTHOR, Action.GO_ON))
 _ALTERED = Cell(State.ALARMED, (Action.HANG_UP, Action.KEEP_PENDING, Action.RAISE_ALTERED))
 _UNTAKEN = Cell(State.IDLE, (Action.HANG_UP, Action.KEEP_PENDING, Action.DROP_SPOOL, Action.RAISE_PROTOCOL_ERROR))
 
@@ -253,7 +263,7 @@ def _listening(state: State) -> Row:
 
 _WAITING: Row = {
     **_listening(State.WAITING),
-    **_each((*LINES, Event.HISTORY_BACK, Event.PAGE_UNREADABLE), PROTOCOL_ERROR),  # there is no page yet
+    **_each((*LINES, Event.PAGE_UNREADABLE), PROTOCOL_ERROR),  # there is no page yet
     Event.WELCOME: Cell(State.ANSWERED),
     Event.WELCOME_NEW_EPOCH: Cell(State.ANSWERED, (Action.DROP_SPOOL,)),
     Event.WELCOME_BEHIND: _REWIND,
@@ -266,7 +276,9 @@ _WAITING: Row = {
     Event.PROBLEM_CHAIN_GAP: _REWIND,
     Event.PROBLEM_CHAIN_BROKEN: _refused(State.SUSPENDED),
     Event.PROBLEM_CHAIN_FORKED: _refused(State.FORKED),
+    Event.PROBLEM_CHAIN_RELEASED: _REAUTHOR,
     Event.PROBLEM_HISTORY_ALTERED: _refused(State.ALARMED),
+    Event.PROBLEM_HALTED: _refused(State.ALARMED),
     Event.PROBLEM_REQUEST: _refused(State.IDLE),
     Event.PROBLEM_UPGRADE: _refused(State.OUTDATED),
     Event.PROBLEM_OTHER: _refused(State.IDLE),
@@ -277,6 +289,7 @@ _ANSWERED: Row = {
     **_each(LINES, PROTOCOL_ERROR),
     Event.VERDICT: Cell(State.ANSWERED, (Action.KEEP_LINE,)),
     Event.BUCKET: Cell(State.ANSWERED, (Action.KEEP_LINE,)),
+    Event.SNAPSHOT: Cell(State.ANSWERED, (Action.KEEP_LINE,)),
     Event.ROWS: Cell(State.RECEIVING, (Action.KEEP_LINE,)),
     Event.CHECKPOINT_MORE: Cell(State.SPOOLED, (Action.SPOOL,)),
     Event.CHECKPOINT_FINAL: Cell(State.SETTLED, (Action.SETTLE,)),
@@ -330,7 +343,9 @@ PROBLEM_EVENTS: Mapping[str, Event] = MappingProxyType(
         "chain_gap": Event.PROBLEM_CHAIN_GAP,
         "chain_broken": Event.PROBLEM_CHAIN_BROKEN,
         "chain_forked": Event.PROBLEM_CHAIN_FORKED,
+        "chain_released": Event.PROBLEM_CHAIN_RELEASED,
         "history_altered": Event.PROBLEM_HISTORY_ALTERED,
+        "town_halted": Event.PROBLEM_HALTED,
         "malformed": Event.PROBLEM_REQUEST,
         "limit_exceeded": Event.PROBLEM_REQUEST,
         "unsupported_media_type": Event.PROBLEM_REQUEST,

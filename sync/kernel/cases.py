@@ -42,6 +42,21 @@ DEPENDS_ON = Case(
     sentence="This builds on change set {seq}, which did not take effect.",
     is_refusal=True,
 )
+AWAITED = Case(
+    id="engine.awaited",
+    sentence="This {entity} is not known here yet; what was recorded is kept and counts as soon as it is.",
+)
+ARRIVED = Case(
+    id="engine.arrived",
+    sentence="What had been reported of this {entity} before it was known here counts now ({count}).",
+)
+ARRIVED_UNFIT = Case(
+    id="engine.arrived_unfit",
+    sentence="{problem} What was recorded before this {entity} was known here is kept, without effect.",
+    conflict="arrived_unfit",
+    task="Change set {seq} of this device has no effect on the {entity}: find out what happened, "
+    "and book it in the office",
+)
 INVALID_AMOUNT = Case(
     id="engine.invalid_amount",
     sentence="The amount cannot be: {problem}.",
@@ -53,6 +68,41 @@ QUARANTINED = Case(
     conflict="quarantined",
     task="Change set {seq} of this device has no effect: find out what happened, and book it in the office",
 )
+BOOKED_BEFORE = Case(
+    id="engine.booked_before",
+    sentence="This was booked before, by change set {seq}; it counts once.",
+)
+LINE_REJECTED = Case(
+    id="engine.line_rejected",
+    sentence="The office has rejected change set {seq} of this device; it is kept, without effect.",
+)
+CLOCK_SUSPECT = Case(
+    id="engine.clock_suspect",
+    sentence="The clock of this device said {claimed}; it was between {earliest} and {latest}.",
+    conflict="clock_suspect",
+    task="Set the clock of this device, which said {claimed} between {earliest} and {latest}",
+)
+DEVICE_REVOKED = Case(
+    id="people.device_revoked",
+    sentence="This device was revoked; what happened before it was lost is kept for the office to look at.",
+    is_refusal=True,
+)
+LEASE_OVER = Case(
+    id="engine.lease_over",
+    sentence="This device could take money without the server until {until}; let it sync, and then record this.",
+    is_refusal=True,
+)
+LEASE_LACKS = Case(
+    id="engine.lease_lacks",
+    sentence="The server does not let this device do {what} by itself.",
+    is_refusal=True,
+)
+CASH_CEILING = Case(
+    id="engine.cash_ceiling",
+    sentence="This device may take {left} {currency} more before it has synced, and this is {amount}; let it sync, "
+    "and then record this.",
+    is_refusal=True,
+)
 ID_TAKEN = Case(id="engine.id_taken", sentence="The id of this {entity} is already used.", is_refusal=True)
 CASES = (
     MIXED_INTENTS,
@@ -62,7 +112,17 @@ CASES = (
     NOT_PERMITTED,
     UNKNOWN_REFERENCE,
     DEPENDS_ON,
+    AWAITED,
+    ARRIVED,
+    ARRIVED_UNFIT,
     INVALID_AMOUNT,
     QUARANTINED,
+    BOOKED_BEFORE,
+    LINE_REJECTED,
+    CLOCK_SUSPECT,
+    DEVICE_REVOKED,
+    LEASE_OVER,
+    LEASE_LACKS,
+    CASH_CEILING,
     ID_TAKEN,
 )

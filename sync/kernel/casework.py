@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from sync.kernel.changeset import Fields, RowKey
 from sync.kernel.module import Case
 
+OPEN_STUBS = frozenset({"waiting", "overdue"})
+"""States of a stub whose row has not come."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Matter:
@@ -49,6 +52,8 @@ def casework_rows(matter: Matter, conflict_id: str, task_id: str, raised_at: str
         "outcome": matter.outcome,
         "state": "open",
         "raised_at": raised_at,
+        "task_id": task_id if matter.task else None,
+        "resolution": None,
     }
     rows: dict[RowKey, Fields] = {("conflict", conflict_id): conflict}
     if matter.task:
@@ -60,5 +65,6 @@ def casework_rows(matter: Matter, conflict_id: str, task_id: str, raised_at: str
             "audience": matter.audience,
             "state": "open",
             "raised_at": raised_at,
+            "closed": None,
         }
     return rows

@@ -41,6 +41,11 @@ class Operation(BaseModel):
     """The entity of the row that this operation's id names, if it makes one."""
     offline_intent: ClassVar[Intent | None] = None
     """What it is when a device recorded it; the same as `intent` unless said otherwise."""
+    resolves: ClassVar[frozenset[str]] = frozenset()
+    """The ways of resolving a conflict in which it may be a part (`sync.modules.casework`)."""
+
+    by_device: ClassVar[bool] = False
+    """Whether a device may record it in nobody's name: the actor of the change set is the device itself."""
 
     id: Id = ""
     """Names the operation and whatever it creates; `Replica.record` fills it in."""
@@ -56,6 +61,11 @@ class Operation(BaseModel):
         """
         return ()
 
+    def reads_on(self, device: str) -> Iterable[RowKey]:
+        """As `reads`, for a device that recorded it: rows whose natural key names the device."""
+        del device
+        return ()
+
     def as_shown(self, row: Callable[[str, str], Fields | None]) -> Self:
         """This operation as a device writes it: with what its user was shown where it was left to the device to say.
 
@@ -63,6 +73,15 @@ class Operation(BaseModel):
         """
         del row
         return self
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replaced:
+    """The line that a change set stands for, which was never accepted: its device, its place and its hash."""
+
+    device: str
+    seq: int
+    hash: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +100,7 @@ class ChangeSet:
     totals: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     anchor: Mapping[str, Any] | None = None
     seen: Mapping[str, Any] | None = None
+    replaces: Replaced | None = None
 
 
 class Status(StrEnum):

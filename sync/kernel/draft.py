@@ -9,9 +9,21 @@ from typing import Any
 from sync.kernel.cases import ID_TAKEN
 from sync.kernel.casework import Matter, casework_rows
 from sync.kernel.changeset import ChangeSet, Effect, Fields, Note, Operation, RowKey
+from sync.kernel.evidence import Bounds, Moment
 from sync.kernel.ids import derived_id
 from sync.kernel.module import Case
 from sync.kernel.view import UNSEEN, NeedRows, View
+
+Mark = tuple[dict[RowKey, Fields], str | None, tuple[int, int, int]]
+"""The rows, the rule, and how many notes, conflicts and effects there were."""
+
+
+RULES = 2
+"""Which rules decide now. A journal entry says by which it was decided, and is decided again by the same.
+
+1: the first. 2: acts have bounds in time, movements of goods have numbers, a wrong clock is told; facts wait for what
+has not come, whose tour it is is asked, the office may mix facts and wishes.
+"""
 
 
 class Refused(Exception):
@@ -41,18 +53,26 @@ class Context:
     """Where and when a change set is decided.
 
     `decided_at` is server time on the server and device time on a device; `is_truth` tells which of the two it is;
-    `is_server` says that the change set was authored by the town's own server device.
+    `is_server` says that the change set was authored by the town's own server device. `version` is the town version
+    that the decision makes (0 on a device), `bounds` between which times the change set was written; without them a
+    device's own word counts, to itself.
     """
 
     decided_at: str
     is_truth: bool
     is_server: bool
+    is_booked: bool = False
+    """The line that the change set stands for had taken effect itself."""
+    version: int = 0
+    bounds: Bounds | None = None
+    rules: int = RULES
 
 
 class Draft:
     """The rows of one change set in the making, with its conflicts, notes and effects."""
 
-    def __init__(self, view: View, change_set: ChangeSet, context: Context) -> None:
+    def __init__(self, view: View, change_set: ChangeSet, context: Context, *, salt: tuple[str, ...] = ()) -> None:
+        """`salt` tells the ids that this draft makes from those of another draft of the same change set."""
         self.change_set = change_set
         self.context = context
         self.rows: dict[RowKey, Fields] = {}
@@ -64,12 +84,26 @@ class Draft:
         """What a rule worked out of a row, for the operations after it, which must see whether the row is still that
         one. Only saves time."""
         self._view = view
+        self._salt = salt
         self._made = 0
 
     @property
     def claimed_at(self) -> str:
         """When the device says it happened, without the clock's counter."""
         return self.change_set.at[:24]
+
+    @property
+    def moment(self) -> Moment:
+        """When it happened as far as that is proven, and its place in the order of things."""
+        bounds = self.context.bounds or Bounds(earliest=self.claimed_at, latest=self.claimed_at)
+        return Moment(
+            device=self.change_set.device,
+            seq=self.change_set.seq,
+            version=self.context.version,
+            after_version=bounds.after_version,
+            earliest=bounds.earliest,
+            latest=bounds.latest,
+        )
 
     def sees(self, entity: str, row_id: str) -> bool:
         """Whether a read of this row would tell anything (always true on the server)."""
@@ -124,7 +158,7 @@ class Draft:
     def new_id(self, what: str) -> str:
         """A fresh id that the server and every replay derive alike."""
         self._made += 1
-        return derived_id(what, self.change_set.device, self.change_set.seq, self._made)
+        return derived_id(what, self.change_set.device, self.change_set.seq, *self._salt, self._made)
 
     def refuse(self, case: Case, **data: Any) -> Refused:
         """The exception to raise when the whole change set cannot be."""
@@ -141,12 +175,14 @@ class Draft:
         had: Fields | None = None,
         outcome: str = "",
         audience: str = "",
+        conflict_id: str | None = None,
         **data: Any,
     ) -> None:
         """Record that the change set means something else than it said.
 
         Writes the conflict and the task the case declares. `subject` is the row it is about, `said` what the device
         claimed, `had` what stood here, `outcome` what stands now, `audience` the bucket that shall see the task.
+        With `conflict_id` the conflict has that id, which its rule has seen to be free.
         """
         assert not case.is_refusal, case.id
         text = case.explain(data)
@@ -154,7 +190,7 @@ class Draft:
         self.notes.append(Note(code=case.id, text=text, data={**data, "subject": list(subject)}))
         if not case.conflict:
             return
-        conflict_id = self.new_id("conflict")
+        conflict_id = conflict_id or self.new_id("conflict")
         self.conflicts.append(conflict_id)
         matter = Matter(
             case=case,
@@ -172,6 +208,21 @@ class Draft:
         )
         task_id = self.new_id("task") if case.task else ""
         self.rows.update(casework_rows(matter, conflict_id, task_id, self.context.decided_at))
+
+    def mark(self) -> Mark:
+        """Where it stands, to go back to."""
+        return dict(self.rows), self.rule, (len(self.notes), len(self.conflicts), len(self.effects))
+
+    def back_to(self, mark: Mark) -> None:
+        """Forget what was done since; ids that were made are not made again."""
+        self.rows, self.rule, (notes, conflicts, effects) = dict(mark[0]), mark[1], mark[2]
+        del self.notes[notes:], self.conflicts[conflicts:], self.effects[effects:]
+
+    def take_over(self, other: Draft) -> None:
+        """Everything that a draft on top of this one has come to, but for its notes."""
+        self.rows.update(other.rows)
+        self.conflicts += other.conflicts
+        self.effects += other.effects
 
     def effect(self, kind: str, **data: Any) -> None:
         """Ask for work outside the town, to be done once after commit."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import StringConstraints
@@ -15,6 +16,9 @@ from sync.kernel.errors import InvalidId
 
 ID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[78][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
 RANDOM_BYTES = 10
+
+DERIVED_KEPT = 16_384
+"""Derived ids that are remembered: deciding one change set asks for the same ones over and over."""
 
 Id = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 """An id as a field of an operation; add `Ref("entity")` to say what it points to."""
@@ -39,6 +43,7 @@ def make_id(unix_ms: int, random: bytes) -> str:
     return _hyphenated((unix_ms & 0xFFFFFFFFFFFF).to_bytes(6) + head.to_bytes(2) + tail)
 
 
+@lru_cache(maxsize=DERIVED_KEPT, typed=True)
 def derived_id(*parts: str | int) -> str:
     """The UUIDv8 of a natural key: the same parts give the same id on every device and on the server."""
     digest = bytearray(hashlib.sha256("\0".join(map(str, parts)).encode()).digest()[:16])

@@ -61,7 +61,8 @@ class Entity:
     """An aggregate: one row in its table, one row in the feed of each of its buckets.
 
     `fields` leaves out town_id, id and version, which every entity has. `buckets` and `project` are pure functions
-    of the row; `bucket_kinds` are the parts before the colon that `buckets` may return.
+    of the row; `bucket_kinds` are the parts before the colon that `buckets` may return. `is_awaited`: a device may
+    report about a row of it before the row itself has come; such facts wait on a stub.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Entity:
     buckets: Callable[[Fields], tuple[str, ...]] = no_buckets
     project: Callable[[str, Fields], Fields] = whole_row
     is_append_only: bool = False
+    is_awaited: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

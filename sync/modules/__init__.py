@@ -6,7 +6,7 @@ from functools import cache
 
 from sync.kernel.cases import CASES as ENGINE_CASES
 from sync.kernel.module import Module, ModuleKind, Registry
-from sync.modules import billing, casework, catalogue, commerce, identity
+from sync.modules import billing, casework, catalogue, commerce, histories, identity
 
 ENGINE = Module(name="engine", kind=ModuleKind.TRUTH, cases=ENGINE_CASES)
 
@@ -14,4 +14,6 @@ ENGINE = Module(name="engine", kind=ModuleKind.TRUTH, cases=ENGINE_CASES)
 @cache
 def registry() -> Registry:
     """All built-in modules, each after those it needs."""
-    return Registry([ENGINE, casework.MODULE, identity.MODULE, catalogue.MODULE, billing.MODULE, commerce.MODULE])
+    return Registry(
+        [ENGINE, casework.MODULE, identity.MODULE, histories.MODULE, catalogue.MODULE, billing.MODULE, commerce.MODULE]
+    )

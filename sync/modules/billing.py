@@ -11,7 +11,7 @@ from sync.kernel.changeset import Intent, Operation
 from sync.kernel.draft import Draft
 from sync.kernel.errors import InvalidMoney
 from sync.kernel.ids import Id
-from sync.kernel.module import Entity, FieldKind, Module, ModuleKind, Ref
+from sync.kernel.module import Case, Entity, FieldKind, Module, ModuleKind, Ref
 from sync.kernel.money import Amount, CurrencyCode, to_minor
 from sync.modules.identity import PAYMENT_UNITS_MAX
 
@@ -33,6 +33,12 @@ PAYMENT = Entity(
     is_append_only=True,
 )
 
+SUSPENSE = Case(
+    id="payments.suspense",
+    sentence="{amount} {currency} were taken for an order that is not known here yet; they are on the books, and count "
+    "towards it as soon as it is.",
+)
+
 
 class TakePayment(Operation):
     """Cash was taken for an order."""
@@ -40,6 +46,7 @@ class TakePayment(Operation):
     op: ClassVar = "payment.take"
     intent: ClassVar = Intent.FACT
     roles: ClassVar = frozenset({"driver", "dispatcher", "admin"})
+    resolves: ClassVar = frozenset({"compensate"})
     creates: ClassVar = "payment"
     order: Annotated[Id, Ref(entity="order")]
     amount: Amount
@@ -66,6 +73,9 @@ def take_payment(operation: TakePayment, draft: Draft) -> None:
         "status": "CONFIRMED",
     }
     draft.create("payment", operation.id, row)
+    if draft.context.is_truth and draft.get("order", operation.order) is None:
+        subject = ("payment", operation.id)
+        draft.adjust(SUSPENSE, operation, subject=subject, amount=operation.amount, currency=operation.currency)
 
 
 def _payment_units_max(draft: Draft) -> int:
@@ -81,4 +91,5 @@ MODULE = Module(
     entities=(PAYMENT,),
     operations=(TakePayment,),
     rules={TakePayment: take_payment},
+    cases=(SUSPENSE,),
 )

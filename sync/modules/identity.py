@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from sync.kernel.authority import PERSONAL_ROLES
 from sync.kernel.changeset import Fields, Intent, Operation, RowKey
+from sync.kernel.clock import TIME_PATTERN
 from sync.kernel.draft import Draft
 from sync.kernel.ids import Id
 from sync.kernel.module import Case, Entity, FieldKind, Module, ModuleKind, Ref
@@ -22,12 +23,25 @@ Role = Literal["admin", "dispatcher", "warehouse_staff", "driver"]
 DeviceRole = Literal["warehouse_staff", "driver", "server"]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
 ADMIN = frozenset({"admin"})
+Moment = Annotated[str, StringConstraints(pattern=TIME_PATTERN)]
 
 PAYMENT_UNITS_MAX = 100_000_000
 """The most that one payment can be where a town says nothing else, in whole units of its currency.
 
 Higher than any cash at a door in a currency of large numbers, and far below where sums could run over.
 """
+
+COUNT_CORRECTION_MAX = 20
+"""The largest correction by a count that nobody asks about, in pieces, where a town says nothing else."""
+
+DEVICE_DAYS_MAX = 30
+"""After how many days business that is closed leaves the devices, where a town says nothing else."""
+
+RETURN_DAYS_MAX = 7
+"""After how many days goods that were not delivered are missed, where a town says nothing else."""
+
+OFFLINE_DAYS = 7
+"""For how many days a device may take money without the server, where a town says nothing else."""
 
 DEVICE_UNUSABLE = Case(
     id="people.device_needs", sentence="A {role} device needs a {missing} of this town.", is_refusal=True
@@ -63,6 +77,7 @@ USER = Entity(
         "roles": FieldKind.JSON,
         "is_active": FieldKind.BOOLEAN,
         "has_pin": FieldKind.BOOLEAN,
+        "former_roles": FieldKind.JSON,
     },
     bucket_kinds=frozenset({"town"}),
     buckets=lambda _row: ("town",),
@@ -88,6 +103,7 @@ DEVICE = Entity(
         "status": FieldKind.TEXT,
         "enrolled_at": FieldKind.TIME,
         "ended_at": FieldKind.TIME,
+        "lost_at": FieldKind.TIME,
         "reason": FieldKind.TEXT,
     },
 )
@@ -117,11 +133,26 @@ def held_buckets(device_id: str, device: Fields, *, is_user_active: bool = True)
 
 
 class TownSettings(BaseModel):
-    """What a town decides for itself; `payment_units_max` in whole units of the payment's currency."""
+    """What a town decides for itself; `payment_units_max` in whole units of the payment's currency.
+
+    `sells_online` opens the catalogue and the till to customers; a town that does not say sells. `offline_days` and
+    `cash_ceiling_units` (whole units of each currency) are what a device may do without the server; a town that names
+    no ceiling has none.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     payment_units_max: Annotated[int, Field(ge=1, le=999_999_999_999)] = PAYMENT_UNITS_MAX
+    count_correction_max: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    return_days_max: Annotated[int, Field(ge=1, le=365)] | None = None
+    device_days_max: Annotated[int, Field(ge=1, le=3650)] | None = None
+    sells_online: bool | None = None
+    offline_days: Annotated[int, Field(ge=1, le=365)] | None = None
+    cash_ceiling_units: Annotated[int, Field(ge=0, le=999_999_999_999)] | None = None
+
+    def as_row(self) -> Fields:
+        """What the town's row holds: nothing of what is not said, so that an old line gives the row that it gave."""
+        return self.model_dump(exclude_none=True)
 
 
 class FoundTown(Operation):
@@ -156,6 +187,20 @@ class AddUser(Operation):
     login: Name
     user_roles: Annotated[list[Role], Field(min_length=1, max_length=4)]
     pin_hash: Annotated[str, StringConstraints(max_length=200)] | None = None
+
+
+class ChangeRoles(Operation):
+    """The person does other work here from now on."""
+
+    op: ClassVar = "user.change_roles"
+    intent: ClassVar = Intent.WISH
+    roles: ClassVar = ADMIN
+    user: Annotated[Id, Ref(entity="user")]
+    user_roles: Annotated[list[Role], Field(min_length=1, max_length=4)]
+
+    def reads(self) -> Iterable[RowKey]:
+        """The PIN beside the user."""
+        return [("pin", self.user)]
 
 
 class DeactivateUser(Operation):
@@ -197,13 +242,14 @@ class SuspendDevice(Operation):
 
 
 class RevokeDevice(Operation):
-    """The device is out of use for ever."""
+    """The device is out of use for ever; since `lost_at` it was in nobody's good hands, if that is known."""
 
     op: ClassVar = "device.revoke"
     intent: ClassVar = Intent.WISH
     roles: ClassVar = ADMIN
     device: Annotated[Id, Ref(entity="device")]
     reason: Name
+    lost_at: Moment | None = None
 
 
 def can_hold_device(user: Fields | None, role: str) -> bool:
@@ -214,13 +260,13 @@ def can_hold_device(user: Fields | None, role: str) -> bool:
 def found_town(operation: FoundTown, draft: Draft) -> None:
     """The town's row."""
     minor_digits(operation.currency)
-    fields = operation.model_dump(include={"name", "currency", "time_zone", "settings"})
-    draft.create("town", draft.change_set.town, fields)
+    fields = operation.model_dump(include={"name", "currency", "time_zone"})
+    draft.create("town", draft.change_set.town, {**fields, "settings": operation.settings.as_row()})
 
 
 def change_settings(operation: ChangeSettings, draft: Draft) -> None:
     """The settings as a whole, so that two admins cannot mix theirs."""
-    draft.update("town", draft.change_set.town, settings=operation.settings.model_dump())
+    draft.update("town", draft.change_set.town, settings=operation.settings.as_row())
 
 
 def add_user(operation: AddUser, draft: Draft) -> None:
@@ -232,11 +278,22 @@ def add_user(operation: AddUser, draft: Draft) -> None:
         "roles": roles,
         "is_active": True,
         "has_pin": bool(operation.pin_hash),
+        "former_roles": [],
     }
     draft.create("user", operation.id, row)
     if operation.pin_hash:
         pin = {"user_id": operation.id, "roles": roles, "hash": operation.pin_hash}
         draft.put("pin", operation.id, pin)
+
+
+def change_roles(operation: ChangeRoles, draft: Draft) -> None:
+    """What the user records in a role that was taken away is judged by `people.actor_inactive`."""
+    user = draft.need("user", operation.user)
+    roles = list(dict.fromkeys(operation.user_roles))
+    former = [role for role in ROLES if role in {*user["roles"], *user["former_roles"]} and role not in roles]
+    draft.update("user", operation.user, roles=roles, former_roles=former)
+    if user["is_active"] and draft.get("pin", operation.user):
+        draft.update("pin", operation.user, roles=roles)
 
 
 def deactivate_user(operation: DeactivateUser, draft: Draft) -> None:
@@ -266,6 +323,7 @@ def enrol_device(operation: EnrolDevice, draft: Draft) -> None:
         "status": "active",
         "enrolled_at": draft.context.decided_at,
         "ended_at": None,
+        "lost_at": None,
         "reason": None,
     }
     draft.create("device", operation.id, row)
@@ -277,8 +335,10 @@ def suspend_device(operation: SuspendDevice, draft: Draft) -> None:
 
 
 def revoke_device(operation: RevokeDevice, draft: Draft) -> None:
-    """From now on the server answers this device with `device_revoked`."""
+    """From now on the server answers this device with `device_revoked`; when it was lost may be said later on."""
     _end_device(draft, operation.device, "revoked", operation.reason)
+    if operation.lost_at is not None:
+        draft.update("device", operation.device, lost_at=min(operation.lost_at, draft.context.decided_at))
 
 
 def _end_device(draft: Draft, device_id: str, status: str, reason: str) -> None:
@@ -291,11 +351,21 @@ MODULE = Module(
     kind=ModuleKind.TRUTH,
     needs=frozenset({"casework"}),
     entities=(TOWN, USER, PIN, DEVICE),
-    operations=(FoundTown, ChangeSettings, AddUser, DeactivateUser, EnrolDevice, SuspendDevice, RevokeDevice),
+    operations=(
+        FoundTown,
+        ChangeSettings,
+        AddUser,
+        ChangeRoles,
+        DeactivateUser,
+        EnrolDevice,
+        SuspendDevice,
+        RevokeDevice,
+    ),
     rules={
         FoundTown: found_town,
         ChangeSettings: change_settings,
         AddUser: add_user,
+        ChangeRoles: change_roles,
         DeactivateUser: deactivate_user,
         EnrolDevice: enrol_device,
         SuspendDevice: suspend_device,

@@ -1,4 +1,4 @@
-"""The reference pages that follow from the declarations of the modules, as Markdown: decisions, operations, entities.
+"""The reference pages that follow from the declarations of the modules, as Markdown.
 
 Pure text; `docs/generate.py` writes the files, and a test holds them against these functions.
 """
@@ -36,6 +36,24 @@ def operations_page(registry: Registry) -> str:
         return [_operation(kind, registry) for kind in module.operations]
 
     return _page("Operations", intro, registry, header, rows)
+
+
+def permissions_page(registry: Registry, roles: Sequence[str]) -> str:
+    """`permissions.md`: every operation and every role, a cell each."""
+    intro = (
+        "Who may do what. In the office a person may do what one of their roles may. On a device only what the "
+        "device's own role may is permitted, whoever acts, and devices have the roles `warehouse_staff` and `driver`: "
+        "anything else is kept when it has happened already and leaves a conflict, and is refused when it is asked "
+        "for. Where no role may, the town itself does it."
+    )
+
+    def rows(module: Module) -> list[Sequence[str]]:
+        return [
+            (f"`{kind.op}`", *("yes" if registry.permits(role, kind.op) else "" for role in roles))
+            for kind in module.operations
+        ]
+
+    return _page("Permissions", intro, registry, ("operation", *(f"`{role}`" for role in roles)), rows)
 
 
 def entities_page(registry: Registry) -> str:

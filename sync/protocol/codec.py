@@ -18,7 +18,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from sync.engine.chain import HASH_BYTES, decode_bytes
-from sync.kernel.changeset import ChangeSet, Operation
+from sync.kernel.changeset import ChangeSet, Operation, Replaced
 from sync.kernel.clock import Hlc
 from sync.kernel.errors import LimitExceeded, Malformed
 from sync.kernel.ids import parse_id
@@ -86,6 +86,8 @@ def encode_change_set(change_set: ChangeSet) -> bytes:
         said["totals"] = {currency: dict(sums) for currency, sums in change_set.totals.items()}
     if change_set.seen:
         said["seen"] = dict(change_set.seen)
+    if change_set.replaces:
+        said["replaces"] = _replaced_said(change_set.replaces, change_set.device)
     said["ops"] = [{"op": op.op, **op.model_dump(mode="json", exclude_defaults=True)} for op in change_set.ops]
     line = orjson.dumps(said)
     if len(line) > limits.LINE_BYTES_MAX:
@@ -163,7 +165,13 @@ def _change_set(said: dict[str, Any], registry: Registry) -> ChangeSet:
         totals=told.get("totals", {}),
         anchor=told.get("anchor"),
         seen=told.get("seen"),
+        replaces=Replaced(**{"device": said["device"], **told["replaces"]}) if "replaces" in told else None,
     )
+
+
+def _replaced_said(replaced: Replaced, device: str) -> dict[str, Any]:
+    said = {"seq": replaced.seq, "hash": replaced.hash}
+    return said if replaced.device == device else {"device": replaced.device, **said}
 
 
 def _operation(said: object, registry: Registry) -> Operation:

@@ -29,6 +29,9 @@ DEPTH_MAX = 16
 BUCKETS_MAX = 64
 """Buckets that one device may hold."""
 
+TOLD_MAX = 200
+"""Earlier verdicts in one hello, and so change sets in one exchange that sends answered ones again."""
+
 CURRENCIES_MAX = 200
 """Currencies in the totals of one device; more than there are."""
 
@@ -49,3 +52,21 @@ ROWS_LINE_ROWS = 1_000
 
 ROWS_LINE_BYTES = 1024 * 1024
 """Bytes of rows in one line of an answer, after which it ends with the row it is in."""
+
+SERVER_KEYS_MAX = 100
+"""Signing keys that one installation ever had; each rotation adds one."""
+
+RESCUE_BYTES_MAX = 256 * 1024 * 1024
+"""The lines of one rescue file, inflated; a device that never reported for years stays below it."""
+
+SEALED_BYTES_MAX = 2 * 1024 * 1024
+"""One sealed upload of a revoked device, as it is sent."""
+
+SEALED_LINES_BYTES = 1024 * 1024
+"""Lines in one sealed upload, in bytes before compression; a device with more unsent sends several."""
+
+SEALED_UPLOADS_MAX = 64
+"""Sealed uploads that are kept of one device."""
+
+SNAPSHOT_BYTES_MAX = 1024 * 1024 * 1024
+"""The file of one bucket's snapshot."""

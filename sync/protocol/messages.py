@@ -42,10 +42,20 @@ class SignedHead(_Up):
 
 
 class Witness(_Up):
-    """The last journal head that the server signed for this device."""
+    """The last journal head that the server signed for this device; with `sig` it proves that."""
 
     version: Count
     journal: Digest
+    sig: Signature | None = None
+
+
+class Told(_Up):
+    """The verdict that a change set had in an epoch whose end the server has lost."""
+
+    seq: Annotated[int, Field(ge=1, le=limits.INTEGER_MAX)]
+    status: Literal["accepted", "adjusted", "refused", "quarantined"]
+    version: Count
+    rule: Annotated[str, StringConstraints(max_length=100)] | None = None
 
 
 class Hello(_Up):
@@ -62,6 +72,9 @@ class Hello(_Up):
     from_seq: Annotated[int, Field(ge=1, le=limits.INTEGER_MAX)]
     pending: Count
     witness: Witness | None
+    told: Annotated[list[Told], Field(max_length=limits.TOLD_MAX)] = []
+    snapshots: bool = False
+    """Whether the device takes the rows of a bucket that it does not hold as a file in zstd."""
 
 
 class HelloLine(_Up):
@@ -85,22 +98,66 @@ class Sums(_Up):
     out: Sum
 
 
+class ReplacedLine(_Up):
+    """The line that this one stands for; of this device unless it says of which."""
+
+    device: Id | None = None
+    seq: Annotated[int, Field(ge=1, le=limits.INTEGER_MAX)]
+    hash: Digest
+
+
 class Circumstances(_Up):
     """What a change set may say beside what was done: its time, the device's totals, the last checkpoint it took."""
 
     anchor: Anchor | None = None
     totals: Annotated[dict[CurrencyCode, Sums], Field(max_length=limits.CURRENCIES_MAX)] | None = None
     seen: Witness | None = None
+    replaces: ReplacedLine | None = None
+
+
+class EpochMark(_Down):
+    """Where an epoch began: after `version` of the one `before`, whose journal had the hash `journal` there.
+
+    `sig` is the server's over all of it (`sync.engine.chain.epoch_message`).
+    """
+
+    epoch: Id
+    before: Id
+    version: Count
+    journal: Digest
+    at: Time
+    reason: str
+    sig: Signature
+
+
+class LeaseMark(_Down):
+    """What the device may do without the server from `issued` to `until` (`sync.engine.leases`).
+
+    `cash_units` is the most cash in whole units of each currency, null without a limit; `operations` are those that
+    move money and are allowed. `sig` is the server's over all of it, town, device and the clock of the hello.
+    """
+
+    issued: Time
+    until: Time
+    cash_units: Count | None = None
+    operations: list[str]
+    sig: Signature
 
 
 class Welcome(_Down):
-    """The first line down; `acked` is the last position of the device's chain that the server holds."""
+    """The first line down; `acked` is the last position of the device's chain that the server holds.
+
+    `epochs` are those that have begun since the one that the hello named, oldest first. A server of
+    before gives no `lease`.
+    """
 
     t: Literal["welcome"]
     protocol: int
     time: Time
     epoch: Id
     acked: Count
+    epochs: list[EpochMark] = []
+    lease: LeaseMark | None = None
 
 
 class VerdictLine(_Down):
@@ -122,6 +179,18 @@ class BucketLine(_Down):
     t: Literal["bucket"]
     b: Bucket
     state: Literal["kept", "added", "dropped", "reset"]
+
+
+class SnapshotLine(_Down):
+    """Where the rows of a bucket are as a file of `rows` lines in zstd; `bytes` and `sha256` are the file's."""
+
+    t: Literal["snapshot"]
+    b: Bucket
+    version: Count
+    url: str
+    rows: Count
+    bytes: Annotated[int, Field(ge=1, le=limits.SNAPSHOT_BYTES_MAX)]
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class BucketMark(_Down):
@@ -161,10 +230,42 @@ class EnrolRequest(_Up):
 
 
 class ServerKey(_Down):
-    """A public key under which this installation signs."""
+    """A public key under which this installation signs, and the X25519 key that is sealed to beside it.
+
+    `sig` is its own signature over both, `endorsement` that of the key `endorsed_by`, which came before it.
+    """
 
     kid: str
     public_key: Digest
+    sealing_key: Digest | None = None
+    sig: Signature | None = None
+    endorsed_by: str | None = None
+    endorsement: Signature | None = None
+
+
+class KeysAnswer(_Down):
+    """`GET /v1/keys`: every key that this installation ever signed with, oldest first; the last one is in use."""
+
+    keys: Annotated[list[ServerKey], Field(min_length=1, max_length=limits.SERVER_KEYS_MAX)]
+
+
+class WipeOrder(_Down):
+    """In the answer to a revoked device: seal what is unsent, send it, and wipe yourself. Signed by a server key."""
+
+    town: Id
+    device: Id
+    at: Time
+    kid: str
+    sig: Signature
+
+
+class SealedReceipt(_Down):
+    """The server holds the sealed lines of a revoked device up to `to_seq`; signed by a server key."""
+
+    to_seq: Count
+    head: Digest
+    kid: str
+    sig: Signature
 
 
 class TownMark(_Down):
@@ -192,4 +293,4 @@ def enrol_message(code: str, public_key: str) -> bytes:
 
 
 UP = (HelloLine, Circumstances, EnrolRequest)
-DOWN = (Welcome, VerdictLine, BucketLine, Checkpoint, EnrolAnswer)
+DOWN = (Welcome, VerdictLine, BucketLine, SnapshotLine, Checkpoint, EnrolAnswer, KeysAnswer, WipeOrder, SealedReceipt)

@@ -16,12 +16,16 @@ from sync.protocol import messages
 
 PROTOCOL = 1
 PROTOCOLS_SERVED = frozenset({1})
-SCHEMA = 1
+SCHEMA = 2
 
 SCHEMA_HISTORY = {
     1: (
         "dddd851e6a579134055ba29b94f49bf7abdf480850dbaaaa05d301ed033ffc78",
         "first: identity, catalogue, commerce, cash",
+    ),
+    2: (
+        "e02095e2975c454827b67076a87ec985b53532c1dff8222c6722840a45cb5f2e",
+        "resolutions, tasks closed, stubs, corrections, roles, leases; what else came with migrations 0003 to 0006",
     ),
 }
 """By number: the hash of the schema and what it brought."""

@@ -14,11 +14,11 @@ from client_sdk.replica import Replica
 from sync.kernel.changeset import Status
 from sync.kernel.ids import derived_id
 from sync.kernel.pins import hash_pin
+from tests.support.fake_system import FakeSystem
 from tests.support.toy import (
     CLERK_ID,
     DEVICE_ID,
     REGISTRY,
-    FakeSystem,
     FinishJob,
     PlaceJob,
     ToyTown,

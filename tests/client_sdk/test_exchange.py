@@ -14,8 +14,9 @@ import pytest
 from client_sdk.application import exchange
 from client_sdk.application.exchange import FRUITLESS_ROUNDS_MAX, exchange_once
 from client_sdk.errors import BadAnswer, HistoryAltered, Offline, OldCopy, ServerProblem, StaleExchange
-from sync.engine.chain import encode_bytes, genesis_hash, head_message, is_signed
+from sync.engine.chain import encode_bytes, genesis_hash, head_message, is_signed, journal_message, sign
 from sync.kernel.ids import derived_id
+from sync.protocol.version import SCHEMA
 from tests.support.exchange_world import DEVICE, World, exchange_world
 from tests.support.fake_server import Answer, problem
 
@@ -56,7 +57,7 @@ def test_the_hello_says_where_the_replica_stands(world: World) -> None:
 
     assert {name: hello[name] for name in ("protocol", "schema", "app", "clock", "epoch", "cursors", "from_seq")} == {
         "protocol": 1,
-        "schema": 1,
+        "schema": SCHEMA,
         "app": "test",
         "clock": "2026-11-21T12:00:00.000Z",
         "epoch": world.town.epoch,
@@ -64,7 +65,9 @@ def test_the_hello_says_where_the_replica_stands(world: World) -> None:
         "from_seq": 1,
     }
     assert hello["pending"] == 2
-    assert hello["witness"] == {"version": 1, "journal": encode_bytes(world.town.journal(1))}
+    digest = world.town.journal(1)
+    signature = sign(world.town.key, journal_message(world.town.id, 1, digest))
+    assert hello["witness"] == {"version": 1, "journal": encode_bytes(digest), "sig": signature}
 
 
 def check_head(world: World, seq: int, digest: bytes) -> None:
@@ -210,14 +213,16 @@ def test_a_process_killed_at_any_step_goes_on_where_it_was(world: World, step: s
     assert (world.pending(), world.names()) == ([], ["product of 1", "product of 2"])
 
 
-def test_a_busy_server_says_when_to_come_back(world: World) -> None:
+@pytest.mark.parametrize(("code", "status"), [("busy", 503), ("rate_limited", 429)])
+def test_a_busy_server_says_when_to_come_back_and_pending_work_stays(world: World, code: str, status: int) -> None:
     world.record(1)
-    world.server.will_answer(problem("busy", 503, {"Retry-After": "7"}))
+    world.server.will_answer(problem(code, status, {"Retry-After": "7"}))
 
     with pytest.raises(ServerProblem) as told:
         world.sync()
 
-    assert (told.value.code, told.value.retry_after_seconds) == ("busy", 7)
+    assert (told.value.code, told.value.retry_after_seconds) == (code, 7)
+    assert world.pending() == [1]
 
 
 def test_a_hole_that_the_server_sees_is_filled_from_the_position_it_expects(world: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import orjson
 import pytest
 
 from client_sdk.errors import BadAnswer, HistoryAltered, Offline, ServerProblem
@@ -65,7 +66,8 @@ def test_the_witness_is_the_last_head_that_was_signed_spooled_or_taken(world: Wo
     world.sync()
 
     hello = world.server.exchanges[-1].hello
-    assert hello["witness"] == {"version": 1, "journal": encode_bytes(world.town.journal(1))}
+    signature = orjson.loads(world.more(1))["journal"]["sig"]
+    assert hello["witness"] == {"version": 1, "journal": encode_bytes(world.town.journal(1)), "sig": signature}
     assert (hello["epoch"], world.store.standing().version) == (world.town.epoch, 2)
 
 
@@ -164,7 +166,7 @@ def test_a_spooled_page_that_cannot_be_read_any_more_is_fetched_again(world: Wor
     first = [world.town.welcome(), world.town.bucket("town", "added"), world.rows(1), world.more(1)]
     world.server.will_answer(Answer(lines=first, is_cut=True))
     sync_torn(world)
-    world.store._writer.execute("UPDATE spool SET line = 'damaged'")
+    world.store._writer.execute("UPDATE spool SET line = CAST('damaged' AS BLOB)")
     last = [world.rows(2), world.final(2)]
     world.server.will_answer(Answer(lines=[world.town.welcome(), *last]), Answer(lines=[*first, *last]))
 

@@ -15,11 +15,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from client_sdk.adapters.http import (
     ASSERTION_TYPE,
     COMPRESS_FROM_BYTES,
-    DOCUMENT_BYTES_MAX,
     TOKEN_EARLY_SECONDS,
     HttpTransport,
-    split_lines,
 )
+from client_sdk.adapters.http_answers import DOCUMENT_BYTES_MAX, split_lines
 from client_sdk.application.ports import Identity
 from client_sdk.errors import BadAnswer, InsecureServer, Offline, ServerProblem
 from sync.kernel.ids import derived_id
@@ -97,7 +96,9 @@ def test_a_request_is_the_hello_and_the_lines_each_with_its_newline(
 
     asked = server.exchanges[0]
     assert asked.path == f"/v1/towns/{TOWN}/exchange"
-    assert asked.body == orjson.dumps({"hello": HELLO.model_dump(by_alias=True)}) + b"\none\ntwo\n"
+    assert (
+        asked.body == orjson.dumps({"hello": HELLO.model_dump(by_alias=True, exclude_defaults=True)}) + b"\none\ntwo\n"
+    )
     assert asked.headers["content-type"] == "application/x-ndjson"
     assert asked.headers["accept-encoding"] == "zstd, gzip"
 
@@ -352,7 +353,7 @@ def test_an_enrolment_goes_up_as_one_document(server: FakeServer, transport: Htt
 
     answer = transport.enrol(ENROL)
 
-    assert answer.model_dump() == said
+    assert answer.model_dump(exclude_unset=True) == said
     assert (server.asked[0].path, orjson.loads(server.asked[0].body)) == ("/v1/devices", ENROL.model_dump())
 
 

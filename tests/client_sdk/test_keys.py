@@ -12,7 +12,7 @@ from keyring.backends.fail import Keyring as NoKeyring
 
 from client_sdk.adapters.keys import key_path, make_key, read_key
 from client_sdk.errors import KeyMissing, NoKeystore, ReplicaReadOnly, WrongPassphrase
-from tests.support.toy import FakeSystem
+from tests.support.fake_system import FakeSystem
 
 
 class Keystore(KeyringBackend):

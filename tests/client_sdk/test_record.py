@@ -15,6 +15,7 @@ from client_sdk.errors import NeverSynced, Refused
 from sync.engine.chain import encode_bytes, genesis_hash, head_message, is_signed
 from sync.kernel.changeset import Operation, Status
 from sync.kernel.errors import LimitExceeded, Malformed, UnknownOperation
+from tests.support.fake_system import FakeSystem
 from tests.support.toy import (
     CLERK_ID,
     DEVICE_ID,
@@ -22,7 +23,6 @@ from tests.support.toy import (
     REGISTRY,
     TOWN_ID,
     Explode,
-    FakeSystem,
     FinishJob,
     PlaceJob,
     TakeCash,

@@ -16,12 +16,12 @@ from client_sdk.errors import AlreadyEnrolled, BadAnswer, NotEnrolled, StaleExch
 from sync.engine.chain import encode_bytes
 from sync.kernel.changeset import Status
 from tests.support.desk import town_with_jobs
+from tests.support.fake_system import FakeSystem
 from tests.support.stores import everything, jobs, new_store, note
 from tests.support.toy import (
     CLERK_ID,
     OTHER_EPOCH,
     REGISTRY,
-    FakeSystem,
     FinishJob,
     PlaceJob,
     TakeCash,

@@ -15,30 +15,50 @@ from sync.kernel.changeset import Intent, Operation
 from sync.kernel.ids import derived_id
 from sync.modules import registry
 from sync.modules.billing import TakePayment
+from sync.modules.casework import CompleteTask, ResolveConflict
 from sync.modules.catalogue import DefineProduct, OfferProduct
 from sync.modules.commerce import (
     AdjustStock,
     AmendOrder,
     AssignDispatch,
+    AssignStub,
     CancelOrder,
     CompleteDelivery,
     CompletePack,
+    CorrectDelivery,
+    CountLine,
+    CountStock,
+    ExpireStub,
     FailDelivery,
+    GrantQuota,
     OpenWarehouse,
     PickLine,
     PlaceOrder,
     ReassignDispatch,
     ReceiveStock,
+    ReportMissing,
     ReturnDelivery,
+    ReturnQuota,
     ShortPick,
     StartDelivery,
     StartPick,
     TransferStock,
     WithdrawDispatch,
+    WithdrawQuota,
 )
 from sync.modules.commerce.operations import OrderLine
+from sync.modules.commerce.retention import ArchiveOrder
+from sync.modules.histories import (
+    BeginEpoch,
+    LineMark,
+    NoteChangedVerdict,
+    RejectLines,
+    ReleaseDevice,
+    VerdictMark,
+)
 from sync.modules.identity import (
     AddUser,
+    ChangeRoles,
     ChangeSettings,
     DeactivateUser,
     DeviceRole,
@@ -53,10 +73,13 @@ from tests.support.town_in_memory import MarketTown, MemoryDevice
 
 MAY_BE_DONE = {
     "warehouse_staff": {
-        *("stock.receive", "stock.adjust", "stock.transfer", "order.place", "order.amend"),
-        *("pick.start", "pick.line", "pick.short", "pack.complete", "delivery.return"),
+        *("stock.receive", "stock.adjust", "stock.transfer", "stock.count", "order.place", "order.amend"),
+        "quota.return",
+        *("pick.start", "pick.line", "pick.short", "pack.complete", "delivery.return", "task.complete"),
     },
-    "driver": {"delivery.start", "delivery.complete", "delivery.fail", "payment.take"},
+    "driver": {
+        *("delivery.start", "delivery.complete", "delivery.fail", "delivery.correct", "payment.take", "task.complete"),
+    },
     "server": set[str](),
 }
 """What may be done on a device of each role. `server`: a device that is not the town's own and calls itself one."""
@@ -76,6 +99,7 @@ PEOPLE: dict[str, dict[str, str | None]] = {
 }
 """What speaks against each of them on each kind of device, whatever they do there."""
 
+AT = "2026-12-24T08:00:00.000Z"
 LEFT, JACK = derived_id("left"), derived_id("jack")
 
 
@@ -103,6 +127,13 @@ class Stage:
             DeactivateUser(user=LEFT),
             EnrolDevice(id=town.device("impostor").id, name="i", role="server", public_key="k", certificate="c"),
         )
+        town.does(town.tablet, town.picker, AdjustStock(warehouse=town.warehouse, product=town.rice, delta=-11))
+        (self.conflict,), (self.task,) = town.rows_of("conflict"), town.rows_of("task")
+        town.does(town.van_b, town.driver_b, TakePayment(order=derived_id("late"), amount="1.00", currency="KES"))
+        (self.stub,) = town.rows_of("stub")
+        quota = GrantQuota(device=town.tablet.id, warehouse=town.warehouse, product=town.tea, quantity=1, expires_at=AT)
+        town.office(quota)
+        (self.quota,) = town.rows_of("stock_quota")
         self.devices = {"warehouse_staff": town.tablet, "driver": town.van_a, "server": town.device("impostor")}
 
     def does(self, device: MemoryDevice, actor: str, name: str) -> Answered:
@@ -142,10 +173,30 @@ def transfer(stage: Stage) -> Operation:
     return TransferStock(source=warehouse, target=warehouse, product=stage.town.tea, quantity=1)
 
 
+def count(stage: Stage) -> Operation:
+    return CountStock(warehouse=stage.town.warehouse, lines=[CountLine(product=stage.town.tea, counted=1)])
+
+
+def grant(stage: Stage) -> Operation:
+    town = stage.town
+    said = {"device": town.tablet.id, "warehouse": town.warehouse, "product": town.tea, "quantity": 1}
+    return GrantQuota.model_validate({**said, "expires_at": AT})
+
+
+def reject(stage: Stage) -> Operation:
+    return RejectLines(device=stage.town.van_b.id, lines=[LineMark(seq=1, hash="A" * 43)], reason="r")
+
+
+def note_changed(stage: Stage) -> Operation:
+    mark = VerdictMark(status="accepted", version=1)
+    return NoteChangedVerdict(device=stage.town.van_b.id, seq=1, before=mark, now=mark)
+
+
 OPERATIONS: dict[str, Callable[[Stage], Operation]] = {
     "town.found": found,
     "town.change_settings": lambda _stage: ChangeSettings(settings=TownSettings()),
     "user.add": add_user,
+    "user.change_roles": lambda stage: ChangeRoles(user=stage.town.driver_b, user_roles=["driver"]),
     "user.deactivate": lambda stage: DeactivateUser(user=stage.town.driver_b),
     "device.enrol": enrol,
     "device.suspend": lambda stage: SuspendDevice(device=stage.town.van_b.id, reason="r"),
@@ -170,6 +221,21 @@ OPERATIONS: dict[str, Callable[[Stage], Operation]] = {
     "delivery.start": lambda stage: StartDelivery(dispatch=stage.dispatch),
     "delivery.complete": lambda stage: CompleteDelivery(dispatch=stage.dispatch),
     "delivery.fail": lambda stage: FailDelivery(dispatch=stage.dispatch),
+    "delivery.correct": lambda stage: CorrectDelivery(dispatch=stage.dispatch, reason="r"),
+    "conflict.resolve": lambda stage: ResolveConflict(conflict=stage.conflict, how="accept", note="n"),
+    "task.complete": lambda stage: CompleteTask(task=stage.task, note="n"),
+    "stub.assign": lambda stage: AssignStub(stub=stage.stub, order=stage.order),
+    "stub.expire": lambda stage: ExpireStub(stub=stage.stub),
+    "order.report_missing": lambda stage: ReportMissing(order=stage.order, attempt=1, undelivered_at=AT),
+    "order.archive": lambda stage: ArchiveOrder(order=stage.order, dispatches=[stage.dispatch]),
+    "stock.count": count,
+    "quota.grant": grant,
+    "quota.withdraw": lambda stage: WithdrawQuota(quota=stage.quota),
+    "quota.return": lambda stage: ReturnQuota(quota=stage.quota),
+    "town.begin_epoch": lambda stage: BeginEpoch(before=stage.town.epoch, version=0, journal="A" * 43, reason="r"),
+    "device.release": lambda stage: ReleaseDevice(device=stage.town.van_b.id, reason="r"),
+    "device.reject_lines": reject,
+    "verdict.note_changed": note_changed,
     "delivery.return": lambda stage: ReturnDelivery(order=stage.order),
 }
 
@@ -205,11 +271,27 @@ def test_people_actor_refused_wrong_device_or_not_permitted_as_the_table_says(
         assert codes == []
 
 
+TOWN_ALONE = {"town.found", "stub.expire", "order.report_missing", "order.archive", "verdict.note_changed"}
+"""What no role may do."""
+
+
+@pytest.mark.parametrize("name", sorted(TOWN_ALONE))
+def test_a_device_says_nothing_that_only_the_town_may_say(town: MarketTown, name: str) -> None:
+    stage = Stage(town)
+    before = dict(town.rows)
+
+    verdict = stage.does(stage.devices["warehouse_staff"], "a picker", name).verdict
+
+    assert verdict.status == "refused"
+    assert {key: row for key, row in town.rows.items() if key[0] != "voided"} == before
+
+
 IN_THE_OFFICE = {
-    "admin": set(OPERATIONS) - {"town.found"},
+    "admin": set(OPERATIONS) - TOWN_ALONE,
     "dispatcher": {
         *("order.place", "order.amend", "order.cancel", "dispatch.assign", "dispatch.reassign", "dispatch.withdraw"),
-        *("delivery.start", "delivery.complete", "delivery.fail", "payment.take"),
+        *("delivery.start", "delivery.complete", "delivery.fail", "delivery.correct", "payment.take"),
+        *("conflict.resolve", "task.complete", "stub.assign", "quota.grant", "quota.withdraw", "quota.return"),
     },
     "warehouse_staff": MAY_BE_DONE["warehouse_staff"],
     "driver": MAY_BE_DONE["driver"],

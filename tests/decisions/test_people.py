@@ -14,10 +14,9 @@ from sync.modules.commerce import (
     CompleteDelivery,
     ReceiveStock,
     StartDelivery,
-    StartPick,
 )
 from sync.modules.commerce.operations import OrderLine
-from sync.modules.identity import AddUser, DeactivateUser, EnrolDevice
+from sync.modules.identity import AddUser, ChangeRoles, DeactivateUser, EnrolDevice
 from tests.support.decisions import ACCEPTED, Left, adjusted, axes, depart, money, quarantined, refused, shelf, told
 from tests.support.town_in_memory import MarketTown
 
@@ -58,6 +57,45 @@ def test_people_actor_inactive_keeps_the_fact_and_has_it_looked_at(town: MarketT
         ),
     )
     assert shelf(town, town.tea) == (15, 0)
+
+
+def test_people_actor_inactive_when_the_role_was_taken_away_meanwhile(town: MarketTown) -> None:
+    order = town.places()
+    town.office(ChangeRoles(user=town.picker, user_roles=["driver"]), actor=town.admin)
+    wish = AmendOrder(order=order, lines=[OrderLine(product=town.tea, quantity=1)])
+
+    fact = town.does(town.tablet, town.picker, ReceiveStock(warehouse=town.warehouse, product=town.tea, quantity=5))
+    asked = town.does(town.tablet, town.picker, wish)
+
+    assert [left.kind for left in told(town, fact).left] == ["actor_inactive"]
+    assert told(town, asked) == refused("people.actor_refused", "Pit may not do this here.")
+    assert shelf(town, town.tea) == (15, 3)
+
+
+def test_a_role_that_is_given_back_is_as_it_was(town: MarketTown) -> None:
+    for roles in (["driver"], ["warehouse_staff", "dispatcher", "dispatcher"]):
+        town.office(ChangeRoles.model_validate({"user": town.picker, "user_roles": roles}), actor=town.admin)
+
+    fact = town.does(town.tablet, town.picker, ReceiveStock(warehouse=town.warehouse, product=town.tea, quantity=5))
+
+    assert told(town, fact) == ACCEPTED
+    user = town.row("user", town.picker)
+    assert (user["roles"], user["former_roles"]) == (["warehouse_staff", "dispatcher"], ["driver"])
+
+
+def test_the_pin_goes_with_the_roles(town: MarketTown) -> None:
+    town.office(ChangeRoles(user=town.picker, user_roles=["driver"]), actor=town.admin)
+
+    held = [name for name in town.sums if ("pin", town.picker) in town.bucket(name)]
+
+    assert held == [f"driver:{town.picker}"]
+
+
+def test_the_pin_of_somebody_who_left_does_not_come_back_with_a_role(town: MarketTown) -> None:
+    town.office(DeactivateUser(user=town.picker), actor=town.admin)
+    town.office(ChangeRoles(user=town.picker, user_roles=["driver"]), actor=town.admin)
+
+    assert not any(("pin", town.picker) in town.bucket(name) for name in town.sums)
 
 
 def test_people_actor_refused_when_somebody_who_left_asks_for_something(town: MarketTown) -> None:
@@ -212,22 +250,23 @@ def test_engine_unknown_reference_refuses_a_wish(town: MarketTown) -> None:
 
 
 def test_engine_unknown_reference_quarantines_a_fact(town: MarketTown) -> None:
-    answered = town.does(town.tablet, town.picker, StartPick(order=NOWHERE))
+    answered = town.does(town.tablet, town.picker, ReceiveStock(warehouse=NOWHERE, product=town.tea, quantity=1))
 
     assert told(town, answered) == quarantined(
-        "engine.unknown_reference", "This points to a order that does not exist here.", answered
+        "engine.unknown_reference", "This points to a warehouse that does not exist here.", answered
     )
 
 
 def test_engine_quarantined_cash_leaves_the_office_a_task_and_moves_no_money(town: MarketTown) -> None:
     order = town.places()
-    payment = TakePayment(id=town.new_id(), order=NOWHERE, amount="1.00", currency="KES")
+    lost = AssignDispatch(id=town.new_id(), order=order, driver=town.picker)
+    refusal = town.office(lost)
+    payment = TakePayment(order=order, amount="1.00", currency="KES")
 
-    answered = town.does(town.van_a, town.driver_a, payment)
+    answered = town.does(town.van_a, town.driver_a, StartDelivery(dispatch=lost.id), payment)
 
-    assert told(town, answered) == quarantined(
-        "engine.unknown_reference", "This points to a order that does not exist here.", answered
-    )
+    reason = f"This builds on change set {refusal.submitted.seq}, which did not take effect."
+    assert told(town, answered) == quarantined("engine.depends_on", reason, answered)
     assert (town.rows_of("payment"), money(town, order)[1:]) == ({}, (0, 0))
 
 

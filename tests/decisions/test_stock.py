@@ -172,6 +172,7 @@ def test_stock_picked_after_cancel_has_the_goods_put_back(town: MarketTown) -> N
         "picker_id": town.picker,
         "parcels": 2,
         "state": "PACKED",
+        "archived_at": None,
     }
     assert shelf(town, town.tea) == (10, 0)
 

@@ -8,6 +8,7 @@ from sync.kernel.changeset import Operation
 from sync.kernel.clock import format_time
 from sync.modules.commerce import (
     AmendOrder,
+    ArchiveOrder,
     AssignDispatch,
     CancelOrder,
     CompleteDelivery,
@@ -214,4 +215,14 @@ def test_orders_started_after_withdrawal_is_recorded_and_the_dispatcher_decides(
     )
     after = "recall" if is_cancelled else "active"
     assert axes(town, order) == (after, "van", "unpaid", "OUT_FOR_DELIVERY")
+    assert ("order", order) in town.bucket(f"driver:{town.driver_a}")
+
+
+def test_orders_not_closed_leaves_what_is_open_on_the_devices(town: MarketTown) -> None:
+    order = town.places()
+    dispatch = depart(town, order)
+
+    answered = town.office(ArchiveOrder(order=order, dispatches=[dispatch]), actor=town.server.id)
+
+    assert told(town, answered) == refused("orders.not_closed", "Order 1001 is not closed; it stays on the devices.")
     assert ("order", order) in town.bucket(f"driver:{town.driver_a}")

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ import pytest
 from client_sdk import Offline, Replica
 from client_sdk.adapters.http import HttpTransport
 from client_sdk.adapters.system import RealSystem
+from tests.support.failpoints import KILLED, failpoints
 from tests.support.office import PASSPHRASE
 from tests.support.site import TOWN, Site, running_site
 from tests.support.transports import TransportAround
@@ -24,18 +24,6 @@ if TYPE_CHECKING:
     from client_sdk.application.ports import Transport
     from sync.protocol.messages import EnrolAnswer, EnrolRequest, Hello
 
-KILLED = -signal.SIGKILL
-RECORD_STEPS = ("record.begin", "record.before_insert", "record.before_commit", "record.after_commit")
-EXCHANGE_STEPS = (
-    "exchange.before_send",
-    "exchange.after_welcome",
-    "exchange.after_verdicts",
-    "exchange.before_settle",
-    "settle.begin",
-    "settle.before_commit",
-    "settle.after_commit",
-    "exchange.after_settle",
-)
 MORE_THAN_ONE_REQUEST = 1_010
 """Pending change sets that take two exchanges, so that the first answer is kept as an intermediate page."""
 
@@ -46,7 +34,7 @@ def site() -> Iterator[Site]:
         yield running
 
 
-@pytest.mark.parametrize("failpoint", ["apply.before_commit", "apply.after_commit"])
+@pytest.mark.parametrize("failpoint", failpoints("server", "apply"))
 def test_a_server_killed_around_its_commit_loses_and_doubles_nothing(site: Site, failpoint: str) -> None:
     path = site.tablet()
     with Replica.open(path, passphrase=PASSPHRASE) as replica:
@@ -56,30 +44,51 @@ def test_a_server_killed_around_its_commit_loses_and_doubles_nothing(site: Site,
         with pytest.raises(Offline):
             replica.sync()
 
-        assert len(replica.pending()) == 3
+        assert (site.api_status(), len(replica.pending())) == (KILLED, 3)
     site.stack.restart_api()
     site.check(path, recorded)
 
 
-@pytest.mark.parametrize("step", RECORD_STEPS)
-def test_a_device_killed_at_a_step_of_record_keeps_what_it_had_said_was_recorded(site: Site, step: str) -> None:
+@pytest.mark.parametrize("failpoint", failpoints("server", "enrol"))
+def test_a_server_killed_in_an_enrolment_makes_one_device_of_it(site: Site, tmp_path: Path, failpoint: str) -> None:
+    site.tablet()
+    code = site.office.books.code(TOWN, "warehouse_staff", warehouse=site.warehouse)
+    path = tmp_path / "tablet.db"
+    site.stack.restart_api(environment={"TALLYSTICK_FAILPOINT": failpoint})
+    with pytest.raises(Offline):
+        Replica.enrol(site.stack.url, code=code, path=path, passphrase=PASSPHRASE)
+    assert site.api_status() == KILLED
+    devices = site.devices()
+    site.stack.restart_api()
+
+    with Replica.enrol(site.stack.url, code=code, path=path, passphrase=PASSPHRASE) as replica:
+        assert site.devices() == devices | {replica.device_id}
+        assert (replica.device_id in devices) == (failpoint == "enrol.after_author")
+        replica.sync()
+        recorded = site.receive(replica)
+
+    site.check(path, recorded)
+
+
+@pytest.mark.parametrize("failpoint", failpoints("client_sdk", "record"))
+def test_a_device_killed_at_a_step_of_record_keeps_what_it_had_said_was_recorded(site: Site, failpoint: str) -> None:
     path = site.tablet()
 
-    status, recorded = site.run(path, "record:5", failpoint=f"{step}:3")
+    status, recorded = site.run(path, "record:5", failpoint=f"{failpoint}:3")
 
     assert (status, recorded) == (KILLED, [1, 2])
-    kept = 3 if step == "record.after_commit" else 2
+    kept = 3 if failpoint == "record.after_commit" else 2
     with Replica.open(path, passphrase=PASSPHRASE) as replica:
         assert [entry.seq for entry in replica.pending()] == list(range(1, kept + 1))
         assert list(replica.verify()) == []
     site.check(path, recorded)
 
 
-@pytest.mark.parametrize("step", EXCHANGE_STEPS)
-def test_a_device_killed_at_a_step_of_the_exchange_goes_on_from_where_it_was(site: Site, step: str) -> None:
+@pytest.mark.parametrize("failpoint", failpoints("client_sdk", "exchange", "settle", but=("exchange.after_page",)))
+def test_a_device_killed_at_a_step_of_the_exchange_goes_on_from_where_it_was(site: Site, failpoint: str) -> None:
     path = site.tablet()
 
-    status, recorded = site.run(path, "record:3", "sync", "record:1", failpoint=step)
+    status, recorded = site.run(path, "record:3", "sync", "record:1", failpoint=failpoint)
 
     assert (status, recorded) == (KILLED, [1, 2, 3])
     with Replica.open(path, passphrase=PASSPHRASE) as replica:
@@ -87,10 +96,11 @@ def test_a_device_killed_at_a_step_of_the_exchange_goes_on_from_where_it_was(sit
     site.check(path, recorded)
 
 
-def test_a_device_killed_between_two_pages_of_an_upload_goes_on_from_where_it_was(site: Site) -> None:
+@pytest.mark.parametrize("failpoint", failpoints("client_sdk", "exchange.after_page"))
+def test_a_device_killed_between_two_pages_of_an_upload_goes_on_from_where_it_was(site: Site, failpoint: str) -> None:
     path = site.tablet()
 
-    status, recorded = site.run(path, f"record:{MORE_THAN_ONE_REQUEST}", "sync", failpoint="exchange.after_page")
+    status, recorded = site.run(path, f"record:{MORE_THAN_ONE_REQUEST}", "sync", failpoint=failpoint)
 
     assert (status, len(recorded)) == (KILLED, MORE_THAN_ONE_REQUEST)
     site.check(path, recorded)

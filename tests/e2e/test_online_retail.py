@@ -1,163 +1,85 @@
-"""Real trade through the whole stack: ten devices that are offline in spells, one server, and sums that a script knows.
+"""Real trade through the whole stack: towns of devices that are offline in spells, and sums that a script knows.
 
-The first 20,000 lines of the online-retail file where it is, the sample of the project elsewhere. Afterwards every
-replica equals its buckets, the books verify, and pieces and amounts per town are those of the file.
+The first lines of the online-retail file where it is, the sample of the project elsewhere; `loadtests.season` plays the
+whole file. What it checks afterwards is seen to complain when the books or a replica are altered.
 """
 
 from __future__ import annotations
 
-import csv
-import random
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from decimal import Decimal
-from itertools import islice
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from client_sdk import Replica
-from server.stack import Stack
-from tests.support.office import TestOffice, office_of
-from tests.support.online_retail import (
-    Invoice,
-    Line,
-    Planner,
-    Tablet,
-    Van,
-    best_file,
-    demand,
-    invoices,
-    open_text,
-    read_lines,
-)
-from tests.support.replicas import check_replica
+from loadtests.retail import best_file
+from loadtests.season import Played, Server, check, play, served
 from tests.support.stack import scratch_directory
 
-LINES_MAX = 20_000
-HOME = "United Kingdom"
-SPELL_SHARE = 0.08
-STOCKED_SHARE = 0.9
-"""How much of what will be sold is in stock; the rest shows in oversold orders and shelves below zero."""
-
-FLEET = {HOME: (4, 2), "Abroad": (2, 2)}
-"""Tablets and vans by town."""
+LINES_MAX = 15_000
+PROCESSES = 2
 
 
-@pytest.fixture
-def stack() -> Iterator[Stack]:
-    with scratch_directory() as directory, Stack.start(directory / "data") as running:
+@pytest.fixture(scope="module")
+def directory() -> Iterator[Path]:
+    with scratch_directory() as scratch:
+        yield scratch
+
+
+@pytest.fixture(scope="module")
+def server(directory: Path) -> Iterator[Server]:
+    with served(directory / "server") as running:
         yield running
 
 
-def expected_sums(path: Path) -> dict[str, tuple[int, Decimal, int]]:
-    """By town: pieces sold, what they cost, pieces that came back. Reads the file with nothing of the product."""
-    sums: dict[str, list[Decimal]] = defaultdict(lambda: [Decimal(0)] * 3)
-    with open_text(path) as file:
-        for row in islice(csv.DictReader(file), LINES_MAX):
-            price, quantity = Decimal(row["UnitPrice"]), int(row["Quantity"])
-            if row["InvoiceNo"][0] == "A" or price < 0 or price != round(price, 2):
-                continue
-            town = HOME if row["Country"] == HOME else "Abroad"
-            if quantity > 0:
-                sums[town][0] += quantity
-                sums[town][1] += quantity * price
-            elif row["InvoiceNo"][0] == "C":
-                sums[town][2] -= quantity
-    return {town: (int(sold), amount, int(back)) for town, (sold, amount, back) in sums.items()}
+@pytest.fixture(scope="module")
+def season(server: Server, directory: Path) -> Played:
+    return play(
+        server,
+        best_file(),
+        lines_max=LINES_MAX,
+        directory=directory,
+        processes=PROCESSES,
+        home_crews=2,
+        say=lambda _what: None,
+    )
 
 
-def booked_sums(database_url: str, town_id: str) -> tuple[int, Decimal, int]:
-    """The same three from the tables of a town, read as the owner of the database."""
-    with psycopg.connect(database_url) as connection:
-        connection.execute("SELECT set_config('app.town_ids', %s, false)", ["{" + town_id + "}"])
-        sold, amount = connection.execute(
-            "SELECT coalesce(sum((line ->> 'quantity')::int), 0), "
-            "coalesce(sum((line ->> 'quantity')::int * (line ->> 'price_minor')::bigint), 0) "
-            "FROM tallystick.orders, jsonb_array_elements(lines) AS line WHERE town_id = %s",
-            [town_id],
-        ).fetchone() or (0, 0)
-        back = connection.execute(
-            "SELECT coalesce(sum(on_hand_delta), 0) FROM tallystick.stock_movements "
-            "WHERE town_id = %s AND reason LIKE 'returned %%'",
-            [town_id],
-        ).fetchone() or (0,)
-    return int(sold), Decimal(int(amount)) / 100, int(back[0])
+def test_a_season_of_real_trade_ends_in_books_that_agree(server: Server, season: Played) -> None:
+    findings, figures = check(server, season, PROCESSES)
+
+    assert findings == []
+    assert figures["replicas"] >= 10
+    assert figures["cancelled_orders"] > 0
+    assert figures["change_sets_of_devices"] > 3 * figures["invoices"]
 
 
-def replicas_of(tablets: Sequence[Tablet], vans: Sequence[Van]) -> list[Replica]:
-    """Everybody's replica."""
-    return [tablet.replica for tablet in tablets] + [van.replica for van in vans]
+def test_an_altered_order_is_found_in_the_sums_the_books_and_no_replica(server: Server, season: Played) -> None:
+    one = "(SELECT (town_id, id) FROM tallystick.orders ORDER BY id LIMIT 1)"
+    worse = (
+        f"UPDATE tallystick.orders SET lines = jsonb_set(lines, '{{0,quantity}}', '999999') WHERE (town_id, id) = {one}"
+    )
+    with psycopg.connect(server.database_url) as connection:
+        before = connection.execute(f"SELECT lines::text FROM tallystick.orders WHERE (town_id, id) = {one}").fetchone()
+        connection.execute(worse)
+    try:
+        findings, _ = check(server, season, PROCESSES)
+    finally:
+        with psycopg.connect(server.database_url) as connection:
+            connection.execute(f"UPDATE tallystick.orders SET lines = %s WHERE (town_id, id) = {one}", before)
+
+    assert any("the file says" in found for found in findings)
+    assert any("lines" in found for found in findings)
 
 
-def work_a_season(
-    planner: Planner, tablets: Sequence[Tablet], vans: Sequence[Van], trade: Sequence[Invoice], chance: random.Random
-) -> None:
-    """Each tablet takes its share of the invoices; everybody meets the network now and then, at the end all do."""
-    for place, invoice in enumerate(trade):
-        tablets[place % len(tablets)].handle(invoice)
-        for tablet in tablets:
-            if chance.random() < SPELL_SHARE:
-                planner.hear(tablet)
-        for van in vans:
-            if chance.random() < SPELL_SHARE:
-                van.replica.sync()
-        if chance.random() < SPELL_SHARE:
-            chance.choice(vans).deliver_all()
-    for tablet in tablets:
-        planner.hear(tablet)
-    for van in vans:
-        van.replica.sync()
-        van.deliver_all()
-        van.replica.sync()
+def test_a_feed_row_that_no_replica_heard_of_is_found(server: Server, season: Played) -> None:
+    town = next(iter(season.towns.values()))
+    extra = (
+        "INSERT INTO tallystick.feed (town_id, bucket, entity, id, version, body) "
+        "VALUES (%s, 'town', 'warehouse', gen_random_uuid(), 1, '{\"name\":\"Nowhere\"}')"
+    )
+    with psycopg.connect(server.database_url) as connection:
+        connection.execute(extra, [town])
+    findings, _ = check(server, season, PROCESSES)
 
-
-def make_fleet(
-    office: TestOffice, town: str, directory: Path, lines: Sequence[Line]
-) -> tuple[Planner, list[Tablet], list[Van]]:
-    """A town with people, products and stock, and its devices, enrolled and synced once."""
-    tablets_count, vans_count = FLEET[town]
-    warehouse = office.books.add_warehouse(town, "Main")
-    clerk = office.books.add_user(town, "Cleo", "warehouse_staff")
-    drivers = [office.books.add_user(town, f"Driver {number}", "driver") for number in range(vans_count)]
-    wanted = demand(lines)
-    stock = {sku: int(count * STOCKED_SHARE) for sku, count in wanted.items()}
-    office.books.stock_products(town, warehouse, {line.sku: line.name for line in lines}, stock)
-    tablets = []
-    for number in range(tablets_count):
-        replica = office.enrol(town, directory / f"{town} tablet {number}.db", "warehouse_staff", warehouse=warehouse)
-        tablets.append(Tablet(replica, clerk=clerk, warehouse=warehouse))
-    vans = [
-        Van(office.enrol(town, directory / f"{town} van {number}.db", "driver", user=driver), driver=driver)
-        for number, driver in enumerate(drivers)
-    ]
-    for replica in replicas_of(tablets, vans):
-        replica.sync()
-    return Planner(office.books, town, drivers), tablets, vans
-
-
-def test_a_season_of_real_trade_over_ten_devices_ends_in_books_that_agree(stack: Stack, tmp_path: Path) -> None:
-    source = best_file()
-    lines = list(read_lines(source, LINES_MAX))
-    chance = random.Random(20101201)
-    with office_of(stack) as office:
-        devices: dict[str, list[Replica]] = {}
-        for town in FLEET:
-            part = [line for line in lines if (line.country == HOME) == (town == HOME)]
-            office.books.found(town)
-            planner, tablets, vans = make_fleet(office, town, tmp_path, part)
-            work_a_season(planner, tablets, vans, invoices(part), chance)
-            devices[town] = replicas_of(tablets, vans)
-            for replica in devices[town]:
-                replica.sync()
-                assert not replica.pending()
-        assert sum(map(len, devices.values())) == 10
-        sums = expected_sums(source)
-        for town in FLEET:
-            assert booked_sums(stack.database_url, office.books.towns[town]) == sums[town]
-            assert office.books.verify(town).findings == ()
-            bodies = office.books.feed_bodies(town)
-            for replica in devices[town]:
-                check_replica(replica, bodies)
-                replica.close()
+    assert any("is missing" in found for found in findings)

@@ -14,16 +14,15 @@ import orjson
 import psycopg
 import pytest
 
-from client_sdk import Offline, Replica, ServerProblem
+from client_sdk import Offline, Replica, TownHalted
 from client_sdk.adapters.http import HttpTransport
 from client_sdk.adapters.system import RealSystem
-from sync.kernel.ids import derived_id
 from sync.modules.commerce import ReceiveStock
 from sync.modules.identity import DeactivateUser
 from sync.protocol import limits
 from tests.support.office import PASSPHRASE, office_of
 from tests.support.replicas import check_replica
-from tests.support.site import TOWN, Site, running_site
+from tests.support.site import TOWN, Site, copy_database, running_site, tallystick
 from tests.support.transports import TransportAround
 
 if TYPE_CHECKING:
@@ -41,24 +40,10 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         yield running
 
 
-def copy_database(site: Site, source: str, target: str) -> None:
-    """Make `target` what `source` is, while the API is down and everybody else is thrown out."""
-    site.stack.kill_api()
-    server = site.stack.database_url.rpartition("/")[0]
-    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE IF EXISTS {target} WITH (FORCE)")
-        connection.execute(f"ALTER DATABASE {source} ALLOW_CONNECTIONS false")
-        connection.execute("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s", [source])
-        connection.execute(f"CREATE DATABASE {target} TEMPLATE {source}")
-        connection.execute(f"ALTER DATABASE {source} ALLOW_CONNECTIONS true")
-    site.stack.restart_api()
-
-
 def begin_epoch(site: Site) -> None:
-    """What an admin does after a failover, as long as there is no command for it."""
-    with psycopg.connect(site.stack.database_url) as connection:
-        connection.execute("SET session_replication_role = replica")
-        connection.execute("UPDATE tallystick.town_heads SET epoch = %s", [derived_id("epoch", "after the failover")])
+    """What an admin does after a failover."""
+    did = tallystick(site, "epoch", "begin", "--town", TOWN, "--reason", "a backup was restored")
+    assert did.exit_code == 0, did.output
 
 
 def told(site: Site, device_id: str) -> list[tuple[str, int]]:
@@ -107,10 +92,10 @@ def test_a_server_that_went_back_behind_the_receipt_of_an_unfinished_upload_is_a
         office.books.must(TOWN, ReceiveStock(warehouse=site.warehouse, product=site.product, quantity=5))
 
     with Replica.open(path, passphrase=PASSPHRASE) as replica:
-        with pytest.raises(ServerProblem) as alarm:
+        with pytest.raises(TownHalted):
             replica.sync()
 
-        assert alarm.value.code == "history_altered"
+        assert replica.status.halted
         assert [entry.seq for entry in replica.pending()] == recorded
 
 

@@ -45,8 +45,11 @@ COMMANDS = [
         "device list",
         "device suspend",
         "device revoke",
+        "device sealed",
     ),
     *("order list", "order assign", "order withdraw", "order cancel"),
+    *("rescue", "quarantine list", "quarantine show", "quarantine retry", "quarantine refuse"),
+    *("key list", "key rotate"),
 ]
 NOTHING_SET = {"DATABASE_URL": "", "REDIS_URL": "", "TALLYSTICK_DATA_DIR": "", "NO_COLOR": "1", "COLUMNS": "200"}
 STOP_SECONDS_MAX = 10
@@ -270,13 +273,34 @@ def test_somebody_who_left_gets_no_device(up: Up) -> None:
     assert (enrolled.returncode, "Finn does not work in this town as driver" in enrolled.stderr) == (2, True)
 
 
-def test_a_town_is_told_how_much_one_payment_can_be(up: Up) -> None:
-    done = up.run("town", "set", "EIRE", "--payment-max", "5000")
+def test_a_town_is_told_what_it_decides_for_itself_and_keeps_what_is_not_named(up: Up) -> None:
+    first = up.run("town", "set", "EIRE", "--payment-max", "5000")
+    second = up.run("town", "set", "EIRE", "--count-correction-max", "9", "--return-days", "3")
+    third = up.run("town", "set", "EIRE", "--offline-days", "3", "--cash-ceiling", "2000", "--no-sells-online")
+    nothing = up.run("town", "set", "EIRE")
 
-    assert (done.returncode, done.stdout) == (0, "In EIRE one payment is at most 5,000.\n")
+    assert (first.returncode, first.stdout) == (0, "In EIRE one payment is at most 5,000.\n")
+    assert second.stdout.splitlines() == [
+        "In EIRE a count corrects up to 9 pieces before somebody is asked.",
+        "In EIRE goods that did not come back are missed after 3 days.",
+    ]
+    assert third.stdout.splitlines() == [
+        "In EIRE a device may take money for 3 days without the server.",
+        "In EIRE a device may take 2,000 in cash before it has synced.",
+        "In EIRE customers can order: False.",
+    ]
+    assert (nothing.returncode, nothing.stdout) == (2, "")
     with psycopg.connect(up.ready["database_url"]) as connection:
         settings = "SELECT settings FROM tallystick.towns WHERE name = 'EIRE'"
-        assert connection.execute(settings).fetchone() == ({"payment_units_max": 5000},)
+        expected = {
+            "payment_units_max": 5000,
+            "count_correction_max": 9,
+            "return_days_max": 3,
+            "offline_days": 3,
+            "cash_ceiling_units": 2000,
+            "sells_online": False,
+        }
+        assert connection.execute(settings).fetchone() == (expected,)
 
 
 @pytest.mark.parametrize(

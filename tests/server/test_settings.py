@@ -28,6 +28,12 @@ def test_without_any_variable_the_defaults_hold() -> None:
         "has_api_docs": False,
         "metrics_token": None,
         "otlp_endpoint": None,
+        "trusted_proxies": "",
+        "device_requests_per_minute": 300,
+        "address_requests_per_minute": 6_000,
+        "town_requests_per_minute": 12_000,
+        "blob_dir": None,
+        "tombstone_days": 90,
     }
 
 
@@ -43,6 +49,12 @@ def test_every_variable_is_read() -> None:
         "TALLYSTICK_API_DOCS": "True",
         "TALLYSTICK_METRICS_TOKEN": "sixteen or more characters",
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
+        "TALLYSTICK_TRUSTED_PROXIES": "10.0.0.2, 10.1.0.0/16,2001:db8::/64",
+        "TALLYSTICK_DEVICE_REQUESTS_PER_MINUTE": "60",
+        "TALLYSTICK_ADDRESS_REQUESTS_PER_MINUTE": "0",
+        "TALLYSTICK_TOWN_REQUESTS_PER_MINUTE": "600",
+        "TALLYSTICK_BLOB_DIR": "/srv/blobs",
+        "TALLYSTICK_TOMBSTONE_DAYS": "30",
     }
     assert load_settings(environ).model_dump() == {
         "database_url": SecretStr("postgresql://someone:secret@db:5432/tallystick"),
@@ -55,6 +67,12 @@ def test_every_variable_is_read() -> None:
         "has_api_docs": True,
         "metrics_token": SecretStr("sixteen or more characters"),
         "otlp_endpoint": "http://collector:4318",
+        "trusted_proxies": "10.0.0.2/32,10.1.0.0/16,2001:db8::/64",
+        "device_requests_per_minute": 60,
+        "address_requests_per_minute": 0,
+        "town_requests_per_minute": 600,
+        "blob_dir": Path("/srv/blobs"),
+        "tombstone_days": 30,
     }
 
 
@@ -76,6 +94,11 @@ def test_settings_cannot_be_changed_later() -> None:
 def test_the_server_key_is_in_the_data_directory_unless_said_otherwise() -> None:
     assert load_settings({"TALLYSTICK_DATA_DIR": "/data"}).server_key_path == Path("/data/server.key")
     assert load_settings({"TALLYSTICK_SERVER_KEY_FILE": "/keys/k"}).server_key_path == Path("/keys/k")
+
+
+def test_snapshots_are_in_the_data_directory_unless_said_otherwise() -> None:
+    assert load_settings({"TALLYSTICK_DATA_DIR": "/data"}).blob_path == Path("/data/blobs")
+    assert load_settings({"TALLYSTICK_BLOB_DIR": "/srv/blobs"}).blob_path == Path("/srv/blobs")
 
 
 def test_a_secret_can_come_from_a_file(tmp_path: Path) -> None:
@@ -111,6 +134,19 @@ def test_a_secret_does_not_show_when_settings_are_printed() -> None:
             "OTEL_EXPORTER_OTLP_ENDPOINT",
             "collector:4318",
             "OTEL_EXPORTER_OTLP_ENDPOINT is 'collector:4318': expected a URL like http://collector:4318",
+        ),
+        (
+            "TALLYSTICK_TRUSTED_PROXIES",
+            "*",
+            (
+                "TALLYSTICK_TRUSTED_PROXIES is '*': expected addresses and networks with commas between them, "
+                "like 10.0.0.2,10.1.0.0/16"
+            ),
+        ),
+        (
+            "TALLYSTICK_DEVICE_REQUESTS_PER_MINUTE",
+            "-1",
+            "TALLYSTICK_DEVICE_REQUESTS_PER_MINUTE is '-1': expected a whole number, 0 or more",
         ),
     ],
 )

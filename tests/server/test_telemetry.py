@@ -194,6 +194,15 @@ async def test_a_path_that_no_route_takes_is_logged_cut_to_its_limit(log: io.Str
     assert (line["status"], line["path"]) == (404, "/" + "x" * 199)
 
 
+async def test_a_secret_in_a_path_that_no_route_takes_is_not_logged(log: io.StringIO, clock: Clock) -> None:
+    secret = "AZcKbjwAelqcHwsfaj9tEbq4wY0m8t7bEf0nVIvJ4xs"
+    for path in (f"/orders/track/{secret}", f"/orders/track/{secret}/"):
+        await call(tiny_app(clock), "GET", path)
+
+    assert secret not in log.getvalue()
+    assert "/orders/track/{secret}" in log.getvalue()
+
+
 @pytest.mark.parametrize(
     ("path", "template"),
     [

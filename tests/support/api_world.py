@@ -14,18 +14,24 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from server.adapters.keys import KeySigner
 from server.adapters.memory import MemoryEnrolments, MemorySystem, SilentBell
+from server.adapters.memory_blobs import MemoryBlobs
+from server.adapters.memory_hints import MemoryHints
 from server.adapters.postgres.accounts import PostgresAccounts, PostgresSessions
 from server.adapters.postgres.connection import make_pool
 from server.adapters.postgres.listings import PostgresListings
+from server.adapters.postgres.sealed import PostgresQuarantine, PostgresSealedUploads
+from server.adapters.postgres.shop import PostgresShop
+from server.adapters.postgres.snapshots import PostgresSnapshots
 from server.adapters.postgres.towns import PostgresTowns
 from server.adapters.seals import KeySealer
 from server.api.app import create_app
 from server.api.body import BodyLimits
-from server.api.parts import Parts, StaffDoor
+from server.api.parts import LiveDoor, Parts, ShopDoor, SnapshotDoor, StaffDoor
 from server.application.commands.apply_change_sets import Appliers
 from server.application.commands.enrol_device import make_enrolment
 from server.application.commands.found_town import found_town
 from server.application.people import People
+from server.application.quiet import QuietAnswers
 from server.domain.devices import server_device_id
 from sync.engine.chain import encode_bytes, genesis_hash, head_message, line_hash, sign
 from sync.kernel.changeset import ChangeSet, Operation
@@ -64,7 +70,7 @@ class Knocker:
         said = {
             "iss": self.answer.device_id,
             "sub": self.answer.device_id,
-            "aud": PUBLIC_URL + TOKEN_PATH,
+            "aud": self.world.parts.public_url + TOKEN_PATH,
             "town": self.town_id,
             "jti": self.world.new_id(),
             "iat": now_seconds,
@@ -194,7 +200,8 @@ async def api_world(
     pool = make_pool(database_url)
     await pool.open()
     towns = PostgresTowns(pool)
-    appliers = Appliers(towns=towns, registry=registry(), signer=signer, system=system, bell=SilentBell())
+    hints = MemoryHints()
+    appliers = Appliers(towns=towns, registry=registry(), signer=signer, system=system, bell=SilentBell(), hints=hints)
 
     people = People(
         accounts=PostgresAccounts(pool),
@@ -212,11 +219,17 @@ async def api_world(
         "towns": towns,
         "enrolments": MemoryEnrolments(),
         "appliers": appliers,
+        "quiet": QuietAnswers(towns),
         "signer": signer,
         "system": system,
+        "tries": people.sessions,
         "checks": {},
         "running": running,
-        "staff": StaffDoor(people=people, listings=PostgresListings(pool)),
+        "live": LiveDoor(hints=hints),
+        "snapshots": SnapshotDoor(snapshots=PostgresSnapshots(pool), blobs=MemoryBlobs(system)),
+        "staff": StaffDoor(people=people, listings=PostgresListings(pool), quarantine=PostgresQuarantine(pool)),
+        "shop": ShopDoor(shop=PostgresShop(pool), listings=PostgresListings(pool), tracking_secrets=(bytes(32),)),
+        "sealed": PostgresSealedUploads(pool),
         "body_limits": body_limits or BodyLimits(),
     }
     parts = Parts(**(dict(named) | changes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from sync.engine.stubs import stub_keys
 from sync.engine.town import Answered
 from sync.kernel.changeset import ChangeSet, Fields
 from sync.kernel.clock import format_time
@@ -99,7 +100,9 @@ def _left(town: MarketTown, answered: Answered, conflict_id: str) -> Left:
         "audience": task["audience"],
         "state": "open",
         "raised_at": conflict["raised_at"],
+        "closed": None,
     }
+    assert (conflict["task_id"], conflict["resolution"]) == (task_id, None)
     return Left(
         kind=conflict["kind"],
         sentence=conflict["sentence"],
@@ -159,12 +162,24 @@ def moves(town: MarketTown, order: str) -> list[list[Fields]]:
     The ids inside one change set are derived from a counter, which is followed here.
     """
     found = []
-    for answered in town.answered:
-        place = (answered.submitted.device, answered.submitted.seq)
+    for place in _decided(town):
         ids = [derived_id("order_status_event", *place, number) for number in range(1, ROWS_MAX + 1)]
         rows = [town.row("order_status_event", row_id) for row_id in ids if ("order_status_event", row_id) in town.rows]
         found.append([row for row in rows if row["order_id"] == order and row["from_custody"] != row["to_custody"]])
     return [rows for rows in found if rows]
+
+
+def _decided(town: MarketTown) -> list[tuple[str | int, ...]]:
+    """What the ids of each line begin with, in the order of effect: what waited comes after what it waited for."""
+    found: list[tuple[str | int, ...]] = []
+    for answered in town.answered:
+        found.append((answered.submitted.device, answered.submitted.seq))
+        change_set = answered.submitted.change_set
+        assert isinstance(change_set, ChangeSet)
+        for key in stub_keys(change_set.ops, town.registry) if answered.verdict.status.has_effect else ():
+            if key in town.rows and town.row(*key)["state"] == "merged":
+                found += [(fact["device_id"], fact["seq"], key[1]) for fact in town.row(*key)["facts"]]
+    return found
 
 
 def states(town: MarketTown) -> list[tuple[str, str, int]]:

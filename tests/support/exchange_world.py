@@ -42,6 +42,8 @@ class World:
         return SqliteStore(self.path, bytes(32), registry(), self.system, may_create=True)
 
     def identity(self, key: Ed25519PrivateKey) -> Identity:
+        public_key = encode_bytes(self.town.key.public_key().public_bytes_raw())
+        self.server.keys = [{"kid": "one", "public_key": public_key}]
         return Identity(
             server_url=self.server.url,
             device_id=DEVICE,
@@ -51,7 +53,7 @@ class World:
             role="driver",
             user_id=None,
             certificate="header.claims.signature",
-            server_keys={"one": encode_bytes(self.town.key.public_key().public_bytes_raw())},
+            server_keys={"one": public_key},
             key=key,
         )
 

@@ -16,12 +16,13 @@ from typing import Any
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from sync.engine.chain import encode_bytes, journal_hash, journal_message, sign
+from sync.engine.chain import encode_bytes, epoch_message, journal_hash, journal_message, sign
 from sync.kernel.ids import derived_id
 
 LINES = "application/x-ndjson"
 PROBLEM = "application/problem+json"
 TOKEN_PATH = "/v1/oauth/token"
+KEYS_PATH = "/v1/keys"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,7 @@ class FakeServer:
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
+        self.keys: list[dict[str, str]] = []
         self._script: list[Answer] = []
         self._tokens: list[Answer] = []
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -102,6 +104,8 @@ class FakeServer:
     def answer_to(self, asked: Asked) -> Answer:
         """What to say now."""
         self.asked.append(asked)
+        if asked.path == KEYS_PATH and self.keys:
+            return json_answer({"keys": self.keys})
         if asked.path == TOKEN_PATH:
             granted = {"access_token": f"token-{len(self.tokens)}", "token_type": "Bearer", "expires_in": 900}
             return self._tokens.pop(0) if self._tokens else json_answer(granted)
@@ -135,8 +139,11 @@ def _handler(server: FakeServer) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
         timeout = 10
 
+        def do_GET(self) -> None:
+            self.do_POST()
+
         def do_POST(self) -> None:
-            wire = self.rfile.read(int(self.headers["Content-Length"]))
+            wire = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             body = gzip.decompress(wire) if self.headers.get("Content-Encoding") == "gzip" else wire
             headers = {name.lower(): value for name, value in self.headers.items()}
             answer = server.answer_to(Asked(path=self.path, headers=headers, body=body, wire_bytes=len(wire)))
@@ -169,12 +176,15 @@ def _handler(server: FakeServer) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+FIRST_EPOCH = derived_id("epoch", 1)
+
+
 @dataclass(kw_only=True)
 class Town:
     """The words of one town's server: signed, correct, and in no particular order."""
 
     id: str = derived_id("town", "Ashford")
-    epoch: str = derived_id("epoch", 1)
+    epoch: str = FIRST_EPOCH
     key: Ed25519PrivateKey = field(default_factory=lambda: Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
 
     def journal(self, version: int, history: str = "") -> bytes:
@@ -182,9 +192,24 @@ class Town:
         return journal_hash(f"{self.epoch}{history}{version}".encode())
 
     def welcome(self, acked: int = 0) -> bytes:
-        """A welcome."""
+        """A welcome; in another epoch than the first, with where it began."""
         said = {"t": "welcome", "protocol": 1, "time": "2026-11-21T08:20:00.000Z", "epoch": self.epoch, "acked": acked}
+        if self.epoch != FIRST_EPOCH:
+            said["epochs"] = [self.begun()]
         return orjson.dumps(said)
+
+    def begun(self, **other: object) -> dict[str, object]:
+        """The signed record of the epoch, which follows the first one at its very beginning unless told otherwise."""
+        mark: dict[str, Any] = {
+            "epoch": self.epoch,
+            "before": FIRST_EPOCH,
+            "version": 0,
+            "journal": encode_bytes(bytes(32)),
+            "at": "2026-11-21T08:19:00.000Z",
+            "reason": "a failover",
+            **other,
+        }
+        return {**mark, "sig": sign(self.key, epoch_message({"town": self.id, **mark}))}
 
     def verdict(self, seq: int, digest: bytes, version: int, status: str = "accepted") -> bytes:
         """A verdict for a line."""

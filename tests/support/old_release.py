@@ -28,7 +28,7 @@ WHERE c.relnamespace = 'tallystick'::regnamespace AND c.relkind IN ('r', 'p') AN
 
 _VALUES: Mapping[str, Callable[[], object]] = {
     "uuid": lambda: str(uuid.uuid4()),
-    "text": lambda: str(uuid.uuid4()),
+    "text": lambda: uuid.uuid4().hex * 2,  # also what a digest is checked to look like
     "bigint": lambda: 1,
     "boolean": lambda: True,
     "numeric": lambda: 1,

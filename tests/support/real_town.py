@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -125,7 +125,7 @@ class RealDevice:
     seq: int = 0
     lines: list[bytes] = field(default_factory=list)
 
-    def line(self, *operations: Operation, base: int = 0) -> bytes:
+    def line(self, *operations: Operation, base: int = 0, seen: Mapping[str, Any] | None = None) -> bytes:
         """The next line of the chain, kept in `lines`."""
         system = self.town.system
         stamped = [
@@ -142,6 +142,7 @@ class RealDevice:
             epoch=self.town.new_id(),
             at=str(Hlc(unix_ms=system.now_ms(), counter=0)),
             ops=tuple(stamped),
+            seen=seen,
         )
         line = encode_change_set(change_set)
         self.seq, self.digest = self.seq + 1, line_hash(line)
@@ -159,10 +160,14 @@ class RealDevice:
 
 @asynccontextmanager
 async def real_town(
-    database_url: str, *, bell: Bell | None = None, system: MemorySystem | None = None
+    database_url: str,
+    *,
+    bell: Bell | None = None,
+    system: MemorySystem | None = None,
+    signer: KeySigner | None = None,
 ) -> AsyncIterator[RealTown]:
     """A town in a migrated database; `bell` is rung after commits with effects."""
-    system, signer = system or MemorySystem(), memory_signer()
+    system, signer = system or MemorySystem(), signer or memory_signer()
     async with make_pool(database_url) as pool:
         towns = PostgresTowns(pool)
         appliers = Appliers(towns=towns, registry=registry(), signer=signer, system=system, bell=bell)

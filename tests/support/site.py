@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import psycopg
+from typer.testing import CliRunner, Result
 
 from client_sdk import Replica
+from server.cli.app import app
 from server.stack import Stack
 from sync.modules.catalogue import product_id
 from sync.modules.commerce import ReceiveStock
@@ -54,9 +60,13 @@ class Site:
 
     def receive(self, replica: Replica, count: int = 1) -> list[int]:
         """Book pieces in, one a change set; returns the positions."""
+        return self.receive_at(replica, self.warehouse, count)
+
+    def receive_at(self, replica: Replica, warehouse: str, count: int = 1) -> list[int]:
+        """As `receive`, at this shelf."""
         with replica.acting_as(self.clerk):
             return [
-                replica.record(ReceiveStock(warehouse=self.warehouse, product=self.product, quantity=1)).seq
+                replica.record(ReceiveStock(warehouse=warehouse, product=self.product, quantity=1)).seq
                 for _ in range(count)
             ]
 
@@ -70,6 +80,42 @@ class Site:
         )
         return done.returncode, [int(word) for word in done.stdout.split()]
 
+    def api_status(self) -> int:
+        """How the API has ended; waits for its end."""
+        process = self.stack._api[0]._process
+        assert process is not None
+        return process.wait()
+
+    def devices(self) -> set[str]:
+        """Which devices the town has."""
+        return {str(device_id) for (device_id,) in self.stored("SELECT id FROM tallystick.devices")}
+
+    def stored(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """The rows of a query over the town."""
+        with psycopg.connect(self.stack.database_url) as connection:
+            town = "{" + self.office.books.towns[TOWN] + "}"
+            connection.execute("SELECT set_config('app.town_ids', %s, false)", [town])
+            return connection.execute(statement.encode(), values).fetchall()
+
+    def device_id(self, path: Path) -> str:
+        """Which device a replica is."""
+        with Replica.open(path, passphrase=PASSPHRASE) as replica:
+            return replica._store.identity().device_id
+
+    def record_and_sync(self, path: Path, count: int) -> None:
+        """Run a process that records so many pieces and syncs, and must come to its end."""
+        status, recorded = self.run(path, f"record:{count}", "sync")
+        assert (status, len(recorded)) == (0, count)
+
+    def pieces(self, path: Path) -> int:
+        """Sync to quiet: everything that the replica shows is what the server has. How many pieces are on the shelf."""
+        with Replica.open(path, passphrase=PASSPHRASE) as replica:
+            replica.sync()
+            assert (list(replica.pending()), list(replica.verify())) == ([], [])
+            check_replica(replica, self.office.books.feed_bodies(TOWN))
+            levels = replica.query("SELECT on_hand FROM stock_levels WHERE warehouse_id = ?", [self.warehouse])
+            return sum(level["on_hand"] for level in levels)
+
     def check(self, path: Path, recorded: Sequence[int]) -> None:
         """Sync until quiet, and hold the law: chain, journal and shelf agree, and nothing recorded is missing."""
         with Replica.open(path, passphrase=PASSPHRASE) as replica:
@@ -82,6 +128,32 @@ class Site:
             assert sum(level["on_hand"] for level in levels) == len(answered)
             assert self.office.books.verify(TOWN).findings == ()
             check_replica(replica, self.office.books.feed_bodies(TOWN))
+
+
+def tallystick(site: Site, *words: str) -> Result:
+    """What a command of the operator's comes to, on the data directory of the stack."""
+    return CliRunner().invoke(app, [*words, "--data", str(site.stack.data_dir)])
+
+
+def clone(path: Path, name: str) -> Path:
+    """A copy of a closed replica, key and all, as a restored backup would be."""
+    twin = path.with_name(f"{path.stem} {name}.db")
+    shutil.copy(path, twin)
+    shutil.copy(f"{path}.key", f"{twin}.key")
+    return twin
+
+
+def copy_database(site: Site, source: str, target: str) -> None:
+    """Make `target` what `source` is, while the API is down and everybody else is thrown out."""
+    site.stack.kill_api()
+    server = site.stack.database_url.rpartition("/")[0]
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {target} WITH (FORCE)")
+        connection.execute(f"ALTER DATABASE {source} ALLOW_CONNECTIONS false")
+        connection.execute("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s", [source])
+        connection.execute(f"CREATE DATABASE {target} TEMPLATE {source}")
+        connection.execute(f"ALTER DATABASE {source} ALLOW_CONNECTIONS true")
+    site.stack.restart_api()
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from server.application.people import People
 from server.domain.devices import server_device_id
 from sync.kernel.changeset import Operation
 from sync.modules.catalogue import DefineProduct, OfferProduct, product_id
-from sync.modules.commerce import OpenWarehouse, PlaceOrder, ReceiveStock
+from sync.modules.commerce import AdjustStock, OpenWarehouse, PlaceOrder, ReceiveStock
 from sync.modules.commerce.operations import OrderLine
 from sync.modules.identity import AddUser, EnrolDevice, Role
 from tests.support.api_world import PUBLIC_URL, ApiWorld, api_world
@@ -32,13 +32,19 @@ ROLES: tuple[Role, ...] = ("admin", "dispatcher", "warehouse_staff", "driver")
 
 @dataclass(kw_only=True)
 class TownOfStaff:
-    """A town with somebody of each role, a warehouse, a product in stock, an order and a driver's device."""
+    """A town with somebody of each role, a warehouse, a product in stock, an order and a driver's device.
+
+    `product` is one that only this town has; it has no price and no stock. `trouble` gives it a conflict and a task.
+    """
 
     id: str
     users: dict[str, str] = field(default_factory=dict)
     warehouse: str = ""
+    product: str = ""
     order: str = ""
     device: str = ""
+    conflict: str = ""
+    task: str = ""
 
 
 @dataclass(kw_only=True)
@@ -70,6 +76,14 @@ class StaffWorld:
         verdict: dict[str, Any] = orjson.loads(line)
         assert verdict["status"] == "accepted", verdict
         return verdict
+
+    async def trouble(self, town: TownOfStaff) -> None:
+        """More has left a shelf of the town than was there."""
+        gone = AdjustStock(id=self.world.new_id(), warehouse=town.warehouse, product=PRODUCT, delta=-101)
+        line = await self.world.parts.appliers.author(town.id, server_device_id(town.id), [gone])
+        (town.conflict,) = orjson.loads(line)["conflicts"]
+        mine = f"WHERE conflict_id = '{town.conflict}'"
+        ((town.task,),) = await self.stored(f"SELECT id::text FROM tasks {mine}", town)
 
     def nobody(self) -> str:
         """An e-mail address that no test has used."""
@@ -166,21 +180,22 @@ async def staff_world(database_url: str, **changes: Any) -> AsyncIterator[StaffW
             towns.append(TownOfStaff(id=town_id))
         made = StaffWorld(world=world, here=towns[0], there=towns[1])
         for town in towns:
-            await _furnish(made, town)
+            await furnish(made, town)
         yield made
 
 
-async def _furnish(made: StaffWorld, town: TownOfStaff) -> None:
+async def furnish(made: StaffWorld, town: TownOfStaff) -> None:
     new_id = made.world.new_id
     for role in ROLES:
         user = AddUser(id=new_id(), name=role.title(), login=role, user_roles=[role])
         await made.author(town, user)
         town.users[role] = user.id
-    town.warehouse, town.device = new_id(), new_id()
+    town.warehouse, town.device, town.product = new_id(), new_id(), product_id(f"OWN {town.id}")
     await made.author(
         town,
         OpenWarehouse(id=town.warehouse, name="North"),
         DefineProduct(id=new_id(), sku="APPLE", name="Apples"),
+        DefineProduct(id=new_id(), sku=f"OWN {town.id}", name="Zucchini"),
         OfferProduct(id=new_id(), product=PRODUCT, price="2.50"),
         EnrolDevice(
             id=town.device,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from threading import Event
 
 NOON_MS = 1_795_262_400_000  # 2026-11-21T12:00:00Z
 
@@ -32,6 +33,11 @@ class StillSystem:
     def random(self, size: int) -> bytes:
         """Bytes that are the same in every run."""
         return self._random.randbytes(size)
+
+    def wait(self, event: Event, seconds: float) -> bool:
+        """Time does not pass: only the event ends the wait."""
+        assert seconds >= 0
+        return event.wait()
 
     def reached(self, failpoint: str) -> None:
         """Keep the step; do what is armed there."""

@@ -10,7 +10,8 @@ from client_sdk.adapters.sqlite.store import SqliteStore
 from client_sdk.application.ports import Store
 from client_sdk.application.record import Recorded, record
 from sync.kernel.changeset import Operation
-from tests.support.toy import CLERK_ID, REGISTRY, FakeSystem
+from tests.support.fake_system import FakeSystem
+from tests.support.toy import CLERK_ID, REGISTRY
 
 KEY = bytes(range(32))
 

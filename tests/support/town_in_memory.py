@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sync.engine.chain import encode_bytes, genesis_hash, line_hash
+from sync.engine.evidence import version_row
 from sync.engine.feed import BucketSum, Stored, feed_rows, sum_changes
 from sync.engine.town import Answered, Step, Submitted, TownHead, step_loading
 from sync.kernel.changeset import ChangeSet, Effect, Fields, Operation, RowKey
@@ -55,6 +57,7 @@ class MemoryTown:
     journal: list[bytes] = field(default_factory=list)
     answered: list[Answered] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
+    versions: dict[RowKey, Stored] = field(default_factory=dict)
     _made: int = 0
 
     def __post_init__(self) -> None:
@@ -89,7 +92,15 @@ class MemoryTown:
         """`actor` records one change set on `device` and the town decides it at once, in a version of its own."""
         return self.take([self.line(device, actor, *operations, base=base)]).answered[0]
 
-    def line(self, device: MemoryDevice, actor: str, *operations: Operation, base: int | None = None) -> Submitted:
+    def line(
+        self,
+        device: MemoryDevice,
+        actor: str,
+        *operations: Operation,
+        base: int | None = None,
+        anchor: Mapping[str, Any] | None = None,
+        seen: Mapping[str, Any] | None = None,
+    ) -> Submitted:
         """The next line of a device, not decided yet; operations without an id get one."""
         named = (op if op.id else op.model_copy(update={"id": self.new_id()}) for op in operations)
         device.last_at = device.last_at.tick(self.now_ms + device.clock_skew_ms)
@@ -103,6 +114,8 @@ class MemoryTown:
             epoch=self.epoch,
             at=str(device.last_at),
             ops=tuple(named),
+            anchor=anchor,
+            seen=seen,
         )
         line = encode_change_set(change_set)
         device.seq, device.digest = change_set.seq, line_hash(line)
@@ -121,6 +134,7 @@ class MemoryTown:
         step = step_loading(self.head, batch, self.load, self.registry, format_time(self.now_ms))
         self.version, self.journal_digest = step.head.version, step.head.journal
         self.journal.append(step.body)
+        self.versions.update([version_row(self.version, step.at, self.journal_digest)])
         self.answered += step.answered
         self.effects += step.effects
         for row in step.rows:
@@ -133,7 +147,7 @@ class MemoryTown:
 
     def load(self, keys: Iterable[RowKey]) -> Mapping[RowKey, Stored | None]:
         """Rows by key, None for those that are not there."""
-        return {key: self.rows.get(key) for key in keys}
+        return {key: self.rows.get(key) or self.versions.get(key) for key in keys}
 
     def bucket(self, name: str) -> dict[RowKey, bytes]:
         """What a device that holds this bucket has of it."""

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Protocol
@@ -28,7 +27,7 @@ from sync.kernel.module import Case, Entity, FieldKind, Module, ModuleKind, Ref,
 from sync.kernel.money import Amount, CurrencyCode, to_minor
 from sync.modules import casework
 from sync.protocol.codec import parse_line
-from sync.protocol.messages import Checkpoint, EnrolAnswer, EnrolRequest, Hello, Welcome
+from sync.protocol.messages import Checkpoint, EnrolAnswer, EnrolRequest, Hello, LeaseMark, Welcome
 
 TOWN_ID = derived_id("toy", "town")
 DEVICE_ID = derived_id("toy", "device")
@@ -174,32 +173,6 @@ def job_id(number: int) -> str:
     return derived_id("toy", "job", number)
 
 
-class FakeSystem:
-    """Time and randomness that a test moves and repeats."""
-
-    def __init__(self, seed: int = 1) -> None:
-        self.now = START_MS
-        self.monotonic = 1_000
-        self.boot = "boot-1"
-        self.steps: list[str] = []
-        self._random = random.Random(seed)
-
-    def now_ms(self) -> int:
-        return self.now
-
-    def monotonic_ms(self) -> int:
-        return self.monotonic
-
-    def boot_id(self) -> str:
-        return self.boot
-
-    def random(self, size: int) -> bytes:
-        return self._random.randbytes(size)
-
-    def reached(self, failpoint: str) -> None:
-        self.steps.append(failpoint)
-
-
 def toy_identity(key: Ed25519PrivateKey, user_id: str | None = CLERK_ID) -> Identity:
     return Identity(
         server_url="http://127.0.0.1:9",
@@ -227,6 +200,7 @@ class ToyTown:
     lines: list[bytes] = field(default_factory=list)
     verdicts: list[bytes] = field(default_factory=list)
     now: int = START_MS
+    lease: LeaseMark | None = None
     buckets: tuple[str, ...] = ("town", "zone:a", "zone:b", f"device:{DEVICE_ID}")
 
     def put(self, rows: Mapping[RowKey, Fields]) -> None:
@@ -282,7 +256,8 @@ class ToyTown:
         return self.welcome(), [*verdicts, *(orjson.dumps(line) for line in said)], self.checkpoint(held)
 
     def welcome(self) -> Welcome:
-        return Welcome(t="welcome", protocol=1, time=format_time(self.now), epoch=self.epoch, acked=len(self.lines))
+        time, acked = format_time(self.now), len(self.lines)
+        return Welcome(t="welcome", protocol=1, time=time, epoch=self.epoch, acked=acked, lease=self.lease)
 
     def checkpoint(self, buckets: Sequence[str] | None = None, *, more: bool = False) -> Checkpoint:
         """The checkpoint at the town's version; with `more` it says only how far each bucket is."""

@@ -22,6 +22,7 @@ class WorkerProcess:
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
+        self.is_given_up = False
         self.lines: list[bytes] = []
 
     def wait_for(self, event: str) -> dict[str, Any]:
@@ -34,14 +35,21 @@ class WorkerProcess:
                 return entry
         raise AssertionError(f"the process ended without {event}:\n" + b"".join(self.lines).decode())
 
+    def give_up(self) -> None:
+        """Kill a process that says nothing."""
+        self.is_given_up = True
+        self._process.kill()
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send the signal; the exit status. Fails when the worker needs more than the 10 seconds it promises."""
         self._process.send_signal(number)
         return self._process.wait(timeout=10)
 
     def wait(self) -> int:
-        """The exit status, when it ends by itself."""
-        return self._process.wait()
+        """The exit status, when it ends by itself; fails the test when it does not."""
+        status = self._process.wait()
+        assert not self.is_given_up, "the process did not end"
+        return status
 
 
 @contextmanager
@@ -58,11 +66,12 @@ def worker_process(
     }
     command = [sys.executable, "-m", "server.cli", program]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
-    guard = threading.Timer(SECONDS_MAX, process.kill)
+    running = WorkerProcess(process)
+    guard = threading.Timer(SECONDS_MAX, running.give_up)
     guard.start()
     try:
         with process:
-            yield WorkerProcess(process)
+            yield running
             process.kill()
     finally:
         process.kill()

@@ -9,10 +9,19 @@ from typing import Any
 import apsw
 import orjson
 
+from client_sdk.application.lease_ports import Leased, Reading
+from client_sdk.application.leases import with_reading
 from client_sdk.application.ports import Contact, LocalHead, Standing
-from client_sdk.errors import ReplicaCorrupt
+from client_sdk.errors import ReplicaCorrupt, ReplicaWiped
 from sync.engine.chain import HASH_BYTES, decode_bytes, encode_bytes
+from sync.engine.leases import Lease
 from sync.protocol.messages import Checkpoint
+
+WIPED = "wiped"
+"""When the replica began to destroy itself; there is nothing else any more."""
+
+SIGNED_OF_BEFORE = 3
+"""Parts of a kept head from before its signature was kept with it."""
 
 _GET = "SELECT value FROM meta WHERE key = ?"
 _PUT = "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)"
@@ -56,12 +65,19 @@ def read_standing(connection: apsw.Connection) -> Standing:
         version=said.get("version", 0),
         witness=(witness[0], witness[1]) if witness else None,
         contact=Contact(**contact) if contact else None,
+        witness_signature=said.get("witness_signature"),
+        leased=_leased(said.get("leased")),
     )
 
 
 def write_standing(connection: apsw.Connection, standing: Standing) -> None:
     """Keep the checkpoint that was just taken."""
     put(connection, "standing", asdict(standing))
+
+
+def saw(connection: apsw.Connection, reading: Reading) -> None:
+    """Keep the latest time that was seen, if there is a lease."""
+    write_standing(connection, with_reading(read_standing(connection), reading))
 
 
 def read_witness(connection: apsw.Connection, epoch: str | None) -> tuple[int, str] | None:
@@ -72,9 +88,17 @@ def read_witness(connection: apsw.Connection, epoch: str | None) -> tuple[int, s
     return read_standing(connection).witness
 
 
+def read_witness_signature(connection: apsw.Connection, epoch: str | None) -> str | None:
+    """The server's signature over that head; None when it was heard by an SDK that did not keep it."""
+    signed = get(connection, "signed")
+    if signed and signed[0] == epoch:
+        return signed[3] if len(signed) > SIGNED_OF_BEFORE else None
+    return read_standing(connection).witness_signature
+
+
 def write_signed(connection: apsw.Connection, page: Checkpoint) -> None:
     """Keep what the server has signed for an intermediate page, also when the page itself is forgotten."""
-    put(connection, "signed", [page.epoch, page.journal.version, page.journal.hash])
+    put(connection, "signed", [page.epoch, page.journal.version, page.journal.hash, page.journal.sig])
 
 
 def reached(connection: apsw.Connection, acked: int) -> int:
@@ -110,13 +134,28 @@ def read_generation(connection: apsw.Connection) -> int:
     return int(get(connection, "generation") or 0)
 
 
+def empty(connection: apsw.Connection, at: str) -> None:
+    """Forget everything that is here, first of all the keys, and keep only that it was so."""
+    connection.execute("DELETE FROM meta")
+    put(connection, WIPED, at)
+
+
 def next_generation(connection: apsw.Connection) -> None:
     """Make exchanges that began before this moment stale."""
     put(connection, "generation", read_generation(connection) + 1)
 
 
+def _leased(said: Mapping[str, Any] | None) -> Leased | None:
+    if said is None:
+        return None
+    lease = Lease(**{**said["lease"], "operations": tuple(said["lease"]["operations"])})
+    return Leased(lease=lease, latest=Reading(**said["latest"]))
+
+
 def _must(connection: apsw.Connection, key: str) -> Any:
     said = get(connection, key)
+    if said is None and get(connection, WIPED) is not None:
+        raise ReplicaWiped
     if said is None:
         raise ReplicaCorrupt(f"the replica has lost its {key}")
     return said

@@ -10,9 +10,11 @@ import orjson
 
 from client_sdk.adapters.sqlite import meta
 from client_sdk.application.answer import read_verdict
+from client_sdk.application.lease_ports import Reading
 from client_sdk.application.overlay import Touch
 from client_sdk.application.ports import Entry, LineStatus, LocalHead, OutboxLine, Standing
 from sync.kernel.changeset import Fields, RowKey
+from sync.protocol.messages import Told
 
 _OVERLAY_ROW = "SELECT body FROM overlay_row WHERE entity = ? AND id = ?"
 _BASE_ROW = "SELECT body FROM base_row WHERE entity = ? AND id = ?"
@@ -20,11 +22,15 @@ _PUT_OVERLAY = "INSERT OR REPLACE INTO overlay_row (entity, id, body) VALUES (?,
 _COVER = "UPDATE base_row SET is_covered = 1 WHERE entity = ? AND id = ?"
 _UNLAY = "DELETE FROM overlay_row WHERE entity = ? AND id = ?"
 _UNCOVER = "UPDATE base_row SET is_covered = 0 WHERE entity = ? AND id = ?"
-_APPEND = """INSERT INTO outbox (seq, line, digest, signature, at, status, guess, reads, writes)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_APPEND = """INSERT INTO outbox (seq, line, digest, signature, at, status, guess, reads, writes, earlier)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _ENTRIES = """SELECT seq, line, digest, signature, at, status, guess, reads, writes, verdict, version, answered_at,
     earlier FROM outbox"""
 _LINES_FROM = "SELECT seq, line, digest, signature FROM outbox WHERE seq >= ? ORDER BY seq LIMIT ?"
+# What is answered was told its verdict; what is pending again was told the last of those that are kept beside.
+_TOLD_FROM = """SELECT seq, coalesce(verdict, earlier ->> '$[#-1]') AS told, coalesce(version, 0) FROM outbox
+    WHERE seq BETWEEN ? AND ? AND told IS NOT NULL ORDER BY seq"""
+_FIRST_PENDING = "SELECT line FROM outbox WHERE status = 'pending' ORDER BY seq LIMIT 1"
 _PENDING = "SELECT seq, reads, writes FROM outbox WHERE status = 'pending' ORDER BY seq"
 
 
@@ -66,6 +72,7 @@ class SqliteRecording:
                 _text(entry.guess.as_dict()),
                 encode_keys(entry.reads),
                 encode_keys(entry.writes),
+                _text([verdict.as_dict() for verdict in entry.earlier]),
             ),
         )
         put_overlay(self._connection, rows)
@@ -73,6 +80,15 @@ class SqliteRecording:
             seq=entry.seq, digest=entry.digest, signature=entry.signature, at=entry.at, totals=totals
         )
         meta.write_head(self._connection, self._head)
+
+    def first_pending(self) -> bytes | None:
+        """Found by the index of what is pending."""
+        line: bytes | None = self._connection.execute(_FIRST_PENDING).get
+        return line
+
+    def saw(self, reading: Reading) -> None:
+        """Part of the transaction."""
+        meta.saw(self._connection, reading)
 
 
 def overlay_fields(connection: apsw.Connection, entity: str, row_id: str) -> Fields | None:
@@ -117,6 +133,27 @@ def entries(connection: apsw.Connection, status: LineStatus | None) -> Iterator[
     where, bound = (" WHERE status = ?", (status.value,)) if status else ("", ())
     for row in connection.execute(f"{_ENTRIES}{where} ORDER BY seq", bound):
         yield _entry(row)
+
+
+def told_from(connection: apsw.Connection, seq: int, told_max: int) -> list[Told]:
+    """The last verdicts that were told for lines from a place on, without those that were never told one."""
+    rows: list[tuple[int, str, int]] = list(connection.execute(_TOLD_FROM, (seq, seq + told_max - 1)))
+    told = [(place, orjson.loads(verdict), version) for place, verdict, version in rows]
+    return [
+        Told(seq=place, status=said["status"], version=version, rule=said.get("rule")) for place, said, version in told
+    ]
+
+
+def rebase(connection: apsw.Connection, head: LocalHead, first: int) -> list[Entry]:
+    """Let the chain begin anew behind `head`, without a line and without an overlay; the lines from `first` on."""
+    kept = [entry for entry in entries(connection, None) if entry.seq >= first]
+    connection.execute("DELETE FROM outbox")
+    connection.execute("DELETE FROM overlay_row")
+    connection.execute("UPDATE base_row SET is_covered = 0 WHERE is_covered")
+    meta.write_before(connection, head.seq, head.digest)
+    meta.write_head(connection, head)
+    meta.drop(connection, "rewound")
+    return kept
 
 
 def pending_touches(connection: apsw.Connection) -> dict[int, Touch]:

@@ -11,6 +11,7 @@ import hashlib
 
 import apsw
 
+from client_sdk.adapters.sqlite import downloads
 from client_sdk.adapters.sqlite.connection import writing
 from client_sdk.errors import NotAReplica, ReplicaTooNew
 from sync.kernel.module import Entity, Registry
@@ -37,6 +38,7 @@ _TABLES = (
     "CREATE INDEX outbox_pending ON outbox (seq) WHERE status = 'pending'",
     "CREATE TABLE spool (seq INTEGER PRIMARY KEY, line BLOB NOT NULL)",
     "CREATE TABLE dismissed (key TEXT PRIMARY KEY) WITHOUT ROWID",
+    downloads.TABLE,
 )
 
 
@@ -45,8 +47,10 @@ def prepare(connection: apsw.Connection, registry: Registry, *, may_create: bool
     version = _version(connection, may_create=may_create)
     views = _views(registry)
     told = hashlib.sha256("\n".join(views).encode()).hexdigest()
-    if version == SCHEMA_VERSION and _views_told(connection) == told:
-        return
+    if version == SCHEMA_VERSION:
+        connection.execute(downloads.TABLE)
+        if _views_told(connection) == told:
+            return
     with writing(connection):
         if _version(connection, may_create=may_create) == 0:
             for table in _TABLES:

@@ -14,6 +14,7 @@ import orjson
 from client_sdk.adapters.sqlite import meta, outbox
 from client_sdk.adapters.sqlite.pages import PageWriter
 from client_sdk.application.answer import RowsLine, check_hash, read_line, read_verdict, verdict_of
+from client_sdk.application.leases import renewed
 from client_sdk.application.overlay import Touch, rebuild
 from client_sdk.application.ports import Contact, Identity, LineStatus, Settled, Standing
 from sync.kernel.changeset import ChangeSet, Fields, RowKey, Verdict
@@ -69,7 +70,14 @@ class Settling:
         witness = (checkpoint.journal.version, checkpoint.journal.hash)
         meta.write_standing(
             self._connection,
-            Standing(epoch=checkpoint.epoch, version=checkpoint.version, witness=witness, contact=self._contact),
+            Standing(
+                epoch=checkpoint.epoch,
+                version=checkpoint.version,
+                witness=witness,
+                contact=self._contact,
+                witness_signature=checkpoint.journal.sig,
+                leased=renewed(standing, self._welcome, self._contact),
+            ),
         )
         return Settled(rows=self._pages.rows, verdicts=tuple(self._verdicts), mismatched=mismatched)
 

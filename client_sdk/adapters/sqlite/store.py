@@ -7,8 +7,9 @@ inside the file, so that no query can show it.
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -17,11 +18,14 @@ import apsw
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from client_sdk.adapters.sqlite import meta, outbox, reading
+from client_sdk.adapters.keys import erase
+from client_sdk.adapters.sqlite import downloads, meta, outbox, reading
 from client_sdk.adapters.sqlite.connection import connect, translated, writing
+from client_sdk.adapters.sqlite.downloads import SqliteDownloads
 from client_sdk.adapters.sqlite.schema import prepare
 from client_sdk.adapters.sqlite.settle import Settling
 from client_sdk.application.answer import read_line
+from client_sdk.application.lease_ports import Reading
 from client_sdk.application.ports import (
     Contact,
     Contents,
@@ -31,16 +35,18 @@ from client_sdk.application.ports import (
     LineStatus,
     LocalHead,
     OutboxLine,
+    Rebasing,
     Row,
     Settled,
     Standing,
     System,
 )
-from client_sdk.errors import AlreadyEnrolled, NotEnrolled, ReplicaClosed, StaleExchange
+from client_sdk.errors import AlreadyEnrolled, NotEnrolled, ReplicaClosed, ReplicaWiped, StaleExchange
 from sync.engine.chain import decode_bytes, encode_bytes, genesis_hash
 from sync.kernel.changeset import Fields
+from sync.kernel.clock import format_time
 from sync.kernel.module import Registry
-from sync.protocol.messages import BucketLine, Checkpoint, Welcome
+from sync.protocol.messages import BucketLine, Checkpoint, Told, Welcome
 
 _SEED = b"tallystick/device-seed/1"
 _SEED_BYTES = 32
@@ -57,13 +63,15 @@ class SqliteStore:
     """The replica's database."""
 
     def __init__(self, path: Path, key: bytes, registry: Registry, system: System, *, may_create: bool = False) -> None:
+        self._path = path
         self._key = key
         self._registry = registry
         self._system = system
         self._lock = threading.RLock()
         self._reading_lock = threading.Lock()
         self._identity: Identity | None = None
-        self._is_closed = False
+        self._is_closed = self._is_wiped = False
+        self.downloads = SqliteDownloads(self._reading, self._writing)
         self._writer = connect(path, key, may_create=may_create)
         try:
             with translated():
@@ -122,10 +130,30 @@ class SqliteStore:
         if self._identity is None:
             with self._reading() as connection:
                 said = meta.get(connection, "identity")
+                is_wiped = meta.get(connection, meta.WIPED) is not None
             if said is None:
-                raise NotEnrolled
+                raise ReplicaWiped if is_wiped else NotEnrolled
             self._identity = Identity(**said, key=self.device_key())
         return self._identity
+
+    def trust(self, server_keys: Mapping[str, str], sealing_key: str | None) -> None:
+        """Keep the server's keys beside who this replica is."""
+        with self._writing():
+            said = meta.get(self._writer, "identity") or {}
+            heard = {"server_keys": dict(server_keys), "sealing_key": sealing_key}
+            meta.put(self._writer, "identity", {**said, **heard})
+        self._identity = None
+
+    def wipe(self, head_seq: int) -> None:
+        """Empty the file for every process that has it open, then destroy its key and the file."""
+        at = format_time(self._system.now_ms())
+        with self._writing():
+            if meta.read_head(self._writer).seq != head_seq:
+                raise StaleExchange
+            meta.empty(self._writer, at)
+        self._identity, self._is_wiped = None, True
+        self.close()
+        erase(self._path, at, self._system.reached)
 
     # Exchange -----------------------------------------------------------------------------------------------------
 
@@ -165,6 +193,7 @@ class SqliteStore:
             settled = settling.take(_all_lines(self._writer, lines), checkpoint)
             _forget_spool(self._writer)
             meta.forget_heard(self._writer)
+            downloads.accept(self._writer)
             self._system.reached("settle.before_commit")
         self._system.reached("settle.after_commit")
         return settled
@@ -181,6 +210,29 @@ class SqliteStore:
             meta.write_rewound(self._writer, acked)
             _forget_spool(self._writer)
 
+    def bare_head(self) -> LocalHead | None:
+        """The head, when the first line that is kept would follow on from it."""
+        with self._snapshot() as connection:
+            head = meta.read_head(connection)
+            return head if meta.read_before(connection) == (head.seq, head.digest) else None
+
+    def told_from(self, seq: int, told_max: int) -> Sequence[Told]:
+        """Of answered lines the verdict, of those that are pending again the last one before."""
+        with self._reading() as connection:
+            return outbox.told_from(connection, seq, told_max)
+
+    @contextmanager
+    def rebasing(self, state: ExchangeState, head: LocalHead, first: int) -> Iterator[Rebasing]:
+        """One transaction that begins the chain anew."""
+        with self._writing():
+            _fresh(self._writer, state)
+            self._system.reached("reauthor.begin")
+            kept = outbox.rebase(self._writer, head, first)
+            _forget_spool(self._writer)
+            yield Rebasing(recording=outbox.SqliteRecording(self._writer), kept=kept, registry=self._registry)
+            self._system.reached("reauthor.before_commit")
+        self._system.reached("reauthor.after_commit")
+
     # Recording ----------------------------------------------------------------------------------------------------
 
     @contextmanager
@@ -195,6 +247,11 @@ class SqliteStore:
         """The last checkpoint."""
         with self._reading() as connection:
             return meta.read_standing(connection)
+
+    def saw(self, reading: Reading) -> None:
+        """Keep the latest time."""
+        with self._writing():
+            meta.saw(self._writer, reading)
 
     def pending_count(self) -> int:
         """How many lines the server has not answered."""
@@ -239,19 +296,19 @@ class SqliteStore:
     # Helpers ------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _writing(self) -> Iterator[apsw.Connection]:
         with self._lock:
             if self._is_closed:
-                raise ReplicaClosed
+                raise ReplicaWiped if self._is_wiped else ReplicaClosed
             with writing(self._writer):
-                yield
+                yield self._writer
 
     @contextmanager
     def _reading(self) -> Iterator[apsw.Connection]:
         """The reading connection; each statement sees the last commit."""
         with self._reading_lock:
             if self._is_closed:
-                raise ReplicaClosed
+                raise ReplicaWiped if self._is_wiped else ReplicaClosed
             with translated():
                 yield self._reader
 
@@ -274,7 +331,10 @@ class SqliteStore:
         )
 
 
-_IDENTITY = ("server_url", "device_id", "town_id", "town_name", "currency", "role", "user_id", "certificate")
+_IDENTITY = (
+    *("server_url", "device_id", "town_id", "town_name", "currency", "role", "user_id", "certificate"),
+    "sealing_key",
+)
 
 
 def _exchange_state(connection: apsw.Connection) -> ExchangeState:
@@ -292,6 +352,7 @@ def _exchange_state(connection: apsw.Connection) -> ExchangeState:
         head_seq=head.seq,
         pending=connection.execute(_PENDING_COUNT).get,
         witness=witness,
+        witness_signature=meta.read_witness_signature(connection, epoch),
     )
 
 
@@ -305,11 +366,11 @@ def _fresh(connection: apsw.Connection, state: ExchangeState) -> ExchangeState:
 
 def _forget_spool(connection: apsw.Connection) -> None:
     connection.execute("DELETE FROM spool")
+    downloads.forget(connection)
     meta.drop(connection, "spool")
     meta.next_generation(connection)
 
 
 def _all_lines(connection: apsw.Connection, lines: Iterable[bytes]) -> Iterator[bytes]:
-    for (line,) in connection.execute("SELECT line FROM spool ORDER BY seq"):
-        yield line
-    yield from lines
+    spooled = (line for (line,) in connection.execute("SELECT line FROM spool ORDER BY seq"))
+    return downloads.expanded(connection, itertools.chain(spooled, lines))

@@ -15,6 +15,7 @@ import psycopg
 from psycopg import errors
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader
+from psycopg.pq import TransactionStatus
 from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool
 
@@ -101,10 +102,28 @@ async def town_transaction(
     named = {"app.town_ids": "{" + ",".join(town_ids) + "}"}
     if idle_seconds_max is not None:
         named["idle_in_transaction_session_timeout"] = f"{idle_seconds_max}s"
-    statement = f"SELECT {', '.join(['set_config(%s, %s, true)'] * len(named))}"
+    statement = f"SELECT {', '.join(['set_config(%s, %s, true)'] * len(named))}".encode()
     with translated():
-        async with pool.connection() as connection, connection.transaction():
-            if snapshot:
-                await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            await connection.execute(statement.encode(), [part for pair in named.items() for part in pair])
+        async with pool.connection() as connection, _begun(connection, snapshot=snapshot):
+            await connection.execute(statement, [part for pair in named.items() for part in pair])
             yield connection
+
+
+@asynccontextmanager
+async def _begun(connection: Connection, *, snapshot: bool) -> AsyncIterator[None]:
+    """A transaction whose BEGIN says all that it is: a statement of its own for that costs as much as the reading."""
+    if not snapshot:
+        async with connection.transaction():
+            yield
+        return
+    await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+    await connection.set_read_only(True)
+    try:
+        async with connection.transaction():
+            yield
+    finally:
+        if connection.info.transaction_status is TransactionStatus.IDLE:
+            await connection.set_isolation_level(None)
+            await connection.set_read_only(None)
+        else:
+            await connection.close()  # nobody else may get it as it is

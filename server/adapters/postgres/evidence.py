@@ -10,8 +10,10 @@ from psycopg_pool import AsyncConnectionPool
 
 from server.adapters.postgres import statements
 from server.adapters.postgres.connection import Connection, town_transaction, translated
-from server.adapters.postgres.towns import read_head
+from server.adapters.postgres.histories import read_epochs, read_halts
+from server.adapters.postgres.towns import read_standing
 from server.application.evidence import StoredSet, StoredWork
+from server.application.history_ports import EpochRecord, Halt
 from server.application.ports import BucketState
 from sync.engine.chain import ChainHead
 from sync.engine.feed import BucketSum, Stored
@@ -48,7 +50,8 @@ class PostgresEvidence:
         async with town_transaction(self._pool, town_id, snapshot=True) as connection:
             await connection.execute("SET LOCAL statement_timeout = 0")
             await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-            yield PostgresTownEvidence(connection, await read_head(connection, town_id))
+            head, is_halted = await read_standing(connection, town_id)
+            yield PostgresTownEvidence(connection, head, is_halted=is_halted)
 
     async def towns(self) -> Mapping[str, str]:
         """Of the tables without a town in their key; a town that has devices is found though its name was removed."""
@@ -61,9 +64,18 @@ class PostgresEvidence:
 class PostgresTownEvidence:
     """One town's evidence."""
 
-    def __init__(self, connection: Connection, head: TownHead) -> None:
+    def __init__(self, connection: Connection, head: TownHead, *, is_halted: bool) -> None:
         self._connection = connection
         self.head = head
+        self.is_halted = is_halted
+
+    async def epochs(self) -> Sequence[EpochRecord]:
+        """Every epoch that was begun."""
+        return await read_epochs(self._connection, self.head.town)
+
+    async def halts(self) -> Sequence[Halt]:
+        """Every halt, and how it ended."""
+        return await read_halts(self._connection, self.head.town)
 
     async def journal(self) -> AsyncIterator[tuple[KeptEntry, list[StoredSet]]]:
         """Entries and their change sets, a page of versions at a time."""
@@ -121,11 +133,11 @@ class PostgresTownEvidence:
     async def all_buckets(self) -> Mapping[str, BucketState]:
         """Every bucket's checksum."""
         cursor = await self._connection.execute(
-            "SELECT bucket, version, rows, total FROM buckets WHERE town_id = %s", [self.head.town]
+            "SELECT bucket, version, rows, total, horizon FROM buckets WHERE town_id = %s", [self.head.town]
         )
         return {
-            bucket: BucketState(version=version, total=BucketSum(rows=rows, total=int(total)))
-            async for bucket, version, rows, total in cursor
+            bucket: BucketState(version=version, total=BucketSum(rows=rows, total=int(total)), horizon=horizon)
+            async for bucket, version, rows, total, horizon in cursor
         }
 
     async def all_device_heads(self) -> Mapping[str, ChainHead]:

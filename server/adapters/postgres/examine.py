@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ FROM pg_roles AS r WHERE r.rolname = current_user
 """
 
 _TOWNS = """
-SELECT h.town_id, n.name, h.version, h.journal_hash, j.hash, j.signature,
+SELECT h.town_id, n.name, h.version, h.journal_hash, h.is_halted, j.hash, j.signature,
        coalesce(extract(epoch FROM (convert_from(j.body, 'UTF8')::jsonb ->> 'at')::timestamptz), 0)::float8
 FROM town_heads AS h JOIN town_names AS n USING (town_id)
 LEFT JOIN journal AS j ON j.town_id = h.town_id AND j.version = h.version ORDER BY n.name, h.town_id
@@ -50,7 +50,9 @@ class Examined:
     sights: Sequence[TownSight] = ()
 
 
-async def examine_database(database_url: str, *, revision: str, server_key: str | None, never: str) -> Examined:
+async def examine_database(
+    database_url: str, *, revision: str, server_key: str | None, older_keys: Collection[str] = (), never: str
+) -> Examined:
     """Everything at once; without a key every town counts as signed by it. Raises `Unavailable`.
 
     Only the schema `revision` is looked into. Work that is due at `never` was given up.
@@ -66,7 +68,7 @@ async def examine_database(database_url: str, *, revision: str, server_key: str 
             return Examined(
                 facts=facts,
                 faults=await faults.fetchall(),
-                towns=await _towns(connection, server_key),
+                towns=await _towns(connection, [server_key, *older_keys] if server_key else []),
                 sights=await read_sights(connection, format_time(int(time.time() * 1000)), never),
             )
 
@@ -109,8 +111,8 @@ async def _revision(connection: Connection) -> str | None:
         return None
 
 
-async def _towns(connection: Connection, server_key: str | None) -> list[TownFacts]:
-    key = parse_public_key(server_key) if server_key else None
+async def _towns(connection: Connection, server_keys: Sequence[str]) -> list[TownFacts]:
+    keys = [parse_public_key(key) for key in server_keys]
     now = time.time()
     cursor = await connection.execute(_TOWNS)
     return [
@@ -119,10 +121,11 @@ async def _towns(connection: Connection, server_key: str | None) -> list[TownFac
             name=name,
             version=version,
             is_head_journalled=version == 0 or digest == head,
+            is_halted=is_halted,
             written_seconds_ahead=written - now,
-            is_signed_by_key=key is None
+            is_signed_by_key=not keys
             or digest is None
-            or is_signed(key, signature, journal_message(town_id, version, digest)),
+            or any(is_signed(key, signature, journal_message(town_id, version, digest)) for key in keys),
         )
-        async for town_id, name, version, head, digest, signature, written in cursor
+        async for town_id, name, version, head, is_halted, digest, signature, written in cursor
     ]

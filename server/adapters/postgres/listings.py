@@ -23,6 +23,7 @@ from sync.modules import registry
 
 _COMPARED = {
     "is": '"{field}" = %s::{type}',
+    "among": '"{field}" = ANY(%s::{type}[])',
     "from": '"{field}" >= %s::{type}',
     "before": '"{field}" < %s::{type}',
     "holds": '"{field}" @> to_jsonb(%s::text)',

@@ -13,7 +13,7 @@ from server.application.ports import TownSight
 
 # The partial index of the outbox holds what is not done, so this is quick however much was done.
 _TOWNS = """
-SELECT n.town_id, n.name, coalesce(h.version, 0),
+SELECT n.town_id, n.name, coalesce(h.version, 0), coalesce(h.is_halted, false),
        count(o.id) FILTER (WHERE o.due_at < %(never)s),
        count(o.id) FILTER (WHERE o.due_at < %(never)s AND o.problem IS NOT NULL),
        count(o.id) FILTER (WHERE o.due_at >= %(never)s),
@@ -21,7 +21,7 @@ SELECT n.town_id, n.name, coalesce(h.version, 0),
 FROM town_names AS n
 LEFT JOIN town_heads AS h USING (town_id)
 LEFT JOIN outbox AS o ON o.town_id = n.town_id AND o.done_at IS NULL
-GROUP BY n.town_id, n.name, h.version ORDER BY n.town_id
+GROUP BY n.town_id, n.name, h.version, h.is_halted ORDER BY n.town_id
 """
 
 _DEVICES = """
@@ -53,11 +53,12 @@ async def read_sights(connection: Connection, now: str, never: str) -> Sequence[
             town_id=town_id,
             name=name,
             version=version,
+            is_halted=is_halted,
             devices=devices[town_id],
             waiting=waiting,
             failing=failing,
             given_up=given_up,
             overdue_seconds=overdue_seconds,
         )
-        async for town_id, name, version, waiting, failing, given_up, overdue_seconds in cursor
+        async for town_id, name, version, is_halted, waiting, failing, given_up, overdue_seconds in cursor
     ]

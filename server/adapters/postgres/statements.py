@@ -16,8 +16,8 @@ COLUMN_TYPES = {
     FieldKind.JSON: "jsonb",
 }
 
-LOCK_TOWN = "SELECT epoch, version, journal_hash FROM town_heads WHERE town_id = %s FOR UPDATE"
-READ_TOWN = "SELECT epoch, version, journal_hash FROM town_heads WHERE town_id = %s"
+LOCK_TOWN = "SELECT epoch, version, journal_hash, is_halted FROM town_heads WHERE town_id = %s FOR UPDATE"
+READ_TOWN = "SELECT epoch, version, journal_hash, is_halted FROM town_heads WHERE town_id = %s"
 MOVE_TOWN = "UPDATE town_heads SET version = %s, journal_hash = %s WHERE town_id = %s"
 
 INSERT_CHANGE_SETS = """
@@ -36,6 +36,12 @@ ON CONFLICT (town_id, device_id) DO UPDATE SET seq = excluded.seq, hash = exclud
 """
 
 INSERT_JOURNAL = "INSERT INTO journal (town_id, version, hash, body, signature) VALUES (%s, %s, %s, %s, %s)"
+
+SELECT_VERSIONS = """
+SELECT version, convert_from(body, 'UTF8')::jsonb ->> 'at', hash FROM journal
+WHERE town_id = %s AND version = ANY(%s::text[]::bigint[])
+"""
+"""When these versions were, and their hashes: what devices name as evidence."""
 
 UPSERT_FEED = """
 INSERT INTO feed (town_id, bucket, entity, id, version, body)

@@ -16,8 +16,10 @@ import orjson
 from psycopg.errors import UniqueViolation
 from psycopg_pool import AsyncConnectionPool
 
-from server.adapters.postgres import statements
+from server.adapters.postgres import histories, statements
 from server.adapters.postgres.connection import Connection, town_transaction, translated
+from server.adapters.postgres.snapshots import read_offers
+from server.application.history_ports import EpochRecord, Halt
 from server.application.ports import (
     BucketState,
     DeviceRecord,
@@ -28,9 +30,11 @@ from server.application.ports import (
     TownUnknown,
     WriteRejected,
 )
+from server.application.snapshot_ports import Snapshot
 from server.domain.requests import AnsweredRequest, RequestKey
 from server.tracing import traceparent
 from sync.engine.chain import ChainHead, genesis_hash
+from sync.engine.evidence import TOWN_VERSION, version_row
 from sync.engine.feed import BucketSum, Stored
 from sync.engine.town import Step, TownHead
 from sync.kernel.changeset import RowKey
@@ -47,6 +51,7 @@ class PostgresTowns:
 
     def __init__(self, pool: AsyncConnectionPool[Connection]) -> None:
         self._pool = pool
+        self.histories = histories.PostgresHistories(pool)
 
     @asynccontextmanager
     async def writing(self, town_id: str, *, founding: Founding | None = None) -> AsyncIterator[PostgresTownWriter]:
@@ -54,15 +59,15 @@ class PostgresTowns:
         async with town_transaction(self._pool, town_id, idle_seconds_max=DECIDING_SECONDS_MAX) as connection:
             if founding:
                 await _found(connection, town_id, founding)
-            head = await _head(connection, statements.LOCK_TOWN, town_id)
-            yield PostgresTownWriter(connection, head)
+            head, is_halted = await _head(connection, statements.LOCK_TOWN, town_id)
+            yield PostgresTownWriter(connection, head, is_halted=is_halted)
 
     @asynccontextmanager
     async def reading(self, town_id: str) -> AsyncIterator[PostgresTownReader]:
         """One snapshot of the town."""
         async with town_transaction(self._pool, town_id, snapshot=True) as connection:
-            head = await read_head(connection, town_id)
-            yield PostgresTownReader(connection, head)
+            head, is_halted = await read_standing(connection, town_id)
+            yield PostgresTownReader(connection, head, is_halted=is_halted)
 
     async def list_towns(self) -> Sequence[tuple[str, str]]:
         """(id, name) of every town, by name."""
@@ -84,22 +89,14 @@ class PostgresTowns:
         count: int = row[0]
         return count
 
-    async def keep_fork(self, town_id: str, device_id: str, seq: int, lines: Sequence[bytes], at: str) -> None:
-        """Evidence is kept once per line."""
-        async with town_transaction(self._pool, town_id) as connection, connection.cursor() as cursor:
-            await cursor.executemany(
-                "INSERT INTO fork_lines (town_id, device_id, hash, seq, line, received_at) "
-                "VALUES (%s, %s, sha256(%s), %s, %s, %s) ON CONFLICT DO NOTHING",
-                [(town_id, device_id, line, seq + place, line, at) for place, line in enumerate(lines)],
-            )
-
 
 class PostgresTownWriter:
     """The town's only writer, until the transaction ends."""
 
-    def __init__(self, connection: Connection, head: TownHead) -> None:
+    def __init__(self, connection: Connection, head: TownHead, *, is_halted: bool) -> None:
         self._connection = connection
         self.head = head
+        self.is_halted = is_halted
 
     async def device_heads(self, device_ids: Iterable[str]) -> Mapping[str, ChainHead]:
         """One statement for all devices of a batch."""
@@ -207,6 +204,10 @@ class PostgresTownWriter:
             await self._connection.execute(statements.INSERT_JOURNAL, entry)
             await self._connection.execute(statements.MOVE_TOWN, [version, step.head.journal, town])
 
+    async def begin_epoch(self, record: EpochRecord) -> None:
+        """In the transaction of the epoch's first line."""
+        await histories.begin_epoch(self._connection, record)
+
     async def _put(self, statement: str, town: str, version: int, rows: Sequence[Mapping[str, Any]]) -> None:
         if rows:
             await self._connection.execute(statement, {"town": town, "version": version, "rows": _rows(rows)})
@@ -215,9 +216,10 @@ class PostgresTownWriter:
 class PostgresTownReader:
     """A town as it stood when the transaction began."""
 
-    def __init__(self, connection: Connection, head: TownHead) -> None:
+    def __init__(self, connection: Connection, head: TownHead, *, is_halted: bool) -> None:
         self._connection = connection
         self.head = head
+        self.is_halted = is_halted
 
     async def journal_entry(self, version: int) -> JournalEntry | None:
         """One version's entry."""
@@ -228,20 +230,29 @@ class PostgresTownReader:
         row = await cursor.fetchone()
         return JournalEntry(version=row[0], body=row[1], digest=row[2], signature=row[3]) if row else None
 
+    async def epochs(self) -> Sequence[EpochRecord]:
+        """Every epoch that was begun."""
+        return await histories.read_epochs(self._connection, self.head.town)
+
+    async def halts(self) -> Sequence[Halt]:
+        """Every halt, and how it ended."""
+        return await histories.read_halts(self._connection, self.head.town)
+
     async def device(self, device_id: str) -> DeviceRecord | None:
         """The device's row, the head of its chain and the buckets it may hold."""
         cursor = await self._connection.execute(
             "SELECT d.status, d.role, d.public_key, d.certificate, d.user_id, d.warehouse_id, h.seq, h.hash, "
-            "coalesce(u.is_active, true) FROM devices d "
+            "coalesce(u.is_active AND u.roles @> to_jsonb(d.role), true), coalesce(t.settings, '{}') FROM devices d "
             "LEFT JOIN device_heads h ON h.town_id = d.town_id AND h.device_id = d.id "
             "LEFT JOIN users u ON u.town_id = d.town_id AND u.id = d.user_id "
+            "LEFT JOIN towns t ON t.town_id = d.town_id AND t.id = d.town_id "
             "WHERE d.town_id = %s AND d.id = %s",
             [self.head.town, device_id],
         )
         row = await cursor.fetchone()
         if row is None:
             return None
-        status, role, public_key, certificate, user_id, warehouse_id, seq, digest, is_user_active = row
+        status, role, public_key, certificate, user_id, warehouse_id, seq, digest, is_user_active, settings = row
         assigned = {"role": role, "user_id": user_id, "warehouse_id": warehouse_id}
         return DeviceRecord(
             device_id=device_id,
@@ -252,6 +263,7 @@ class PostgresTownReader:
             certificate=certificate,
             buckets=held_buckets(device_id, assigned, is_user_active=is_user_active),
             head=ChainHead(seq=seq or 0, digest=digest or genesis_hash(certificate)),
+            town_settings=settings,
         )
 
     async def load(self, keys: Iterable[RowKey]) -> Mapping[RowKey, Stored | None]:
@@ -261,13 +273,17 @@ class PostgresTownReader:
     async def bucket_states(self, buckets: Sequence[str]) -> Mapping[str, BucketState]:
         """The checksums of these buckets at the head."""
         cursor = await self._connection.execute(
-            "SELECT bucket, version, rows, total FROM buckets WHERE town_id = %s AND bucket = ANY(%s)",
+            "SELECT bucket, version, rows, total, horizon FROM buckets WHERE town_id = %s AND bucket = ANY(%s)",
             [self.head.town, list(buckets)],
         )
         return {
-            bucket: BucketState(version=version, total=BucketSum(rows=rows, total=int(total)))
-            async for bucket, version, rows, total in cursor
+            bucket: BucketState(version=version, total=BucketSum(rows=rows, total=int(total)), horizon=horizon)
+            async for bucket, version, rows, total, horizon in cursor
         }
+
+    async def offers(self, buckets: Sequence[str]) -> Mapping[str, Snapshot]:
+        """The newest snapshot of each of these buckets."""
+        return await read_offers(self._connection, self.head.town, buckets)
 
     async def feed_page(self, bucket: str, after: int, rows_max: int, bytes_max: int) -> FeedPage:
         """An index range scan; PostgreSQL puts the lines together."""
@@ -290,9 +306,14 @@ class PostgresTownReader:
         return FeedPage(rows=rows, last_version=last, lines=[row[2] for row in found])
 
 
+async def read_standing(connection: Connection, town_id: str) -> tuple[TownHead, bool]:
+    """Where the town stands in this transaction, and whether it is halted; raises `TownUnknown`."""
+    return await _head(connection, statements.READ_TOWN, town_id)
+
+
 async def read_head(connection: Connection, town_id: str) -> TownHead:
     """Where the town stands in this transaction; raises `TownUnknown`."""
-    return await _head(connection, statements.READ_TOWN, town_id)
+    return (await read_standing(connection, town_id))[0]
 
 
 async def _found(connection: Connection, town_id: str, founding: Founding) -> None:
@@ -306,13 +327,14 @@ async def _found(connection: Connection, town_id: str, founding: Founding) -> No
     await connection.execute("INSERT INTO town_names (town_id, name) VALUES (%s, %s)", [town_id, founding.name])
 
 
-async def _head(connection: Connection, statement: str, town_id: str) -> TownHead:
+async def _head(connection: Connection, statement: str, town_id: str) -> tuple[TownHead, bool]:
+    """Where the town stands, and whether it is halted."""
     cursor = await connection.execute(statement, [town_id])
     row = await cursor.fetchone()
     if row is None:
         raise TownUnknown
-    epoch, version, digest = row
-    return TownHead(town=town_id, epoch=epoch, version=version, journal=digest)
+    epoch, version, digest, is_halted = row
+    return TownHead(town=town_id, epoch=epoch, version=version, journal=digest), is_halted
 
 
 async def _load(connection: Connection, town_id: str, keys: Iterable[RowKey]) -> Mapping[RowKey, Stored | None]:
@@ -322,11 +344,15 @@ async def _load(connection: Connection, town_id: str, keys: Iterable[RowKey]) ->
     loaded: dict[RowKey, Stored | None] = {
         (entity, row_id): None for entity, row_ids in wanted.items() for row_id in row_ids
     }
+    versions = wanted.pop(TOWN_VERSION, None)
     async with connection.pipeline():
+        entries = await connection.execute(statements.SELECT_VERSIONS, [town_id, versions]) if versions else None
         cursors = [
             (entity, await connection.execute(statements.select(entity), [town_id, row_ids]))
             for entity, row_ids in wanted.items()
         ]
+    if entries:
+        loaded.update([version_row(*entry) for entry in await entries.fetchall()])
     for entity, cursor in cursors:
         names = tuple(registry().entities[entity].fields)
         for row_id, version, *values in await cursor.fetchall():

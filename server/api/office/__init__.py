@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-from server.api.office import devices, dispatches, lists, orders, sessions, users, warehouses
+from server.api.office import (
+    casework,
+    devices,
+    dispatches,
+    drivers,
+    events,
+    lists,
+    orders,
+    products,
+    quarantine,
+    sessions,
+    settings,
+    stock,
+    users,
+    warehouses,
+)
 
 OFFICE_ROUTERS = (
     sessions.router,
     orders.router,
+    events.router,
+    casework.router,
     lists.router,
     users.router,
     devices.router,
     warehouses.router,
     dispatches.router,
+    drivers.router,
+    products.router,
+    quarantine.router,
+    settings.router,
+    stock.router,
 )
-"""Every router for people. `orders` is before `lists`: it has more to say about one order."""
+"""Every router for people. `orders` and `casework` are before `lists`: they have more to say about one row."""

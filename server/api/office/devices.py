@@ -15,9 +15,11 @@ from server.api.parts import parts_of, staff_door_of
 from server.api.staff import InTown
 from server.application.commands.act import Staff
 from server.application.commands.enrol_device import make_enrolment
+from server.application.commands.release_device import take_kept
 from server.domain.people import NotPermitted
 from sync.kernel.ids import Id
 from sync.modules import registry
+from sync.modules.histories import ReleaseDevice
 from sync.modules.identity import EnrolDevice, RevokeDevice, SuspendDevice
 
 router = APIRouter(prefix="/v1/towns/{town_id}", tags=["devices"])
@@ -74,7 +76,7 @@ async def post_enrolment(request: Request, staff: InTown) -> Response:
     openapi_extra=takes(SuspendDevice, REASON, given=["device"]),
 )
 async def post_suspension(request: Request, staff: InTown, device_id: str) -> Response:
-    """Let nothing of a device take effect until somebody has decided; what it sends is kept on it."""
+    """Let nothing of a device take effect until somebody has decided; what it sends is kept aside."""
     return await _end(request, staff, SuspendDevice, device_id)
 
 
@@ -89,6 +91,22 @@ async def post_revocation(request: Request, staff: InTown, device_id: str) -> Re
     return await _end(request, staff, RevokeDevice, device_id)
 
 
-async def _end(request: Request, staff: Staff, kind: type[SuspendDevice | RevokeDevice], device_id: str) -> Response:
+@router.post(
+    "/devices/{device_id}/release",
+    dependencies=KEYED,
+    responses=changes("Released."),
+    openapi_extra=takes(ReleaseDevice, {"reason": "found again"}, given=["device"]),
+)
+async def post_release(request: Request, staff: InTown, device_id: str) -> Response:
+    """Let a stopped device act again: what it sent meanwhile takes effect; of two copies, the other goes on as well."""
+    released = await _end(request, staff, ReleaseDevice, device_id)
+    parts = parts_of(request)
+    await take_kept(town_id=staff.town_id, device_id=path_id(device_id), appliers=parts.appliers, towns=parts.towns)
+    return released
+
+
+async def _end(
+    request: Request, staff: Staff, kind: type[SuspendDevice | RevokeDevice | ReleaseDevice], device_id: str
+) -> Response:
     said, device = await read_document(request), path_id(device_id)
     return await do(request, staff, understood(kind, said, device=device), said, about=("device", device))

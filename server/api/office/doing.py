@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Header
@@ -85,33 +85,39 @@ async def do(
     *,
     about: RowKey | None = None,
     made: str | None = None,
+    made_id: str | None = None,
+    status: int = OK,
+    also: Sequence[Operation] = (),
 ) -> Response:
     """Have the town do this; `made` is the last part of the address under which what it made is found.
 
-    `said` is the document of the request, `about` the row in its path. Raises what `act` raises, and `NotPermitted`.
+    What it made has the operation's id unless `made_id` says otherwise. `said` is the document of the request, `about`
+    the row in its path; what it does `also` is in the same change set. Raises what `act` raises, and `NotPermitted`.
     """
-    check_permitted(staff, [operation], registry())
+    operations = [operation, *also]
+    check_permitted(staff, operations, registry())
     done = await act(
         staff,
-        [operation],
+        operations,
         about=about,
-        request=_keyed(request, staff, said),
+        request=keyed(request, staff, said),
         appliers=parts_of(request).appliers,
         listings=staff_door_of(request).listings,
     )
     answer = {
-        "id": done.ids[0],
+        "id": made_id or done.ids[0],
         "status": done.status,
         "version": done.version,
         "notes": list(done.notes),
         "conflicts": list(done.conflicts),
     }
     if made is None:
-        return document(answer)
-    return document(answer, status=CREATED, location=f"/v1/towns/{staff.town_id}/{made}/{done.ids[0]}")
+        return document(answer, status=status)
+    return document(answer, status=CREATED, location=f"/v1/towns/{staff.town_id}/{made}/{answer['id']}")
 
 
-def _keyed(request: Request, staff: Staff, said: Mapping[str, Any]) -> KeyedRequest | None:
+def keyed(request: Request, staff: Staff, said: Mapping[str, Any]) -> KeyedRequest | None:
+    """The request under its Idempotency-Key, if it has one. Raises `InvalidIdempotencyKey`."""
     keys = request.headers.getlist("idempotency-key")
     if not keys:
         return None

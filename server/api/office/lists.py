@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from fastapi import APIRouter
@@ -15,15 +15,8 @@ from server.api.parts import staff_door_of
 from server.api.staff import InTown
 from server.application.commands.act import Staff
 from server.application.people_ports import ListingReader
-from server.application.queries.listings import (
-    LISTS,
-    PAGE_ROWS,
-    PAGE_ROWS_MAX,
-    InvalidQuery,
-    check_reader,
-    page_of,
-    shown,
-)
+from server.application.queries.listings import LISTS, Filter, check_reader, page_of, shown
+from server.application.queries.paging import PAGE_ROWS, PAGE_ROWS_MAX, InvalidQuery
 from server.domain.access import NotFound
 from sync.kernel.module import FieldKind
 from sync.modules import registry
@@ -31,6 +24,9 @@ from sync.modules import registry
 Route = Callable[..., Awaitable[Response]]
 
 router = APIRouter(prefix="/v1/towns/{town_id}")
+
+CURSOR = "WyJuYW1lIiwiTm9ydGggUXVheSIsIjAxOTcwYTZlIl0"
+"""What a cursor looks like."""
 
 _SCHEMAS: dict[FieldKind, tuple[dict[str, Any], Any]] = {
     FieldKind.ID: ({"type": ["string", "null"], "format": "uuid"}, "01970a6e-3c00-7a51-8c1f-0b1f6a3f6d11"),
@@ -41,12 +37,14 @@ _SCHEMAS: dict[FieldKind, tuple[dict[str, Any], Any]] = {
     FieldKind.JSON: ({}, []),
 }
 
+_FORMATS = {FieldKind.ID: {"format": "uuid"}, FieldKind.TIME: {"format": "date-time"}}
+
 
 def row_schema(name: str) -> dict[str, Any]:
-    """What a row of this list looks like."""
+    """What a row of this list looks like; it lacks what is newer than the row, and what the reader may not see."""
     fields = {"id": FieldKind.ID, "version": FieldKind.INTEGER, **registry().entities[LISTS[name].entity].fields}
     members = {field: _SCHEMAS[kind][0] for field, kind in fields.items() if field not in LISTS[name].hidden}
-    return {"type": "object", "required": list(members), "properties": members}
+    return {"type": "object", "required": ["id", "version"], "properties": members}
 
 
 def row_example(name: str) -> dict[str, Any]:
@@ -57,15 +55,21 @@ def row_example(name: str) -> dict[str, Any]:
 
 async def show_page(request: Request, staff: Staff, name: str, decorate: Callable[..., Any] | None = None) -> Response:
     """A page of the list as the query asks for it; `decorate` may add to its items."""
-    asked = dict(request.query_params)
-    if len(asked) != len(request.query_params.multi_items()):
-        raise InvalidQuery("a parameter is given twice")
+    asked = asked_of(request)
     async with staff_door_of(request).listings.reading(staff.seen, staff.town_id) as reader:
         page = await page_of(staff, name, reader, asked)
     items = [dict(item) for item in page.items]
     if decorate is not None:
         await decorate(items)
     return tagged(request, {"items": items, "next_cursor": page.next_cursor})
+
+
+def asked_of(request: Request) -> dict[str, str]:
+    """The parameters of the query, each once. Raises `InvalidQuery`."""
+    asked = dict(request.query_params)
+    if len(asked) != len(request.query_params.multi_items()):
+        raise InvalidQuery("a parameter is given twice")
+    return asked
 
 
 async def show_row(reader: ListingReader, staff: Staff, name: str, row_id: str) -> dict[str, Any]:
@@ -105,11 +109,11 @@ def list_docs(name: str) -> dict[str, Any]:
             "next_cursor": {"type": ["string", "null"]},
         },
     }
-    example = {"items": [row_example(name)], "next_cursor": None}
+    example = {"items": [row_example(name)], "next_cursor": CURSOR}
     return {
         "tags": [name],
         "responses": gives("A page, with an ETag.", example, schema=page, problems=[400, 403]),
-        "openapi_extra": {"parameters": _parameters(name)},
+        "openapi_extra": {"parameters": parameters_of(name)},
     }
 
 
@@ -121,14 +125,12 @@ def row_docs(name: str) -> dict[str, Any]:
     }
 
 
-def _parameters(name: str) -> list[dict[str, Any]]:
+def parameters_of(name: str, without: Collection[str] = ()) -> list[dict[str, Any]]:
+    """What OpenAPI says about the query of a list."""
     listing = LISTS[name]
     orders = [text for known in listing.orders for text in (known.removeprefix("-"), "-" + known.removeprefix("-"))]
     parameters = [
-        *(
-            (parameter, {"enum": list(f.values)} if f.values else {"type": "string"})
-            for parameter, f in listing.filters.items()
-        ),
+        *((parameter, _filter_schema(name, f)) for parameter, f in listing.filters.items() if parameter not in without),
         ("order", {"enum": orders, "default": listing.orders[0]}),
         ("limit", {"type": "integer", "minimum": 1, "maximum": PAGE_ROWS_MAX, "default": PAGE_ROWS}),
         ("cursor", {"type": "string"}),
@@ -136,10 +138,19 @@ def _parameters(name: str) -> list[dict[str, Any]]:
     return [{"name": parameter, "in": "query", "required": False, "schema": schema} for parameter, schema in parameters]
 
 
+def _filter_schema(name: str, chosen: Filter) -> dict[str, Any]:
+    if chosen.values:
+        return {"enum": list(chosen.values)}
+    kind = registry().entities[LISTS[name].entity].fields[chosen.field]
+    if kind is FieldKind.BOOLEAN:
+        return {"enum": ["true", "false"]}
+    return {"type": "string", **_FORMATS.get(kind, {})}
+
+
 for _name in LISTS:
     if _name != "users":
         router.add_api_route(f"/{_name}", _list_route(_name), methods=["GET"], name=f"get_{_name}", **list_docs(_name))
-    if _name not in {"users", "orders"}:
+    if _name not in {"users", "orders", "conflicts"}:
         router.add_api_route(
             f"/{_name}/{{row_id}}", _row_route(_name), methods=["GET"], name=f"get_{_name}_row", **row_docs(_name)
         )

@@ -17,7 +17,7 @@ from server.api.parts import parts_of, staff_door_of
 from server.api.staff import InTown
 from server.application.commands.act import Staff
 from server.application.commands.administer import hashed_pin
-from sync.modules.identity import AddUser, DeactivateUser, Name, Role
+from sync.modules.identity import AddUser, ChangeRoles, DeactivateUser, Name, Role
 
 router = APIRouter(prefix="/v1/towns/{town_id}/users", tags=["users"])
 
@@ -31,6 +31,14 @@ class NewUser(BaseModel):
     login: Name
     roles: Annotated[list[Role], Field(min_length=1, max_length=4)]
     pin: str | None = None
+
+
+class NewRoles(BaseModel):
+    """All that somebody shall be here from now on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    roles: Annotated[list[Role], Field(min_length=1, max_length=4)]
 
 
 @router.get("", **list_docs("users"))
@@ -67,6 +75,19 @@ async def post_user(request: Request, staff: InTown) -> Response:
     pin_hash = None if new.pin is None else await asyncio.to_thread(hashed_pin, new.pin, system)
     user = AddUser(name=new.name, login=new.login, user_roles=list(new.roles), pin_hash=pin_hash)
     return await do(request, staff, user, said, made="users")
+
+
+@router.put(
+    "/{user_id}/roles",
+    dependencies=KEYED,
+    responses=changes("Changed."),
+    openapi_extra=takes(NewRoles, {"roles": ["dispatcher", "warehouse_staff"]}),
+)
+async def put_roles(request: Request, staff: InTown, user_id: str) -> Response:
+    """Give somebody other roles; what is recorded in one that was taken away is kept and looked at."""
+    said, user = await read_document(request), path_id(user_id)
+    change = ChangeRoles(user=user, user_roles=list(understood(NewRoles, said).roles))
+    return await do(request, staff, change, said, about=("user", user))
 
 
 @router.post("/{user_id}/deactivate", dependencies=KEYED, responses=changes("Deactivated."))

@@ -13,13 +13,15 @@ from typing import Any, ClassVar
 import orjson
 
 from server.application.commands.apply_change_sets import Appliers
-from server.application.people_ports import Listings
+from server.application.people_ports import ListingReader, Listings
 from server.domain.access import NotFound
 from server.domain.people import NotPermitted
 from server.domain.requests import KeyedRequest
-from sync.kernel.changeset import Operation, RowKey, Status
+from sync.kernel.cases import UNKNOWN_REFERENCE
+from sync.kernel.changeset import Intent, Operation, RowKey, Status
 from sync.kernel.errors import TallystickError
 from sync.kernel.module import Registry
+from sync.modules import registry
 
 
 class RuleRefused(TallystickError):
@@ -79,20 +81,40 @@ async def act(
     async with listings.reading(staff.seen, staff.town_id) as reader:
         if about is not None and await reader.row(*about) is None:
             raise NotFound
+        await _check_references(operations, reader)
     stamped = [
         operation.model_copy(
             update={"id": request.operation_id(staff.town_id, place) if request else appliers.new_id()}
         )
         for place, operation in enumerate(operations)
     ]
-    verdict = orjson.loads(await appliers.author(staff.town_id, staff.user_id, stamped, request))
-    notes = verdict.get("notes", [])
-    if not Status(verdict["status"]).has_effect:
-        raise RuleRefused(rule=verdict["rule"], sentence=notes[0]["text"], data=notes[0]["data"])
+    verdict = effective(await appliers.author(staff.town_id, staff.user_id, stamped, request))
     return Done(
         ids=[operation.id for operation in stamped],
         status=verdict["status"],
         version=verdict["version"],
-        notes=notes,
+        notes=verdict.get("notes", []),
         conflicts=verdict.get("conflicts", []),
     )
+
+
+async def _check_references(operations: Sequence[Operation], reader: ListingReader) -> None:
+    """A fact that points nowhere is kept aside when a device reports it; in the office it is a slip, and said at once.
+
+    Rows are never taken away, so what is there now is there under the lock. Raises `RuleRefused`.
+    """
+    facts = [operation for operation in operations if operation.intent is Intent.FACT]
+    pointed_to = [(entity, getattr(fact, field)) for fact in facts for field, entity in registry().references[fact.op]]
+    for entity, row_id in dict.fromkeys(pointed_to):
+        if row_id is not None and await reader.row(entity, row_id) is None:
+            data = {"entity": entity}
+            raise RuleRefused(rule=UNKNOWN_REFERENCE.id, sentence=UNKNOWN_REFERENCE.explain(data), data=data)
+
+
+def effective(line: bytes) -> Mapping[str, Any]:
+    """What a verdict says, when the change set has taken effect. Raises `RuleRefused`."""
+    verdict: Mapping[str, Any] = orjson.loads(line)
+    if not Status(verdict["status"]).has_effect:
+        note = verdict["notes"][0]
+        raise RuleRefused(rule=verdict["rule"], sentence=note["text"], data=note["data"])
+    return verdict

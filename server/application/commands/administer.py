@@ -68,11 +68,21 @@ async def open_warehouse(*, town_id: str, name: str, appliers: Appliers, system:
 
 
 async def end_device(
-    *, town_id: str, device_id: str, how: Literal["suspend", "revoke"], reason: str, appliers: Appliers
+    *,
+    town_id: str,
+    device_id: str,
+    how: Literal["suspend", "revoke"],
+    reason: str,
+    lost_at: str | None = None,
+    appliers: Appliers,
 ) -> None:
-    """Suspend a device until somebody decides, or revoke it for ever. Raises as `add_user` does."""
-    kind = SuspendDevice if how == "suspend" else RevokeDevice
-    await have_done(appliers, town_id, kind(device=device_id, reason=reason))
+    """Suspend a device until somebody decides, or revoke it for ever; `lost_at` is since when it was lost, if known.
+
+    Raises as `add_user` does.
+    """
+    suspend = SuspendDevice(device=device_id, reason=reason)
+    revoke = RevokeDevice(device=device_id, reason=reason, lost_at=lost_at)
+    await have_done(appliers, town_id, suspend if how == "suspend" else revoke)
 
 
 async def have_done(appliers: Appliers, town_id: str, operation: Operation) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator, Iterable, Sequence
+from dataclasses import replace
 
 from server.application.batch import (
     CACHE_ROWS_MAX,
@@ -21,24 +22,23 @@ from server.application.batch import (
     WAITING_MAX,
     Authored,
     Book,
-    DeviceBarred,
-    DeviceRevoked,
     Done,
     Lane,
     TownBusy,
     Upload,
     Waiting,
-    authored_line,
     chunks,
     fail,
-    failing,
     founding_of,
     is_committed,
     keys_of,
     operations_of,
     take_batch,
 )
+from server.application.history_ports import TownHalted
+from server.application.live_ports import Hint, Hints
 from server.application.observed import observed
+from server.application.planning import Planner, replaced_positions
 from server.application.ports import (
     Bell,
     Founding,
@@ -50,22 +50,20 @@ from server.application.ports import (
     Unavailable,
     WriteRejected,
 )
+from server.application.released import check_released
 from server.application.slices import in_slices
 from server.domain.devices import server_device_id
 from server.domain.requests import KeyedRequest
 from sync.engine.chain import (
-    ChainHead,
     Link,
     check_links,
-    genesis_hash,
-    head_message,
     journal_message,
     line_hash,
-    split_new,
 )
+from sync.engine.evidence import version_row
 from sync.engine.feed import Stored
 from sync.engine.town import Step, Submitted, TownHead, first_keys, folding
-from sync.kernel.changeset import Operation, RowKey
+from sync.kernel.changeset import Operation, Replaced, RowKey
 from sync.kernel.clock import format_time
 from sync.kernel.errors import ChainForked, LimitExceeded, TallystickError
 from sync.kernel.ids import make_id
@@ -80,13 +78,22 @@ class Appliers:
     """All towns' appliers of this process."""
 
     def __init__(
-        self, *, towns: Towns, registry: Registry, signer: Signer, system: System, bell: Bell | None = None
+        self,
+        *,
+        towns: Towns,
+        registry: Registry,
+        signer: Signer,
+        system: System,
+        bell: Bell | None = None,
+        hints: Hints | None = None,
     ) -> None:
         self._towns = towns
         self._registry = registry
         self._signer = signer
         self._system = system
         self._bell = bell
+        self._hints = hints
+        self._planner = Planner(registry, signer, system)
         self._lanes: dict[str, Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -107,7 +114,7 @@ class Appliers:
             for place in waiting:
                 verdicts.extend(await place.answer)
         except ChainForked as fork:
-            await self._suspend(upload, fork)
+            await self._fork(upload, fork)
             raise
         finally:
             for place in waiting:
@@ -115,7 +122,13 @@ class Appliers:
         return verdicts
 
     async def author(
-        self, town_id: str, actor_id: str, operations: Sequence[Operation], request: KeyedRequest | None = None
+        self,
+        town_id: str,
+        actor_id: str,
+        operations: Sequence[Operation],
+        request: KeyedRequest | None = None,
+        *,
+        replaces: Replaced | None = None,
     ) -> bytes:
         """The verdict line of a change set that the town itself makes, or made when the same `request` came before.
 
@@ -125,8 +138,16 @@ class Appliers:
             operation if operation.id else operation.model_copy(update={"id": self.new_id()})
             for operation in operations
         ]
-        waiting = self._enqueue(town_id, Authored(actor_id=actor_id, operations=stamped, request=request), (), ())
-        return (await waiting.answer)[0]
+        work = Authored(actor_id=actor_id, operations=stamped, request=request, replaces=replaces)
+        return (await self._enqueue(town_id, work, (), ()).answer)[0]
+
+    async def begin_epoch(self, town_id: str, reason: str) -> str:
+        """Begin an epoch where the town stands, whether it is halted or not; its id."""
+        epoch = self.new_id()
+        actor_id = server_device_id(town_id)
+        work = Authored(actor_id=actor_id, operations=(), begins=epoch, reason=reason)
+        await self._enqueue(town_id, work, (), ()).answer
+        return epoch
 
     async def found(self, town_id: str, founding: Founding, actor_id: str, operations: Sequence[Operation]) -> bytes:
         """The verdict line of a new town's first change set; head, name and line are there together or not at all."""
@@ -244,6 +265,8 @@ class Appliers:
                 fail(waiting, outcome)
             elif not waiting.answer.done():
                 waiting.answer.set_result(outcome)
+        if done.step and self._hints:
+            self._hints.publish(lane.town_id, Hint(version=done.step.head.version, buckets=frozenset(done.step.sums)))
         if done.step and done.step.effects and self._bell:
             await self._bell.ring(lane.town_id)
 
@@ -271,19 +294,26 @@ class Appliers:
         if lane.head != head:
             lane.rows.clear()
             lane.head = head
+        record = self._planner.begun(head, batch)
+        if record:
+            head = replace(head, epoch=record.epoch)
+        elif writer.is_halted:
+            raise TownHalted
         book = await self._open_book(writer, batch)
         await self._load(lane, writer, book.device_keys)
         outcomes: list[tuple[Waiting, Sequence[bytes] | Exception]] = []
         plans: list[tuple[Waiting, Sequence[tuple[str, int]]]] = []
         for waiting in batch:
             try:
-                plans.append((waiting, self._plan(lane, head, book, waiting)))
+                plans.append((waiting, self._planner.plan(lane, head, book, waiting)))
             except TallystickError as fault:
                 outcomes.append((waiting, fault))
         made: Step | None = None
         if book.fresh:
             made = await self._fold(lane, writer, head, list(book.fresh.values()))
             await self._write(writer, made, book)
+        if record:
+            await writer.begin_epoch(record)
         said = {(a.submitted.device, a.submitted.seq): a.verdict_line for a in made.answered} if made else {}
         said.update({position: line.verdict_line for position, line in book.stored.items()})
         outcomes.extend((waiting, [said[position] for position in positions]) for waiting, positions in plans)
@@ -301,6 +331,7 @@ class Appliers:
             for submitted in waiting.submitted
             if submitted.device in heads and submitted.seq <= heads[submitted.device].seq
         ]
+        repeated.extend(replaced_positions(batch))
         positions = [(s.device, s.seq) for w in batch for s in w.submitted]
         return Book(
             server=server,
@@ -310,41 +341,6 @@ class Appliers:
             device_keys=frozenset(("device", device) for device in devices),
             answered=dict(answered),
         )
-
-    def _plan(self, lane: Lane, head: TownHead, book: Book, waiting: Waiting) -> list[tuple[str, int]]:
-        """Check the evidence of one waiter, add its new lines to the batch, and say which positions answer it."""
-        if isinstance(waiting.work, Authored):
-            if earlier := book.earlier_answer(waiting.work.request):
-                return [earlier]
-            device = lane.rows[("device", book.server)]
-            line = authored_line(
-                head,
-                book,
-                waiting.work,
-                device.fields if device else None,
-                now_ms=self._system.now_ms(),
-                registry=self._registry,
-            )
-            book.note_answer(waiting.work.request, line.seq)
-            book.add(line, self._signer.sign(head_message(line.device, line.seq, line.digest)))
-            return [(line.device, line.seq)]
-        device_id = waiting.work.device_id
-        device = lane.rows[("device", device_id)]
-        if device is None or device.fields["status"] == "revoked":
-            raise DeviceRevoked
-        if device.fields["status"] != "active":
-            raise DeviceBarred
-        chain = book.heads.get(device_id) or ChainHead(seq=0, digest=genesis_hash(device.fields["certificate"]))
-        known = {s.seq: book.digest_of(device_id, s.seq) for s in waiting.submitted if s.seq <= chain.seq}
-        _, fresh = split_new(waiting.links, chain, known)
-        for submitted in waiting.submitted[len(waiting.submitted) - len(fresh) :]:
-            count = book.failures.get((device_id, submitted.seq), 0)
-            is_last = submitted.seq == waiting.work.from_seq + len(waiting.work.lines) - 1
-            book.add(
-                failing(submitted) if count >= FAILURES_MAX else submitted,
-                waiting.work.signature if is_last else None,
-            )
-        return [(device_id, submitted.seq) for submitted in waiting.submitted]
 
     async def _fold(self, lane: Lane, writer: TownWriter, head: TownHead, batch: Sequence[Submitted]) -> Step:
         at = format_time(self._system.now_ms())
@@ -375,13 +371,22 @@ class Appliers:
         if len(lane.rows) > CACHE_ROWS_MAX:
             lane.rows.clear()
         for row in made.rows:
-            lane.rows[row.entity, row.row_id] = Stored(version=made.head.version, fields=row.after)
+            lane.rows.pop((row.entity, row.row_id), None)  # it may have been remembered as not there
+            if not self._registry.entities[row.entity].is_append_only:  # there are many, and they are hardly read again
+                lane.rows[row.entity, row.row_id] = Stored(version=made.head.version, fields=row.after)
+        # A line may have named this version before it was: that it was not there is not to be remembered.
+        lane.rows.update([version_row(made.head.version, made.at, made.head.journal)])
         lane.head = made.head
 
-    async def _suspend(self, upload: Upload, fork: ChainForked) -> None:
-        """Keep both sides of a fork, and let nothing more of the device take effect until an admin has looked."""
-        at = format_time(self._system.now_ms())
+    async def _fork(self, upload: Upload, fork: ChainForked) -> None:
+        """Keep both sides of a fork, and let nothing more of the device take effect until an admin has looked.
+
+        Raises `ChainReleased` when an admin has.
+        """
         lines = upload.lines[max(0, fork.seq - upload.from_seq) :]
-        await self._towns.keep_fork(upload.town_id, upload.device_id, max(fork.seq, upload.from_seq), lines, at)
+        histories, town_id, device_id = self._towns.histories, upload.town_id, upload.device_id
+        await check_released(histories, town_id, device_id, fork=lines[0], from_seq=fork.seq)
+        first, at = max(fork.seq, upload.from_seq), format_time(self._system.now_ms())
+        await histories.keep_lines(town_id, device_id, first, lines, signature=upload.signature, at=at)
         suspend = SuspendDevice(device=upload.device_id, reason=f"two change sets for position {fork.seq}")
         await self.author(upload.town_id, server_device_id(upload.town_id), [suspend])

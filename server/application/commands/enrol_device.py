@@ -29,7 +29,7 @@ from sync.kernel.clock import format_time
 from sync.kernel.errors import Malformed
 from sync.kernel.ids import RANDOM_BYTES, make_id, parse_id
 from sync.modules.identity import EnrolDevice, can_hold_device
-from sync.protocol.messages import EnrolAnswer, EnrolRequest, ServerKey, TownMark, enrol_message
+from sync.protocol.messages import EnrolAnswer, EnrolRequest, TownMark, enrol_message
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -105,7 +105,7 @@ async def enrol(
         role=device["role"],
         user_id=device["user_id"],
         certificate=device["certificate"],
-        server_keys=[ServerKey(kid=signer.kid, public_key=signer.public_key)],
+        server_keys=list(reversed(signer.published)),
         town=TownMark(id=enrolment.town_id, name=town["name"], currency=town["currency"]),
     )
 

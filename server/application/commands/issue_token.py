@@ -44,8 +44,10 @@ async def issue_token(
         device = await _prove(assertion, audience, now_ms // 1000, towns, enrolments)
     except WrongToken as wrong:
         raise InvalidClient(str(wrong), server_time=format_time(now_ms)) from None
-    check_status(device)
-    caller = DeviceCaller(device_id=device.device_id, town_id=device.town_id, role=device.role)
+    is_barred = device.status == "suspended"
+    if not is_barred:
+        check_status(device)
+    caller = DeviceCaller(device_id=device.device_id, town_id=device.town_id, role=device.role, is_barred=is_barred)
     jti = make_id(now_ms, system.random(RANDOM_BYTES))
     claims = access_claims(caller, audience=public_url, now_seconds=now_ms // 1000, jti=jti)
     return IssuedToken(access_token=signer.jws(claims, ACCESS_TYPE), expires_seconds=ACCESS_SECONDS)
@@ -63,7 +65,7 @@ async def find_device(towns: Towns, town_id: str, device_id: str) -> DeviceRecor
 def check_status(device: DeviceRecord) -> None:
     """Raise `DeviceBarred` or `DeviceRevoked` unless the device is active."""
     if device.status == "revoked":
-        raise DeviceRevoked
+        raise DeviceRevoked(town_id=device.town_id, device_id=device.device_id)
     if device.status != "active":
         raise DeviceBarred
 

@@ -63,6 +63,7 @@ async def work_off_outbox(town_id: str, *, outbox: Outbox, messages: Messages, s
         items = await outbox.claim(town_id, format_time(now_ms), lease_until, CLAIM_ITEMS_MAX)
         if not items:
             break
+        system.reached("outbox.after_claim")
         for item in items:
             is_done = await _work_off(item, outbox, messages, system)
             count_outbox_item(item.kind, is_done=is_done)
@@ -92,6 +93,7 @@ async def _work_off(item: OutboxItem, outbox: Outbox, messages: Messages, system
         return False
     system.reached("outbox.after_effect")
     await outbox.finish(item.town_id, item.id, format_time(system.now_ms()))
+    system.reached("outbox.after_finish")
     return True
 
 

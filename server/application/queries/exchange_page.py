@@ -3,6 +3,9 @@
 Each page is read in one short snapshot, so no transaction stays open while a slow device reads, and the final page's
 checkpoint is one version of the town: rows that changed between two pages have a higher version and come with a later
 one. A page ends at a version, so a cursor is a plain number.
+
+A device that asks for snapshots and has nothing of a bucket hears where its rows are as a file, and nothing else: it
+fetches the file and goes on from its version with the next exchange, so no answer waits for a download.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import orjson
 
 from server import metrics
 from server.application.ports import BucketState, TownReader, Towns, Unavailable
+from server.application.snapshot_ports import Snapshot
 from sync.engine.chain import encode_bytes
 from sync.protocol import limits
 from sync.protocol.messages import Hello
@@ -21,10 +25,14 @@ from sync.protocol.messages import Hello
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
-    """Finished lines without newlines; the last one is the checkpoint, and `is_last` tells that no page follows."""
+    """Finished lines without newlines; the last one is the checkpoint, and `is_last` tells that no page follows.
+
+    `is_quiet`: nothing is new, not even which buckets the device holds.
+    """
 
     lines: list[bytes]
     is_last: bool
+    is_quiet: bool = False
 
 
 @dataclass(kw_only=True, slots=True)
@@ -50,6 +58,8 @@ async def pages(
     """
     cursors: dict[str, int] | None = None
     epoch = hello.epoch
+    offers: Mapping[str, Snapshot] = {}
+    ended: Mapping[str, int] | None = None
     while True:
         async with towns.reading(town_id) as reader:
             device = await reader.device(device_id)
@@ -57,16 +67,26 @@ async def pages(
                 raise Unavailable
             lines: list[bytes] = []
             if cursors is None:
-                is_same_history = epoch in {None, reader.head.epoch}
-                cursors = _settle_buckets(hello.cursors, device.buckets, lines, is_same_history=is_same_history)
+                states = await reader.bucket_states(device.buckets)
+                known = hello.cursors if epoch in {None, reader.head.epoch} else {}
+                cursors = _settle_buckets(known, hello.cursors, device.buckets, states, lines)
                 epoch = reader.head.epoch
+                if hello.snapshots and (whole := [bucket for bucket, cursor in cursors.items() if not cursor]):
+                    offers = await reader.offers(whole)
+                    _offer(offers, town_id, cursors, lines)
             if set(device.buckets) != set(cursors) or reader.head.epoch != epoch:
                 raise Unavailable  # what the device may hold has changed under way: it asks again from where it is
             states = await reader.bucket_states(device.buckets)
-            is_complete = await _rows(reader, cursors, states, lines, _Room(rows=page_rows, size=page_bytes))
+            if ended is not None and any(state.horizon != ended.get(bucket, 0) for bucket, state in states.items()):
+                raise Unavailable  # tombstones have ended under way, perhaps some that this answer was to bring
+            ended = {bucket: state.horizon for bucket, state in states.items()}
+            is_complete = not offers and await _rows(
+                reader, cursors, states, lines, _Room(rows=page_rows, size=page_bytes)
+            )
+            is_quiet = is_complete and lines == [_told(bucket, "kept") for bucket in device.buckets]
             lines.append(await _checkpoint(reader, cursors, states, is_complete=is_complete))
-        yield Page(lines=lines, is_last=is_complete)
-        if is_complete:
+        yield Page(lines=lines, is_last=is_complete or bool(offers), is_quiet=is_quiet)
+        if is_complete or offers:
             return
 
 
@@ -80,19 +100,44 @@ async def receipt(towns: Towns, town_id: str) -> Page:
 
 
 def _settle_buckets(
-    asked: Mapping[str, int], held: tuple[str, ...], lines: list[bytes], *, is_same_history: bool
+    known: Mapping[str, int],
+    asked: Mapping[str, int],
+    held: tuple[str, ...],
+    states: Mapping[str, BucketState],
+    lines: list[bytes],
 ) -> dict[str, int]:
-    cursors = {}
+    """The cursors to go on from: those that are `known` in this history, unless the bucket's tombstones end later.
+
+    Who has nothing needs none of the tombstones that are gone.
+    """
+    cursors = {bucket: known.get(bucket, 0) for bucket in held}
     for bucket in held:
-        state = "kept" if bucket in asked else "added"
-        if state == "kept" and not is_same_history:
-            state = "reset"
-        cursors[bucket] = asked[bucket] if state == "kept" else 0
-        lines.append(orjson.dumps({"t": "bucket", "b": bucket, "state": state}))
-    lines.extend(
-        orjson.dumps({"t": "bucket", "b": bucket, "state": "dropped"}) for bucket in sorted(asked.keys() - set(held))
-    )
+        state = "added" if bucket not in asked else "kept" if bucket in known else "reset"
+        if bucket in states and 0 < cursors[bucket] < states[bucket].horizon:
+            state, cursors[bucket] = "reset", 0
+        lines.append(_told(bucket, state))
+    lines.extend(_told(bucket, "dropped") for bucket in sorted(asked.keys() - set(held)))
     return cursors
+
+
+def _told(bucket: str, state: str) -> bytes:
+    return orjson.dumps({"t": "bucket", "b": bucket, "state": state})
+
+
+def _offer(offers: Mapping[str, Snapshot], town_id: str, cursors: dict[str, int], lines: list[bytes]) -> None:
+    """Say where the rows of these buckets are as files, and move the cursors to their versions."""
+    for bucket, snapshot in offers.items():
+        said = {
+            "t": "snapshot",
+            "b": bucket,
+            "version": snapshot.version,
+            "url": f"/v1/towns/{town_id}/snapshots/{snapshot.sha256}",
+            "rows": snapshot.rows,
+            "bytes": snapshot.bytes,
+            "sha256": snapshot.sha256,
+        }
+        lines.append(orjson.dumps(said))
+        cursors[bucket] = snapshot.version
 
 
 async def _rows(

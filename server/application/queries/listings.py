@@ -1,42 +1,31 @@
 """Which lists there are, by what they may be filtered and ordered, and who may read them; and a page of one.
 
-Everything that a caller can name is in `LISTS`. A cursor says where a page ended in its order; it proves nothing and
-opens nothing: whatever it says is only compared with.
+Everything that a caller can name is in `LISTS`.
 """
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
-
-import orjson
+from typing import Any, Literal
 
 from server.application.commands.act import Staff
 from server.application.people_ports import ListingReader, Row, Wanted, Where
+from server.application.queries.paging import (
+    PAGE_ROWS,
+    InvalidQuery,
+    read_cursor,
+    read_limit,
+    read_value,
+    write_cursor,
+)
 from server.domain.people import NotPermitted
 from sync.kernel.changeset import Fields
-from sync.kernel.clock import format_time, parse_time
-from sync.kernel.errors import Malformed
-from sync.kernel.ids import parse_id
 from sync.kernel.module import FieldKind
 from sync.modules import registry
 
-PAGE_ROWS = 50
-PAGE_ROWS_MAX = 200
-TEXT_CHARACTERS_MAX = 500
-_CURSOR_CHARACTERS_MAX = 4096
-_INTEGER_DIGITS_MAX = 15
-
 OFFICE = frozenset({"admin", "dispatcher"})
 INDOORS = OFFICE | {"warehouse_staff"}
-
-
-class InvalidQuery(Malformed):
-    """The address asks for a list in a way that this list does not know."""
-
-    code: ClassVar[str] = "invalid_query"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +75,13 @@ LISTS: Mapping[str, List] = {
         hidden=frozenset({"certificate"}),
     ),
     "warehouses": List(entity="warehouse", roles=INDOORS, filters={}, orders=("name",)),
+    "products": List(entity="product", roles=INDOORS, filters={"sku": Filter(field="sku")}, orders=("name", "sku")),
+    "town-products": List(
+        entity="town_product",
+        roles=INDOORS,
+        filters={"product": Filter(field="product_id"), "is_enabled": Filter(field="is_enabled")},
+        orders=("product_id", "price_minor"),
+    ),
     "orders": List(
         entity="order",
         roles=INDOORS,
@@ -101,11 +97,22 @@ LISTS: Mapping[str, List] = {
         },
         orders=("-placed_at", "number", "total_minor"),
     ),
+    "fulfilments": List(
+        entity="fulfilment",
+        roles=INDOORS,
+        filters={
+            "order_id": Filter(field="order_id"),
+            "warehouse": Filter(field="warehouse_id"),
+            "picker": Filter(field="picker_id"),
+            "state": Filter(field="state"),
+        },
+        orders=("order_id", "state"),
+    ),
     "dispatches": List(
         entity="dispatch",
         roles=OFFICE,
         filters={
-            "order": Filter(field="order_id"),
+            "order_id": Filter(field="order_id"),
             "driver": Filter(field="driver_id"),
             "state": Filter(field="state"),
         },
@@ -123,7 +130,7 @@ LISTS: Mapping[str, List] = {
         filters={
             "warehouse": Filter(field="warehouse_id"),
             "product": Filter(field="product_id"),
-            "order": Filter(field="order_id"),
+            "order_id": Filter(field="order_id"),
             "device": Filter(field="device_id"),
             "reason": Filter(field="reason"),
             "received_from": Filter(field="received_at", how="from"),
@@ -131,11 +138,20 @@ LISTS: Mapping[str, List] = {
         },
         orders=("-received_at",),
     ),
+    "stubs": List(
+        entity="stub",
+        roles=OFFICE,
+        filters={
+            "state": Filter(field="state", values=("waiting", "overdue", "merged")),
+            "awaited": Filter(field="awaited_id"),
+        },
+        orders=("-since",),
+    ),
     "conflicts": List(
         entity="conflict",
         roles=OFFICE,
         filters={
-            "state": Filter(field="state"),
+            "state": Filter(field="state", values=("open", "resolved")),
             "kind": Filter(field="kind"),
             "rule": Filter(field="rule"),
             "device": Filter(field="device_id"),
@@ -147,7 +163,7 @@ LISTS: Mapping[str, List] = {
         entity="task",
         roles=INDOORS,
         filters={
-            "state": Filter(field="state"),
+            "state": Filter(field="state", values=("open", "done")),
             "kind": Filter(field="kind"),
             "conflict": Filter(field="conflict_id"),
             "subject": Filter(field="subject_id"),
@@ -191,7 +207,7 @@ async def page_of(staff: Staff, name: str, reader: ListingReader, asked: Mapping
     rows = await reader.page(wanted)
     limit = wanted.rows_max - 1  # one more was asked for, to see whether there is more
     last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else _write_cursor(_order_text(wanted), last.fields[wanted.order], last.id)
+    cursor = None if last is None else write_cursor(_order_text(wanted), last.fields[wanted.order], last.id)
     return Page(items=[shown(staff, name, row) for row in rows[:limit]], next_cursor=cursor)
 
 
@@ -210,62 +226,17 @@ def read_query(name: str, asked: Mapping[str, str]) -> Wanted:
     for parameter, text in asked.items():
         if (chosen := listing.filters.get(parameter)) is not None:
             kind = FieldKind.TEXT if chosen.how == "holds" else kinds[chosen.field]
-            where.append(Where(field=chosen.field, how=chosen.how, value=_value(parameter, text, kind)))
-    after = _read_cursor(asked["cursor"], order, kinds[field]) if "cursor" in asked else None
+            where.append(Where(field=chosen.field, how=chosen.how, value=read_value(parameter, text, kind)))
+    after = read_cursor(asked["cursor"], order, kinds[field]) if "cursor" in asked else None
     return Wanted(
         entity=listing.entity,
         where=where,
         order=field,
         is_descending=order.startswith("-"),
         after=after,
-        rows_max=_limit(asked.get("limit", str(PAGE_ROWS))) + 1,
+        rows_max=read_limit(asked.get("limit", str(PAGE_ROWS))) + 1,
     )
-
-
-def _limit(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(PAGE_ROWS_MAX))):
-        raise InvalidQuery(f"limit is a whole number from 1 to {PAGE_ROWS_MAX}")
-    if not 1 <= int(text) <= PAGE_ROWS_MAX:
-        raise InvalidQuery(f"limit is a whole number from 1 to {PAGE_ROWS_MAX}")
-    return int(text)
-
-
-def _value(parameter: str, text: str, kind: FieldKind) -> Any:
-    """A value of this kind, so that the database is never the first to notice. Raises `InvalidQuery`."""
-    try:
-        if kind is FieldKind.ID:
-            return parse_id(text)
-        if kind is FieldKind.TIME:
-            return format_time(parse_time(text))
-        if kind is FieldKind.BOOLEAN:
-            return {"true": True, "false": False}[text]
-        if kind is FieldKind.INTEGER and text.removeprefix("-").isdecimal() and len(text) <= _INTEGER_DIGITS_MAX:
-            return int(text)
-    except (Malformed, KeyError):
-        raise InvalidQuery(f"{parameter} is not of its form ({kind.value})") from None
-    if kind is not FieldKind.TEXT or len(text) > TEXT_CHARACTERS_MAX or "\0" in text:
-        raise InvalidQuery(f"{parameter} is not of its form ({kind.value})")
-    return text
 
 
 def _order_text(wanted: Wanted) -> str:
     return ("-" if wanted.is_descending else "") + wanted.order
-
-
-def _write_cursor(order: str, value: Any, row_id: str) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps([order, str(value), row_id])).rstrip(b"=").decode()
-
-
-def _read_cursor(text: str, order: str, kind: FieldKind) -> tuple[Any, str]:
-    """Where the page before ended. Raises `InvalidQuery`, also for a cursor of another order."""
-    fault = InvalidQuery("the cursor is not one of this list in this order")
-    if len(text) > _CURSOR_CHARACTERS_MAX:
-        raise fault
-    try:
-        said = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        named, value, row_id = said
-        if named != order:
-            raise fault
-        return _value("cursor", value, kind), parse_id(row_id)
-    except (ValueError, TypeError, AttributeError, Malformed):
-        raise fault from None

@@ -7,11 +7,12 @@ whole, every signature fits, and every table, feed row and checksum is exactly w
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from server.application.evidence import EvidenceStore, StoredSet, TownEvidence
 from server.application.ports import BucketState
+from server.application.queries.verify_histories import compare_histories
 from server.application.queries.verify_work import compare_work
 from server.domain.devices import server_device_id
 from sync.engine.feed import BucketSum, encode_body
@@ -46,11 +47,21 @@ async def verify_town(
     *,
     registry: Registry,
     server_key: str,
+    older_keys: Collection[str] = (),
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Report:
-    """Rebuild and compare; `progress` is told (versions done, versions in all)."""
+    """Rebuild and compare; `progress` is told (versions done, versions in all).
+
+    `older_keys` have signed before `server_key` did.
+    """
     async with store.evidence(town_id) as evidence:
-        replay = Replay(registry=registry, town=town_id, server_device=server_device_id(town_id), server_key=server_key)
+        replay = Replay(
+            registry=registry,
+            town=town_id,
+            server_device=server_device_id(town_id),
+            server_key=server_key,
+            older_keys=older_keys,
+        )
         async for entry, sets in evidence.journal():
             replay.take(entry, [_read(one, town_id, registry) for one in sets])
             progress(entry.version, evidence.head.version)
@@ -108,6 +119,7 @@ async def _compare(replay: Replay, evidence: TownEvidence, registry: Registry) -
         if heads.get(device) != replay.chains.get(device):
             _find(replay, f"device {device}", "the stored head of its chain is not its last line")
     await compare_work(replay, evidence)
+    await compare_histories(replay, evidence)
     _check_stock(replay)
 
 
@@ -128,13 +140,17 @@ async def _compare_rows(replay: Replay, evidence: TownEvidence, entity: str) -> 
 
 
 async def _compare_feed(replay: Replay, evidence: TownEvidence) -> None:
+    """Every row is there as the journal gives it; only tombstones up to their bucket's horizon may be gone."""
+    horizons = {bucket: state.horizon for bucket, state in (await evidence.all_buckets()).items()}
     missing = set(replay.feed)
     async for key, version, body in evidence.feed():
         missing.discard(key)
         if replay.feed.get(key) != (version, body):
             _find(replay, _feed_place(key), "it is not what the journal gives")
     for key in sorted(missing):
-        _find(replay, _feed_place(key), "missing: the journal gives it")
+        version, body = replay.feed[key]
+        if body is not None or version > horizons.get(key[0], 0):
+            _find(replay, _feed_place(key), "missing: the journal gives it")
 
 
 def _compare_buckets(replay: Replay, stored: Mapping[str, BucketState]) -> None:
@@ -161,7 +177,7 @@ def _compare_buckets(replay: Replay, stored: Mapping[str, BucketState]) -> None:
 
 
 def _check_stock(replay: Replay) -> None:
-    """The law of stock, by itself: a level is the sum of its movements, and what is reserved is what orders reserve."""
+    """The law of stock, by itself: a level is the sum of its movements, and orders and quotas hold what is reserved."""
     moved: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
     promised: dict[tuple[str, str], int] = defaultdict(int)
     levels: dict[tuple[str, str], tuple[int, int]] = {}
@@ -177,12 +193,15 @@ def _check_stock(replay: Replay) -> None:
         elif entity == "order":
             for line in row["lines"]:
                 promised[row["warehouse_id"], line["product_id"]] += line["reserved"]
+        elif entity == "stock_quota":
+            promised[row["warehouse_id"], row["product_id"]] += row["granted"] - row["used"] - row["returned"]
     for place in sorted(levels.keys() | moved.keys()):
         on_hand, reserved = levels.get(place, (0, 0))
         if [on_hand, reserved] != moved[place] or reserved != promised[place]:
             where = f"stock of product {place[1]} in warehouse {place[0]}"
             said = f"level {on_hand} on hand, {reserved} reserved; movements give {moved[place]}"
-            _find(replay, where, f"{said}, orders reserve {promised[place]}")
+            said += f", orders and quotas reserve {promised[place]}"
+            _find(replay, where, said)
 
 
 def _feed_place(key: FeedKey) -> str:

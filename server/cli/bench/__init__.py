@@ -21,6 +21,9 @@ class Workload(StrEnum):
     FIRST_SYNC = "first_sync"
     PUSH = "push"
     ROUND = "round"
+    INCREMENTAL = "incremental"
+    IDLE = "idle"
+    LIVE = "live"
     RECORD = "record"
 
 
@@ -40,7 +43,7 @@ def _bench(
     ] = (None),
     as_json: AsJson = False,
 ) -> None:
-    """Measure this machine: sync, upload, rounds of many devices, recording. Each beside its limit."""
+    """Measure this machine: sync, upload, many devices, pulls, live changes, recording. Each beside its limit."""
     names = [workload.value for workload in only or Workload]
     with err.status("Starting") as status:
         measured = run_suite(names, QUICK if quick else FULL, data=data, say=lambda step: status.update(f"{step} ..."))

@@ -32,14 +32,14 @@ def first_sync(bench: Bench) -> Measured:
     office, count = bench.office, bench.sizes.first_sync_rows
     office.found(TOWN)
     warehouse = office.add_warehouse(TOWN, "Shelf")
-    with enrol(bench.stack.url, _code(bench, warehouse), bench.folder / "scout.db") as scout:
+    with enrol(bench.stack.url, code_for_list(bench, TOWN, warehouse), bench.folder / "scout.db") as scout:
         scout.sync()  # libraries are loaded once per process: that is no part of what a device waits for
     for first in range(0, count, AUTHORED_AT_ONCE):
         bench.say(f"first_sync: writing {first:,} of {count:,} rows")
-        office.must(TOWN, *(_product(number) for number in range(first, min(count, first + AUTHORED_AT_ONCE))))
+        office.must(TOWN, *(product(number) for number in range(first, min(count, first + AUTHORED_AT_ONCE))))
     bench.say("first_sync: syncing a fresh replica")
     system = NotingSystem()
-    with enrol(bench.stack.url, _code(bench, warehouse), bench.folder / "fresh.db", system) as replica:
+    with enrol(bench.stack.url, code_for_list(bench, TOWN, warehouse), bench.folder / "fresh.db", system) as replica:
         watch = ApiWatch(bench.stack.log_dir, bench.stack.api_pid)
         cpu_started, started = time.process_time(), time.perf_counter()
         report = replica.sync()
@@ -82,10 +82,12 @@ def first_sync(bench: Bench) -> Measured:
     )
 
 
-def _code(bench: Bench, warehouse: str) -> str:
-    return bench.office.code(TOWN, "warehouse_staff", warehouse=warehouse)
+def code_for_list(bench: Bench, town: str, warehouse: str) -> str:
+    """A code with which a tablet may enrol that holds the price list."""
+    return bench.office.code(town, "warehouse_staff", warehouse=warehouse)
 
 
-def _product(number: int) -> DefineProduct:
+def product(number: int) -> DefineProduct:
+    """An article of the list, its row about 300 bytes."""
     kind, size = KINDS[number % len(KINDS)], SIZES[number % len(SIZES)]
     return DefineProduct(sku=f"SKU-{number:07}", name=f"Article {number}, {size}. {kind.format(TERMS)}", unit="piece")

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from pathlib import Path
-
-import httpx2
+from collections.abc import Sequence
 
 from server.cli.bench.crew import CHANGE_SETS, OPERATIONS, CrewReport, Job, NaiveClient, Tablet, run_crews
 from server.cli.bench.frame import Bench, Goal, Measured
 from server.cli.bench.instruments import ApiWatch, p50_p99, told
 from server.cli.bench.naive import URL_VARIABLE
+from server.cli.bench.peers import peer
 from server.cli.bench.shop import code_for_tablet, open_shop
-from server.listening import HOST
 
 TOWN = "Round"
 GOAL_TIMES_NAIVE = 5
 GOAL_P99_MS = 500
-READY_SECONDS_MAX = 30.0
-POLL_SECONDS = 0.05
+NAIVE = "server.cli.bench.naive:app_factory"
 
 
 def one_round(bench: Bench) -> Measured:
@@ -82,44 +72,13 @@ def _naive(bench: Bench) -> tuple[float, list[CrewReport]]:
     sizes = bench.sizes
     names = {f"naive-{number}": "" for number in range(sizes.crew_devices)}
     rows = sizes.crew_devices * sizes.rounds * OPERATIONS
-    with _naive_server(bench.stack.database_url, bench.folder / "naive.log") as url:
+    told = {URL_VARIABLE: bench.stack.database_url}
+    with peer(NAIVE, bench.folder / "naive.log", "--factory", "--http", "httptools", environment=told) as url:
         jobs = [
             Job(url=url, folder=bench.folder, codes=part, shop=None, rounds=sizes.rounds, rows_expected=rows)
             for part in _parts(names, sizes.crew_processes)
         ]
         return run_crews(NaiveClient, jobs)
-
-
-@contextmanager
-def _naive_server(database_url: str, log_path: Path) -> Iterator[str]:
-    with closing(socket.socket()) as probe:
-        probe.bind((HOST, 0))
-        port = probe.getsockname()[1]
-    options = ["--factory", "--host", HOST, "--port", str(port), "--no-access-log", "--loop", "uvloop"]
-    command = [sys.executable, "-m", "uvicorn", "server.cli.bench.naive:app_factory", *options, "--http", "httptools"]
-    environment = {**os.environ, URL_VARIABLE: database_url}
-    with (
-        log_path.open("wb") as log,
-        subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process,  # noqa: S603 - as written here
-    ):
-        try:
-            url = f"http://{HOST}:{port}"
-            _await_answer(f"{url}/pull", time.monotonic() + READY_SECONDS_MAX)
-            yield url
-        finally:
-            process.terminate()
-
-
-def _await_answer(url: str, deadline: float) -> None:
-    while True:
-        try:
-            httpx2.get(url).raise_for_status()
-        except httpx2.TransportError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(POLL_SECONDS)
-        else:
-            return
 
 
 def _parts(codes: dict[str, str], count: int) -> list[dict[str, str]]:

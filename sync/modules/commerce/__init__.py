@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from sync.kernel.module import Module, ModuleKind
 from sync.modules.billing import TakePayment
-from sync.modules.commerce import cases, dispatch, entities, orders, picking, stock
+from sync.modules.commerce import (
+    cases,
+    corrections,
+    counts,
+    dispatch,
+    entities,
+    missing,
+    orders,
+    picking,
+    quotas,
+    retention,
+    stock,
+    waiting,
+)
+from sync.modules.commerce.counts import CountLine, CountStock
+from sync.modules.commerce.missing import ReportMissing
 from sync.modules.commerce.operations import (
     AdjustStock,
     AmendOrder,
@@ -12,6 +27,7 @@ from sync.modules.commerce.operations import (
     CancelOrder,
     CompleteDelivery,
     CompletePack,
+    CorrectDelivery,
     FailDelivery,
     OpenWarehouse,
     PickLine,
@@ -25,6 +41,9 @@ from sync.modules.commerce.operations import (
     TransferStock,
     WithdrawDispatch,
 )
+from sync.modules.commerce.quotas import GrantQuota, ReturnQuota, WithdrawQuota
+from sync.modules.commerce.retention import ArchiveOrder
+from sync.modules.commerce.waiting import AssignStub, ExpireStub
 
 MODULE = Module(
     name="commerce",
@@ -36,6 +55,10 @@ MODULE = Module(
         ReceiveStock,
         AdjustStock,
         TransferStock,
+        CountStock,
+        GrantQuota,
+        WithdrawQuota,
+        ReturnQuota,
         PlaceOrder,
         AmendOrder,
         CancelOrder,
@@ -49,13 +72,22 @@ MODULE = Module(
         StartDelivery,
         CompleteDelivery,
         FailDelivery,
+        CorrectDelivery,
         ReturnDelivery,
+        ReportMissing,
+        ExpireStub,
+        AssignStub,
+        ArchiveOrder,
     ),
     rules={
         OpenWarehouse: stock.open_warehouse,
         ReceiveStock: stock.receive,
         AdjustStock: stock.adjust,
         TransferStock: stock.transfer,
+        CountStock: counts.count,
+        GrantQuota: quotas.grant,
+        WithdrawQuota: quotas.withdraw,
+        ReturnQuota: quotas.give_back,
         PlaceOrder: orders.place,
         AmendOrder: orders.amend,
         CancelOrder: orders.cancel,
@@ -70,7 +102,12 @@ MODULE = Module(
         StartDelivery: dispatch.start,
         CompleteDelivery: dispatch.complete,
         FailDelivery: dispatch.fail,
+        CorrectDelivery: corrections.correct,
         ReturnDelivery: dispatch.take_back,
+        ReportMissing: missing.report,
+        ExpireStub: waiting.expire,
+        AssignStub: waiting.assign,
+        ArchiveOrder: retention.archive,
     },
     cases=cases.CASES,
 )
@@ -79,20 +116,30 @@ __all__ = [
     "MODULE",
     "AdjustStock",
     "AmendOrder",
+    "ArchiveOrder",
     "AssignDispatch",
+    "AssignStub",
     "CancelOrder",
     "CompleteDelivery",
     "CompletePack",
+    "CorrectDelivery",
+    "CountLine",
+    "CountStock",
+    "ExpireStub",
     "FailDelivery",
+    "GrantQuota",
     "OpenWarehouse",
     "PickLine",
     "PlaceOrder",
     "ReassignDispatch",
     "ReceiveStock",
+    "ReportMissing",
     "ReturnDelivery",
+    "ReturnQuota",
     "ShortPick",
     "StartDelivery",
     "StartPick",
     "TransferStock",
     "WithdrawDispatch",
+    "WithdrawQuota",
 ]

@@ -13,9 +13,62 @@ STOCK_NEGATIVE = Case(
 SAME_WAREHOUSE = Case(
     id="stock.same_warehouse", sentence="The goods were moved to the warehouse they are in; nothing changes."
 )
+COUNT_UNCERTAIN = Case(
+    id="stock.count_uncertain",
+    sentence="Whether goods moved before or after {product} was counted is not known.",
+    conflict="count_uncertain",
+    task="Count {product} again",
+)
+COUNTS_DISAGREE = Case(
+    id="stock.counts_disagree",
+    sentence="{product} was counted twice with nothing moved between, and the figures differ; neither counts.",
+    conflict="counts_disagree",
+    task="Count {product} once more, without looking at the books or at the counts before",
+)
+COUNT_CORRECTED = Case(
+    id="stock.count_corrected",
+    sentence="The count of {product} corrects the books by {correction}.",
+    conflict="count_corrected",
+    task="Find out why the books of {product} were wrong by {correction}",
+)
+COUNT_SUPERSEDED = Case(
+    id="stock.count_superseded", sentence="{product} was counted again after this; the later count stands."
+)
 INSUFFICIENT_STOCK = Case(
     id="stock.insufficient",
     sentence="Only {available} of {product} are available, {wanted} were asked for.",
+    is_refusal=True,
+)
+QUOTA_EXCEEDED = Case(
+    id="stock.quota_exceeded",
+    sentence="This device may sell {left} more of {product} by itself, {wanted} were asked for; ask a supervisor.",
+    is_refusal=True,
+)
+QUOTA_OVERRIDDEN = Case(
+    id="stock.quota_overridden",
+    sentence="{extra} of {product} for order {number} were sold beyond the quota of the device; {who} had allowed it.",
+    conflict="quota_overridden",
+    task="Order {number}: make sure that {extra} of {product} can be had",
+)
+QUOTA_NOT_RETURNED = Case(
+    id="stock.quota_not_returned",
+    sentence="{name} may still have sold the {left} of {product} that it holds; it must report first, or be revoked.",
+    is_refusal=True,
+)
+QUOTA_NEEDS_DEVICE = Case(
+    id="stock.quota_needs_device", sentence="{name} is no active device that takes orders.", is_refusal=True
+)
+QUOTA_CLOSED = Case(id="stock.quota_closed", sentence="This quota has been given back already.", is_refusal=True)
+QUOTA_OF_OTHER = Case(id="stock.quota_of_other", sentence="This quota is another device's.", is_refusal=True)
+GOODS_MISSING = Case(
+    id="stock.goods_missing",
+    sentence="The goods of order {number} were not delivered on {since}, and have not come back for {days} days.",
+    conflict="goods_missing",
+    task="Order {number}: find out where the goods are",
+)
+GOODS_NOT_MISSING = Case(
+    id="stock.goods_not_missing",
+    sentence="The goods of order {number} are not missing, or not for {days} days yet, or were reported already.",
     is_refusal=True,
 )
 OVERSOLD = Case(
@@ -85,6 +138,42 @@ FAILED_ELSEWHERE = Case(
     id="orders.failed_elsewhere",
     sentence="Order {number} is with another driver or delivered by another; this failed attempt is kept beside it.",
 )
+DELIVERY_CORRECTED = Case(
+    id="orders.delivery_corrected",
+    sentence="Order {number} was not delivered after all ({reason}).",
+    conflict="delivery_corrected",
+    task="Order {number}: speak with the driver and the customer, and find out where goods and money are",
+)
+CORRECTED_TOO_OFTEN = Case(
+    id="orders.corrected_too_often",
+    sentence="There were {count} attempts to deliver order {number}; it stays delivered until the office corrects it.",
+    conflict="corrected_too_often",
+    task="Order {number}: speak with the driver and the customer, and correct the delivery if there was none",
+)
+NOT_DELIVERED = Case(
+    id="orders.not_delivered",
+    sentence="Order {number} does not stand as delivered by this dispatch; there is nothing to correct.",
+    is_refusal=True,
+)
+NOTHING_TO_CORRECT = Case(
+    id="orders.nothing_to_correct",
+    sentence="Order {number} does not stand as delivered by this dispatch; there is nothing to correct.",
+)
+NOT_ON_TOUR = Case(
+    id="orders.not_on_tour",
+    sentence="{name} reported about order {number}, which is another driver's; what had already happened is kept.",
+    conflict="not_on_tour",
+    task="Order {number}: find out how {name} came to have it, and whether the device is in the right hands",
+)
+NEVER_ARRIVED = Case(
+    id="orders.never_arrived",
+    sentence="{count} reports wait for {hours} hours for an {entity} that has not come.",
+    conflict="unknown_order",
+    task="Find the device that has not reported, or what these reports are about",
+)
+NOTHING_WAITS = Case(
+    id="orders.nothing_waits", sentence="Nothing waits here that could be said of an order.", is_refusal=True
+)
 STATES_SKIPPED = Case(
     id="orders.states_skipped",
     sentence="Order {number} is {status}; steps that were not reported are filled in: {steps}.",
@@ -109,6 +198,9 @@ ALREADY_PICKED = Case(
 )
 ALREADY_ASSIGNED = Case(
     id="orders.already_assigned", sentence="Order {number} already has a driver; reassign it instead.", is_refusal=True
+)
+NOT_CLOSED = Case(
+    id="orders.not_closed", sentence="Order {number} is not closed; it stays on the devices.", is_refusal=True
 )
 NOT_ASSIGNED = Case(id="orders.not_assigned", sentence="Order {number} has no driver.", is_refusal=True)
 NOT_A_DRIVER = Case(id="orders.not_a_driver", sentence="{name} is no driver of this town.", is_refusal=True)
@@ -153,6 +245,12 @@ CURRENCY_MISMATCH = Case(
     sentence="Order {number} is in {wanted}, the payment in {currency}; it is kept beside the order.",
     conflict="currency_mismatch",
     task="Order {number}: clear up the payment in {currency}",
+)
+UNKNOWN_INVOICE = Case(
+    id="payments.unknown_invoice",
+    sentence="{money} were taken for an {entity} that has not come for {hours} hours; they are in suspense.",
+    conflict="unknown_invoice",
+    task="Find out what {money} were paid for, and assign them",
 )
 SUM_TOO_LARGE = Case(
     id="payments.sum_too_large",

@@ -29,6 +29,9 @@ from sync.modules.commerce.orders import (
     settle,
 )
 
+TOURS_SINCE = 2
+"""The rules since which it is asked whose tour it is (`sync.kernel.draft.RULES`)."""
+
 
 def assign(operation: AssignDispatch, draft: Draft) -> None:
     """Give an order that has no driver to one; a failed one is ready again."""
@@ -63,6 +66,7 @@ def start(operation: StartDelivery, draft: Draft) -> None:
     dispatch = draft.need("dispatch", operation.dispatch)
     order_id = dispatch["order_id"]
     order = draft.need("order", order_id)
+    check_tour(operation, draft, dispatch, order)
     if order["custody"] in {"customer", "returned"}:
         return  # a late report of a step that the delivery or the return has already implied
     if dispatch["state"] == "WITHDRAWN":
@@ -90,6 +94,7 @@ def complete(operation: CompleteDelivery, draft: Draft) -> None:
     dispatch = draft.need("dispatch", operation.dispatch)
     order_id = dispatch["order_id"]
     order = draft.need("order", order_id)
+    check_tour(operation, draft, dispatch, order)
     if order["custody"] == "customer":
         _deliver_again(operation, draft, dispatch, order)
         return
@@ -135,6 +140,7 @@ def fail(operation: FailDelivery, draft: Draft) -> None:
     dispatch = draft.need("dispatch", operation.dispatch)
     order_id = dispatch["order_id"]
     order = draft.need("order", order_id)
+    check_tour(operation, draft, dispatch, order)
     if order["custody"] == "customer":
         _fail_after_delivery(operation, draft, dispatch, order)
         return
@@ -149,6 +155,26 @@ def fail(operation: FailDelivery, draft: Draft) -> None:
         draft.adjust(cases.FAILED_ELSEWHERE, operation, subject=("order", order_id), number=order["number"])
         return
     reach(draft, operation, order_id, "undelivered", note=operation.reason)
+
+
+def check_tour(operation: Operation, draft: Draft, dispatch: Fields, order: Fields) -> None:
+    """Leave a conflict when a driver's device reports about what is on another driver's tour."""
+    if draft.context.is_server or draft.context.rules < TOURS_SINCE:
+        return
+    device = draft.get("device", draft.change_set.device)
+    if device is None or device["role"] != "driver" or device["user_id"] == dispatch["driver_id"]:
+        return
+    owner = draft.get("user", device["user_id"])
+    _conflict(
+        operation,
+        draft,
+        cases.NOT_ON_TOUR,
+        dispatch["order_id"],
+        order,
+        had={"driver_id": dispatch["driver_id"]},
+        outcome="recorded",
+        name=owner["name"] if owner else device["user_id"],
+    )
 
 
 def take_back(operation: ReturnDelivery, draft: Draft) -> None:
@@ -203,6 +229,7 @@ def _give(operation: AssignDispatch | ReassignDispatch, draft: Draft, order_id: 
         "currency": order["currency"],
         "state": "ASSIGNED",
         "note": "",
+        "archived_at": None,
     }
     draft.create("dispatch", operation.id, row)
     draft.update("order", order_id, dispatch_id=operation.id, driver_id=driver_id)

@@ -66,12 +66,25 @@ def stock_level_id(warehouse: str, product: str) -> str:
     return derived_id("stock_level", warehouse, product)
 
 
+def stock_quota_id(device: str, warehouse: str, product: str) -> str:
+    """The id of what a device may sell of a product without asking; there is one."""
+    return derived_id("stock_quota", device, warehouse, product)
+
+
 def fulfilment_id(order: str) -> str:
     """The id of the fulfilment of an order; there is one."""
     return derived_id("fulfilment", order)
 
 
+def is_closed(order: Fields) -> bool:
+    """Whether nothing is left to be done with the goods of an order: handed over, back, or cancelled on the shelf."""
+    is_void_here = order["commercial"] == "cancelled" and order["custody"] == "warehouse"
+    return order["custody"] in OVER_CANCELLATION or is_void_here
+
+
 def _order_buckets(row: Fields) -> tuple[str, ...]:
+    if row.get("archived_at") and is_closed(row):
+        return ()
     buckets = []
     if row["custody"] in IN_WAREHOUSE | {"undelivered"} and (
         row["commercial"] != "cancelled" or row["custody"] != "warehouse"
@@ -84,6 +97,7 @@ def _order_buckets(row: Fields) -> tuple[str, ...]:
 
 def _order_projection(bucket: str, row: Fields) -> Fields:
     """A driver has name, phone and address only while the job is open; the warehouse needs no phone."""
+    row = _without_archive(bucket, row)
     if bucket.startswith("warehouse:"):
         return {**row, "phone": None}
     if row["custody"] in OVER_CANCELLATION or row["commercial"] == "cancelled":
@@ -91,9 +105,29 @@ def _order_projection(bucket: str, row: Fields) -> Fields:
     return row
 
 
+def _level_projection(_bucket: str, row: Fields) -> Fields:
+    """How the books are kept is no device's business."""
+    return {name: row[name] for name in ("warehouse_id", "product_id", "on_hand", "reserved")}
+
+
 def _dispatch_projection(_bucket: str, row: Fields) -> Fields:
     """A note may hold a name or a remark about the customer: once the job is closed, no device needs it."""
+    row = _without_archive(_bucket, row)
     return row if row["state"] in OPEN_DISPATCHES else {**row, "note": ""}
+
+
+def _dispatch_buckets(row: Fields) -> tuple[str, ...]:
+    is_archived = row.get("archived_at") and row["state"] not in OPEN_DISPATCHES
+    return () if is_archived else (f"driver:{row['driver_id']}",)
+
+
+def _fulfilment_buckets(row: Fields) -> tuple[str, ...]:
+    return () if row.get("archived_at") else (f"warehouse:{row['warehouse_id']}",)
+
+
+def _without_archive(_bucket: str, row: Fields) -> Fields:
+    """What is on a device is not archived, so nothing of that is said there."""
+    return {name: value for name, value in row.items() if name != "archived_at"}
 
 
 _WAREHOUSE = frozenset({"warehouse"})
@@ -116,9 +150,56 @@ ENTITIES = (
     Entity(
         name="stock_level",
         plural="stock_levels",
-        fields={"warehouse_id": _ID, "product_id": _ID, "on_hand": _INTEGER, "reserved": _INTEGER},
+        fields={
+            "warehouse_id": _ID,
+            "product_id": _ID,
+            "on_hand": _INTEGER,
+            "reserved": _INTEGER,
+            "moves": _INTEGER,
+            "count_id": _ID,
+        },
         bucket_kinds=_WAREHOUSE,
         buckets=lambda row: (f"warehouse:{row['warehouse_id']}",),
+        project=_level_projection,
+    ),
+    Entity(
+        name="stock_count",
+        plural="stock_counts",
+        fields={
+            "warehouse_id": _ID,
+            "product_id": _ID,
+            "counted": _INTEGER,
+            "expected": _INTEGER,
+            "correction": _INTEGER,
+            "state": _TEXT,
+            "rival_id": _ID,
+            "moves": _INTEGER,
+            "counted_by": _ID,
+            "device_id": _ID,
+            "seq": _INTEGER,
+            "booked_version": _INTEGER,
+            "after_version": _INTEGER,
+            "earliest": _TIME,
+            "latest": _TIME,
+            "claimed_at": _TIME,
+            "received_at": _TIME,
+        },
+    ),
+    Entity(
+        name="stock_quota",
+        plural="stock_quotas",
+        fields={
+            "holder_id": _ID,
+            "warehouse_id": _ID,
+            "product_id": _ID,
+            "granted": _INTEGER,
+            "used": _INTEGER,
+            "returned": _INTEGER,
+            "expires_at": _TIME,
+            "state": _TEXT,
+        },
+        bucket_kinds=frozenset({"device"}),
+        buckets=lambda row: (f"device:{row['holder_id']}",),
     ),
     Entity(
         name="stock_movement",
@@ -134,6 +215,11 @@ ENTITIES = (
             "seq": _INTEGER,
             "claimed_at": _TIME,
             "received_at": _TIME,
+            "count_id": _ID,
+            "booked_version": _INTEGER,
+            "after_version": _INTEGER,
+            "earliest": _TIME,
+            "latest": _TIME,
         },
         is_append_only=True,
     ),
@@ -161,10 +247,12 @@ ENTITIES = (
             "attempts": _INTEGER,
             "placed_at": _TIME,
             "delivered_at": _TIME,
+            "archived_at": _TIME,
         },
         bucket_kinds=frozenset({"warehouse", "driver"}),
         buckets=_order_buckets,
         project=_order_projection,
+        is_awaited=True,
     ),
     Entity(
         name="fulfilment",
@@ -175,9 +263,11 @@ ENTITIES = (
             "picker_id": _ID,
             "parcels": _INTEGER,
             "state": _TEXT,
+            "archived_at": _TIME,
         },
         bucket_kinds=_WAREHOUSE,
-        buckets=lambda row: (f"warehouse:{row['warehouse_id']}",),
+        buckets=_fulfilment_buckets,
+        project=_without_archive,
     ),
     Entity(
         name="dispatch",
@@ -190,10 +280,12 @@ ENTITIES = (
             "currency": _TEXT,
             "state": _TEXT,
             "note": _TEXT,
+            "archived_at": _TIME,
         },
         bucket_kinds=frozenset({"driver"}),
-        buckets=lambda row: (f"driver:{row['driver_id']}",),
+        buckets=_dispatch_buckets,
         project=_dispatch_projection,
+        is_awaited=True,
     ),
     Entity(
         name="order_status_event",

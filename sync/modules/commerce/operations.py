@@ -12,7 +12,7 @@ from sync.kernel.ids import Id
 from sync.kernel.module import Ref
 from sync.kernel.money import Amount, to_amount
 from sync.modules.catalogue import town_product_id
-from sync.modules.commerce.entities import fulfilment_id, stock_level_id
+from sync.modules.commerce.entities import fulfilment_id, stock_level_id, stock_quota_id
 
 Quantity = Annotated[int, Field(ge=1, le=1_000_000)]
 Delta = Annotated[int, Field(ge=-1_000_000, le=1_000_000)]
@@ -76,6 +76,7 @@ class ReceiveStock(Operation):
     op: ClassVar = "stock.receive"
     intent: ClassVar = Intent.FACT
     roles: ClassVar = WAREHOUSE
+    resolves: ClassVar = frozenset({"compensate"})
     warehouse: WarehouseRef
     product: ProductRef
     quantity: Quantity
@@ -92,6 +93,7 @@ class AdjustStock(Operation):
     op: ClassVar = "stock.adjust"
     intent: ClassVar = Intent.FACT
     roles: ClassVar = WAREHOUSE
+    resolves: ClassVar = frozenset({"compensate", "write_off"})
     warehouse: WarehouseRef
     product: ProductRef
     delta: Delta
@@ -108,6 +110,7 @@ class TransferStock(Operation):
     op: ClassVar = "stock.transfer"
     intent: ClassVar = Intent.FACT
     roles: ClassVar = WAREHOUSE
+    resolves: ClassVar = frozenset({"compensate"})
     source: WarehouseRef
     target: WarehouseRef
     product: ProductRef
@@ -125,6 +128,7 @@ class PlaceOrder(Operation):
     intent: ClassVar = Intent.WISH
     offline_intent: ClassVar = Intent.FACT
     roles: ClassVar = SALES
+    resolves: ClassVar = frozenset({"compensate"})
     creates: ClassVar = "order"
     number: Number
     warehouse: WarehouseRef
@@ -132,7 +136,9 @@ class PlaceOrder(Operation):
     phone: Text = ""
     address: Text = ""
     lines: Lines
-    payment_method: Literal["cod", "account"] = "cod"
+    payment_method: Literal["cod", "account", "momo"] = "cod"
+    supervisor: UserRef | None = None
+    """Who has allowed to sell more than the device's quota."""
 
     def reads(self) -> Iterable[RowKey]:
         """What each line is, how much of it is there, and what it costs when the line does not say."""
@@ -141,6 +147,10 @@ class PlaceOrder(Operation):
             yield "stock_level", stock_level_id(self.warehouse, line.product)
             if line.price is None:
                 yield "town_product", town_product_id(line.product)
+
+    def reads_on(self, device: str) -> Iterable[RowKey]:
+        """What the device may sell by itself."""
+        return [("stock_quota", stock_quota_id(device, self.warehouse, line.product)) for line in self.lines]
 
     def as_shown(self, row: Callable[[str, str], Fields | None]) -> Self:
         """With the prices that the customer was told."""
@@ -153,6 +163,7 @@ class AmendOrder(Operation):
     op: ClassVar = "order.amend"
     intent: ClassVar = Intent.WISH
     roles: ClassVar = SALES
+    resolves: ClassVar = frozenset({"compensate"})
     order: OrderRef
     lines: Lines
 
@@ -162,13 +173,15 @@ class AmendOrder(Operation):
 
 
 class CancelOrder(Operation):
-    """The order shall not be; on the van it becomes a recall."""
+    """The order shall not be; on the van it becomes a recall. A customer may not ask for it once picking has begun."""
 
     op: ClassVar = "order.cancel"
     intent: ClassVar = Intent.WISH
     roles: ClassVar = OFFICE
+    resolves: ClassVar = frozenset({"compensate"})
     order: OrderRef
     reason: Text = ""
+    by_customer: bool = False
 
 
 class _Picking(Operation):
@@ -224,6 +237,7 @@ class AssignDispatch(Operation):
     op: ClassVar = "dispatch.assign"
     intent: ClassVar = Intent.WISH
     roles: ClassVar = OFFICE
+    resolves: ClassVar = frozenset({"reassign"})
     creates: ClassVar = "dispatch"
     order: OrderRef
     driver: UserRef
@@ -235,6 +249,7 @@ class ReassignDispatch(Operation):
     op: ClassVar = "dispatch.reassign"
     intent: ClassVar = Intent.WISH
     roles: ClassVar = OFFICE
+    resolves: ClassVar = frozenset({"reassign"})
     creates: ClassVar = "dispatch"
     order: OrderRef
     driver: UserRef
@@ -246,6 +261,7 @@ class WithdrawDispatch(Operation):
     op: ClassVar = "dispatch.withdraw"
     intent: ClassVar = Intent.WISH
     roles: ClassVar = OFFICE
+    resolves: ClassVar = frozenset({"compensate"})
     dispatch: DispatchRef
 
 
@@ -278,10 +294,22 @@ class FailDelivery(Operation):
     reason: Text = ""
 
 
+class CorrectDelivery(Operation):
+    """The delivery that was reported has not been: the goods are still on the van."""
+
+    op: ClassVar = "delivery.correct"
+    intent: ClassVar = Intent.FACT
+    roles: ClassVar = DRIVERS
+    resolves: ClassVar = frozenset({"compensate"})
+    dispatch: DispatchRef
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+
+
 class ReturnDelivery(Operation):
     """The warehouse has the goods again."""
 
     op: ClassVar = "delivery.return"
     intent: ClassVar = Intent.FACT
     roles: ClassVar = WAREHOUSE
+    resolves: ClassVar = frozenset({"compensate"})
     order: OrderRef

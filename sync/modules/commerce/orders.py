@@ -15,7 +15,7 @@ from sync.kernel.errors import InvalidMoney
 from sync.kernel.money import MINOR_MAX, to_amount, to_minor
 from sync.modules.billing import TakePayment
 from sync.modules.catalogue import town_product_id
-from sync.modules.commerce import cases, stock
+from sync.modules.commerce import cases, quotas, stock
 from sync.modules.commerce.entities import (
     OFF_THE_SHELF,
     ON_THE_VAN,
@@ -31,6 +31,8 @@ from sync.modules.commerce.operations import AmendOrder, CancelOrder, OrderLine,
 def place(operation: PlaceOrder, draft: Draft) -> None:
     """Reserve what is there; a wish that asks for more is refused, a promise already made is oversold."""
     draft.gather([("town", draft.change_set.town), *operation.reads()])
+    if not draft.context.is_server:
+        draft.gather(operation.reads_on(draft.change_set.device))
     draft.need("warehouse", operation.warehouse)
     currency = draft.need("town", draft.change_set.town)["currency"]
     order: dict[str, Any] = {
@@ -54,6 +56,7 @@ def place(operation: PlaceOrder, draft: Draft) -> None:
         "attempts": 0,
         "placed_at": draft.claimed_at,
         "delivered_at": None,
+        "archived_at": None,
     }
     draft.create("order", operation.id, order)
     _record_move(draft, operation.id, None, order)
@@ -72,6 +75,8 @@ def amend(operation: AmendOrder, draft: Draft) -> None:
 def cancel(operation: CancelOrder, draft: Draft) -> None:
     """Release what is reserved and call off the driver; goods off the shelf go back, goods on the van are recalled."""
     order = need_open(draft, operation.order)
+    if operation.by_customer and order["custody"] != "warehouse":
+        raise draft.refuse(cases.ALREADY_PICKED, number=order["number"])
     if order["custody"] in ON_THE_VAN:
         change(draft, operation.order, commercial="recall", note=operation.reason)
         draft.adjust(cases.RECALL_REQUESTED, operation, subject=("order", operation.order), number=order["number"])
@@ -278,8 +283,11 @@ def _set_lines(draft: Draft, operation: Operation, order_id: str, wanted: Iterab
     unsaid: list[Fields] = []
     for asked in wanted:
         product = draft.need("product", asked.product)
+        given = 0
+        if isinstance(operation, PlaceOrder):
+            given = quotas.take(operation, draft, asked.product, product["name"], asked.quantity)
         free = stock.available(draft, order["warehouse_id"], asked.product)
-        reserved = asked.quantity if free is None else min(asked.quantity, free)
+        reserved = asked.quantity if free is None else min(asked.quantity, given + free)
         if reserved < asked.quantity and is_wish:
             raise draft.refuse(
                 cases.INSUFFICIENT_STOCK, product=product["name"], available=reserved, wanted=asked.quantity
@@ -291,7 +299,7 @@ def _set_lines(draft: Draft, operation: Operation, order_id: str, wanted: Iterab
             operation,
             order["warehouse_id"],
             asked.product,
-            reserved=reserved,
+            reserved=reserved - given,
             reason="reserved",
             order=order_id,
         )

@@ -134,6 +134,7 @@ def _fulfilment(draft: Draft, order_id: str, order: Fields) -> Fields:
             "picker_id": draft.change_set.actor,
             "parcels": 0,
             "state": "OPEN",
+            "archived_at": None,
         }
         draft.put("fulfilment", row_id, fulfilment)
     return fulfilment

@@ -1,16 +1,16 @@
 """Stock: deltas add up in any order, and every change of a level is a movement beside it.
 
-Law: on_hand is the sum of the movements' on_hand_delta and reserved the sum of their reserved_delta, per warehouse and
-product. Nothing here sets a quantity.
+Nothing here sets a quantity; what a count corrects is a movement too (`shelf`, `counts`).
 """
 
 from __future__ import annotations
 
 from sync.kernel.changeset import Fields, Operation
 from sync.kernel.draft import Draft
-from sync.modules.commerce import cases
+from sync.modules.commerce import cases, counts, shelf
 from sync.modules.commerce.entities import stock_level_id
 from sync.modules.commerce.operations import AdjustStock, OpenWarehouse, ReceiveStock, TransferStock
+from sync.modules.commerce.shelf import Place
 
 
 def open_warehouse(operation: OpenWarehouse, draft: Draft) -> None:
@@ -72,34 +72,16 @@ def move(
     order: str | None = None,
 ) -> None:
     """Change a level by deltas and append the movement; a device that does not hold the stock shows nothing."""
-    level_id = stock_level_id(warehouse, product)
-    if not (on_hand or reserved) or not draft.sees("stock_level", level_id):
+    place = Place(warehouse=warehouse, product=product)
+    if not (on_hand or reserved) or not draft.sees("stock_level", place.level_id):
         return
-    level = draft.get("stock_level", level_id)
-    if level is None:
-        draft.need("warehouse", warehouse)
-        draft.need("product", product)
-        level = {"warehouse_id": warehouse, "product_id": product, "on_hand": 0, "reserved": 0}
-    after = {**level, "on_hand": level["on_hand"] + on_hand, "reserved": level["reserved"] + reserved}
-    draft.put("stock_level", level_id, after)
-    draft.put(
-        "stock_movement",
-        draft.new_id("stock_movement"),
-        {
-            "warehouse_id": warehouse,
-            "product_id": product,
-            "on_hand_delta": on_hand,
-            "reserved_delta": reserved,
-            "reason": reason,
-            "order_id": order,
-            "device_id": draft.change_set.device,
-            "seq": draft.change_set.seq,
-            "claimed_at": draft.claimed_at,
-            "received_at": draft.context.decided_at,
-        },
-    )
-    if on_hand < 0 and after["on_hand"] < 0:
-        _below_zero(draft, operation, level_id, level, after)
+    before = shelf.level_of(draft, place)
+    shelf.book(draft, place, on_hand=on_hand, reserved=reserved, reason=reason, order=order)
+    if on_hand:
+        counts.settle_late(draft, operation, place, on_hand)
+    after = draft.need("stock_level", place.level_id)
+    if after["on_hand"] < min(0, before["on_hand"]):
+        _below_zero(draft, operation, place.level_id, before, after)
 
 
 def _below_zero(draft: Draft, operation: Operation, level_id: str, before: Fields, after: Fields) -> None:

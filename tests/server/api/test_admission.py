@@ -10,7 +10,7 @@ import pytest
 from starlette.types import Message
 
 from server.api import admission
-from server.api.admission import Exchanges, ExchangeUnderWay, ServerBusy
+from server.api.admission import Exchanges, ExchangeUnderWay
 from server.api.app import create_app
 from tests.support.api_world import ApiWorld, Knocker, api_world
 
@@ -27,7 +27,7 @@ async def impatient_world(migrated_database: str) -> AsyncIterator[ApiWorld]:
 
 async def test_a_second_exchange_of_a_device_is_told_to_come_back(impatient_world: ApiWorld) -> None:
     device = await impatient_world.device()
-    place = await impatient_world.parts.exchanges.enter(device.answer.device_id)
+    place = await impatient_world.parts.exchanges.enter(device.answer.device_id, device.town_id)
 
     refused = await device.exchange()
     place.leave()
@@ -39,20 +39,20 @@ async def test_a_second_exchange_of_a_device_is_told_to_come_back(impatient_worl
 
 
 async def test_more_exchanges_than_the_process_holds_are_told_to_come_back(impatient_world: ApiWorld) -> None:
-    places = [await impatient_world.parts.exchanges.enter(f"device {number}") for number in range(2)]
+    places = [await impatient_world.parts.exchanges.enter(f"device {number}", f"town {number}") for number in range(2)]
     device = await impatient_world.device()
 
     refused = await device.exchange()
     places[0].leave()
     admitted = await device.exchange()
 
-    assert (refused.status_code, refused.json()["code"], refused.headers["retry-after"]) == (503, "busy", "2")
+    assert (refused.status_code, refused.json()["code"], refused.headers["retry-after"]) == (503, "busy", "1")
     assert admitted.status_code == 200
 
 
 async def test_the_body_of_what_is_not_admitted_is_not_read(impatient_world: ApiWorld) -> None:
     device = await impatient_world.device()
-    await impatient_world.parts.exchanges.enter(device.answer.device_id)
+    await impatient_world.parts.exchanges.enter(device.answer.device_id, device.town_id)
     sent = await ask(device, body=None)
 
     assert sent[0]["status"] == 503
@@ -73,13 +73,13 @@ async def test_a_place_is_free_before_the_end_of_the_answer_is_heard(impatient_w
     entered: list[object] = []
 
     async def on_end() -> None:
-        entered.append(await impatient_world.parts.exchanges.enter(device.answer.device_id))
+        entered.append(await impatient_world.parts.exchanges.enter(device.answer.device_id, device.town_id))
 
     sent = await ask(device, body=device.hello(), on_end=on_end)
 
     assert (sent[0]["status"], sent[-1]["more_body"], len(entered)) == (200, False, 1)
     with pytest.raises(ExchangeUnderWay):  # the end of the first has not taken the place from the second
-        await impatient_world.parts.exchanges.enter(device.answer.device_id)
+        await impatient_world.parts.exchanges.enter(device.answer.device_id, device.town_id)
 
 
 async def test_an_answer_that_nobody_takes_is_cut_and_its_place_is_free(
@@ -93,38 +93,41 @@ async def test_an_answer_that_nobody_takes_is_cut_and_its_place_is_free(
 
     assert ended == {asking}
     assert asking.result() == []
-    await impatient_world.parts.exchanges.enter(device.answer.device_id)
+    await impatient_world.parts.exchanges.enter(device.answer.device_id, device.town_id)
 
 
 async def test_one_exchange_may_wait_for_the_one_before_it_and_a_third_is_refused_at_once() -> None:
     exchanges = Exchanges(patience_seconds=LONG_SECONDS)
-    first = await exchanges.enter("device")
-    waiting = asyncio.create_task(exchanges.enter("device"))
+    first = await exchanges.enter("device", "town")
+    waiting = asyncio.create_task(exchanges.enter("device", "town"))
     await asyncio.sleep(0)
 
     with pytest.raises(ExchangeUnderWay):
-        await asyncio.wait_for(exchanges.enter("device"), LONG_SECONDS / 2)
+        await asyncio.wait_for(exchanges.enter("device", "town"), LONG_SECONDS / 2)
     first.leave()
     second = await asyncio.wait_for(waiting, LONG_SECONDS / 2)
     first.leave()
 
-    third = asyncio.create_task(exchanges.enter("device"))
+    third = asyncio.create_task(exchanges.enter("device", "town"))
     await asyncio.sleep(0)
     assert not third.done()  # leaving the first again has not let anybody in
     second.leave()
     (await asyncio.wait_for(third, LONG_SECONDS / 2)).leave()
 
 
-async def test_whoever_waited_is_refused_when_the_process_is_full_by_then() -> None:
+async def test_whoever_waited_for_its_own_exchange_then_waits_for_a_place_like_everybody() -> None:
     exchanges = Exchanges(exchanges_max=1, patience_seconds=LONG_SECONDS)
-    first = await exchanges.enter("device")
-    waiting = asyncio.create_task(exchanges.enter("device"))
+    first = await exchanges.enter("device", "town")
+    waiting = asyncio.create_task(exchanges.enter("device", "town"))
     await asyncio.sleep(0)
     first.leave()
-    await exchanges.enter("another")
+    another = await exchanges.enter("another", "town")
+    await asyncio.sleep(0)
 
-    with pytest.raises(ServerBusy):
-        await waiting
+    assert not waiting.done()
+    another.leave()
+
+    (await asyncio.wait_for(waiting, LONG_SECONDS / 2)).leave()
 
 
 async def ask(

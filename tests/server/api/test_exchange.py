@@ -159,33 +159,6 @@ async def test_a_hole_is_told_where_to_send_from(world: ApiWorld) -> None:
     assert (answer.status_code, answer.json()["code"], answer.json()["expected_seq"]) == (409, "chain_gap", 1)
 
 
-async def test_a_witness_of_our_history_is_welcome_and_one_of_another_stops_everything(world: ApiWorld) -> None:
-    device = await world.device()
-    said = lines_of((await device.exchange()).content)[-1]
-    epoch, version, journal = said["epoch"], said["version"], said["journal"]["hash"]
-    witnesses = {
-        "ours": {"version": version, "journal": journal},
-        "another hash": {"version": version, "journal": WRONG_HASH},
-        "ahead": {"version": version + 1, "journal": journal},
-    }
-
-    answers = {
-        name: await device.exchange(hello=device.hello(epoch=epoch, witness=witness))
-        for name, witness in witnesses.items()
-    }
-    of_another_epoch = await device.exchange(
-        hello=device.hello(epoch=world.new_id(), witness={"version": version + 1, "journal": WRONG_HASH})
-    )
-
-    assert {name: answer.status_code for name, answer in answers.items()} == {
-        "ours": 200,
-        "another hash": 409,
-        "ahead": 409,
-    }
-    assert answers["ahead"].json()["code"] == "history_altered"
-    assert of_another_epoch.status_code == 200
-
-
 async def test_nothing_is_taken_while_the_history_is_in_doubt(world: ApiWorld) -> None:
     device = await world.device()
     epoch = lines_of((await device.exchange()).content)[-1]["epoch"]

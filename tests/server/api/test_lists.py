@@ -9,7 +9,8 @@ import httpx2
 import orjson
 import pytest
 
-from server.application.queries.listings import LISTS, PAGE_ROWS, PAGE_ROWS_MAX
+from server.application.queries.listings import LISTS
+from server.application.queries.paging import PAGE_ROWS, PAGE_ROWS_MAX
 from sync.modules import registry
 from sync.modules.commerce import AdjustStock, CancelOrder
 from sync.modules.identity import AddUser, SuspendDevice
@@ -19,10 +20,14 @@ READERS = {
     "users": {"admin", "dispatcher"},
     "devices": {"admin"},
     "warehouses": {"admin", "dispatcher", "warehouse_staff"},
+    "products": {"admin", "dispatcher", "warehouse_staff"},
+    "town-products": {"admin", "dispatcher", "warehouse_staff"},
+    "fulfilments": {"admin", "dispatcher", "warehouse_staff"},
     "orders": {"admin", "dispatcher", "warehouse_staff"},
     "dispatches": {"admin", "dispatcher"},
     "stock-levels": {"admin", "dispatcher", "warehouse_staff"},
     "stock-movements": {"admin", "dispatcher", "warehouse_staff"},
+    "stubs": {"admin", "dispatcher"},
     "conflicts": {"admin", "dispatcher"},
     "tasks": {"admin", "dispatcher", "warehouse_staff"},
 }
@@ -122,7 +127,7 @@ async def test_conflicts_and_their_tasks_are_listed_and_read(staff: StaffWorld) 
     (conflict,) = items(await browser.get("conflicts?state=open&kind=stock_negative"))
     (task,) = items(await browser.get(f"tasks?conflict={conflict['id']}"))
 
-    assert (await browser.get(f"conflicts/{conflict['id']}")).json() == conflict
+    assert (await browser.get(f"conflicts/{conflict['id']}")).json() == conflict | {"task": task}
     assert (await browser.get(f"tasks/{task['id']}")).json() == task
     assert conflict["actor_id"] == staff.here.users["admin"]
 
@@ -252,4 +257,5 @@ def test_every_list_names_fields_that_there_are() -> None:
         fields = registry().entities[listing.entity].fields
         named = {one.field for one in listing.filters.values()} | {order.removeprefix("-") for order in listing.orders}
         assert named | listing.hidden <= fields.keys()
+        assert not {"order", "limit", "cursor"} & listing.filters.keys()  # those say something else
     assert READERS.keys() == LISTS.keys()

@@ -67,6 +67,7 @@ CASES: list[tuple[Callable[[], Finding], Level, str]] = [
     (lambda: x.judge_towns([TOWN], 0), OK, "1 towns are sound"),
     (lambda: x.judge_towns([TOWN], 2), WARN, "2 devices are suspended"),
     (lambda: x.judge_towns([replace(TOWN, is_head_journalled=False)], 0), FAIL, "disagree in Douglas"),
+    (lambda: x.judge_towns([replace(TOWN, is_halted=True)], 2), FAIL, "halted, because"),
     (lambda: x.judge_signer("A" * 43, [TOWN]), OK, "signed the journals"),
     (lambda: x.judge_signer("A" * 43, [replace(TOWN, is_signed_by_key=False)]), FAIL, "another key"),
     (lambda: x.judge_outbox(3, 0, 5.0), OK, "3 items wait"),

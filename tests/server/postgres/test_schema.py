@@ -165,7 +165,7 @@ def test_an_entity_has_a_table_of_its_plural_with_its_fields_and_kinds(owner: Co
 
 def test_what_an_entity_declares_append_only_the_tables_do_too() -> None:
     declared = {entity.plural for entity in registry().entities.values() if entity.is_append_only}
-    machinery = {"change_sets", "journal", "messages", "fork_lines"}
+    machinery = {"change_sets", "journal", "messages", "fork_lines", "epochs", "halts", "resumptions"}
     assert declared | machinery == APPEND_ONLY_TABLES
 
 

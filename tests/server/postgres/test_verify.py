@@ -69,7 +69,8 @@ async def _trade(url: str) -> tuple[dict[str, str], int]:
         await town.author(ReassignDispatch(order=order, driver=other_driver))
         await town.appliers.author(town.id, town.admin_id, [CancelOrder(order=order)])
         await work_off_outbox(town.id, outbox=town.outbox, messages=town.messages, system=town.system)
-        await town.towns.keep_fork(town.id, tablet.id, 2, [b"another line"], format_time(town.system.now_ms()))
+        at = format_time(town.system.now_ms())
+        await town.towns.histories.keep_lines(town.id, tablet.id, 2, [b"another line"], signature="", at=at)
         sick = await town.enrol("warehouse_staff")
         await sick.send(sick.line(poison(town, "a rule that raises")), sick.line(receive(town)))
         async with town.towns.reading(town.id) as reader:

@@ -29,19 +29,24 @@ from sync.modules.commerce import (
     CancelOrder,
     CompleteDelivery,
     CompletePack,
+    CorrectDelivery,
+    CountStock,
     FailDelivery,
+    GrantQuota,
     PickLine,
     PlaceOrder,
     ReassignDispatch,
     ReceiveStock,
     ReturnDelivery,
+    ReturnQuota,
     ShortPick,
     StartDelivery,
     StartPick,
     TransferStock,
     WithdrawDispatch,
 )
-from sync.modules.commerce.entities import CUSTODY_LADDER, displayed_status, stock_level_id
+from sync.modules.commerce.counts import CountLine
+from sync.modules.commerce.entities import CUSTODY_LADDER, displayed_status, stock_level_id, stock_quota_id
 from sync.modules.commerce.operations import OrderLine
 from sync.modules.identity import HELD_BUCKET_KINDS, DeactivateUser
 from tests.support.decisions import moves
@@ -55,6 +60,7 @@ LEGAL = FORWARD | {
     ("undelivered", "van"),
     ("undelivered", "returned"),
     ("returned", "van"),
+    ("customer", "undelivered"),
 }
 PUT_BACK = {(custody, "returned") for custody in CUSTODY_LADDER[:5]}
 """Only for an order that is cancelled: its goods never left the house."""
@@ -68,7 +74,8 @@ AT_ONCE = {("picking", "picked"), ("packed", "ready")}
 Action = tuple[str, int, int, int, int]
 KINDS = [
     "place", "amend", "cancel", "start_pick", "pick", "short", "pack", "assign", "reassign", "withdraw", "depart",
-    "deliver", "deliver_paid", "fail", "return", "pay", "receive", "adjust", "transfer", "leave",
+    "deliver", "deliver_paid", "fail", "return", "pay", "receive", "adjust", "transfer", "leave", "count", "grant",
+    "give_back", "correct",
 ]  # fmt: skip
 ACTIONS = st.lists(
     st.tuples(
@@ -112,6 +119,7 @@ class Cast:
             "deliver": lambda: (CompleteDelivery(dispatch=dispatch),),
             "deliver_paid": lambda: (CompleteDelivery(dispatch=dispatch), amount),
             "fail": lambda: (FailDelivery(dispatch=dispatch),),
+            "correct": lambda: (CorrectDelivery(dispatch=dispatch, reason="r"),),
             "return": lambda: (ReturnDelivery(order=order),),
             "pay": lambda: (amount,),
             "receive": lambda: (ReceiveStock(warehouse=town.warehouse, product=product, quantity=size),),
@@ -119,6 +127,19 @@ class Cast:
             "transfer": lambda: (
                 TransferStock(source=town.warehouse, target=town.warehouse, product=product, quantity=size),
             ),
+            "count": lambda: (
+                CountStock(warehouse=town.warehouse, lines=[CountLine(product=product, counted=2 * size)]),
+            ),
+            "grant": lambda: (
+                GrantQuota(
+                    device=town.tablet.id,
+                    warehouse=town.warehouse,
+                    product=product,
+                    quantity=size,
+                    expires_at="2027-01-01T00:00:00.000Z",
+                ),
+            ),
+            "give_back": lambda: (ReturnQuota(quota=stock_quota_id(town.tablet.id, town.warehouse, product)),),
             "leave": lambda: (DeactivateUser(user=town.driver_b),),
         }
         return make[kind]()
@@ -152,6 +173,10 @@ def check_stock(town: MarketTown) -> None:
         for line in order["lines"]:
             assert 0 <= line["reserved"] <= line["quantity"] - line["short"]
             promised[order["warehouse_id"], line["product_id"]] += line["reserved"]
+    for quota in town.rows_of("stock_quota").values():
+        left = quota["granted"] - quota["used"] - quota["returned"]
+        assert left >= 0
+        promised[quota["warehouse_id"], quota["product_id"]] += left
     for row in town.rows_of("stock_level").values():
         key = (row["warehouse_id"], row["product_id"])
         assert (row["on_hand"], row["reserved"], row["reserved"]) == (on_hand[key], reserved[key], promised[key])

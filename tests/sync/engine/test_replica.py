@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import orjson
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sync.engine.chain import encode_bytes, line_hash
 from sync.engine.replica import Asked, Conversation
 from sync.engine.transitions import Action, Event, State
+from sync.kernel.ids import derived_id
 from tests.support.fake_server import Town
 
 TOWN = Town()
@@ -66,10 +69,42 @@ def test_a_welcome_is_measured_by_what_was_sent_and_recorded(acked: int, event: 
 
 def test_the_first_welcome_ever_brings_no_new_epoch() -> None:
     first = Conversation(asked=replace(ASKED, epoch=None, version=0, witness=None)).after(Event.START)
-    other = replace(ASKED, epoch="another")
 
     assert first.judge(TOWN.welcome(2))[0] is Event.WELCOME
-    assert Conversation(asked=other).judge(TOWN.welcome(2))[0] is Event.WELCOME_NEW_EPOCH
+
+
+AFTER = replace(TOWN, epoch=derived_id("epoch", 2))
+LATER = replace(TOWN, epoch=derived_id("epoch", 3))
+OTHER_KEY = replace(AFTER, key=Ed25519PrivateKey.from_private_bytes(bytes(32)))
+
+
+@pytest.mark.parametrize(
+    ("epochs", "event"),
+    [
+        ([AFTER.begun()], Event.WELCOME_NEW_EPOCH),
+        ([AFTER.begun(version=7, journal=encode_bytes(TOWN.journal(7)))], Event.WELCOME_NEW_EPOCH),
+        ([LATER.begun(), AFTER.begun(before=LATER.epoch)], Event.WELCOME_NEW_EPOCH),
+        ([], Event.HISTORY_BACK),
+        ([LATER.begun()], Event.HISTORY_BACK),
+        ([LATER.begun(), AFTER.begun()], Event.HISTORY_BACK),
+        ([AFTER.begun(version=7)], Event.HISTORY_BACK),
+        ([OTHER_KEY.begun()], Event.SIGNATURE_WRONG),
+        ([AFTER.begun() | {"reason": "another"}], Event.SIGNATURE_WRONG),
+        ([AFTER.begun(before=LATER.epoch, at="2026-11-21T08:10:00.000Z")], Event.WELCOME_NEW_EPOCH),
+        ([AFTER.begun(before=LATER.epoch, at="2026-11-21T07:59:00.000Z")], Event.HISTORY_BACK),
+    ],
+    ids=[
+        *("follows", "follows where the witness is", "two epochs on", "not told", "leads elsewhere", "a gap"),
+        *("another history at the witness", "another key", "altered", "from a lost epoch, begun since", "an old one"),
+    ],
+)
+def test_another_epoch_is_gone_over_into_only_on_the_servers_signed_word(
+    epochs: list[dict[str, object]], event: Event
+) -> None:
+    talk = Conversation(asked=replace(ASKED, heard_at="2026-11-21T08:00:00.000Z")).after(Event.START)
+    welcome = orjson.loads(AFTER.welcome(2)) | {"epochs": epochs}
+
+    assert talk.judge(orjson.dumps(welcome))[0] is event
 
 
 @pytest.mark.parametrize(("seq", "digest"), [(3, DIGESTS[1]), (4, DIGESTS[0]), (4, DIGESTS[1]), (2, DIGESTS[0])])

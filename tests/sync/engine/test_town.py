@@ -16,7 +16,7 @@ from sync.engine.town import RuleFailed, Submitted, first_keys, step, step_loadi
 from sync.kernel.cases import CASES
 from sync.kernel.changeset import Intent, Operation, RowKey
 from sync.kernel.clock import format_time
-from sync.kernel.draft import Draft
+from sync.kernel.draft import RULES, Draft
 from sync.kernel.errors import UnknownOperation
 from sync.kernel.ids import Id, derived_id
 from sync.kernel.module import Case, Entity, Module, ModuleKind, Ref, Registry
@@ -228,7 +228,7 @@ def test_loading_goes_on_until_a_step_has_all_its_rows(town: MemoryTown) -> None
     batch = [town.line(device, PERSON, Pour(jar=jar))]
     made = step_loading(town.head, batch, load, REGISTRY, format_time(town.now_ms))
 
-    first = {("town", town.town_id), ("user", PERSON), ("device", device.id), ("jar", jar)}
+    first = {("town", town.town_id), ("user", PERSON), ("device", device.id), ("town_version", "1"), ("jar", jar)}
     assert asked == [first, {("jar", derived_id("jar", 3))}]
     assert made.answered[0].verdict.rule == "jars.cracked"
     assert [(effect.kind, effect.data) for effect in made.effects] == [("wipe", {"jar": jar})]
@@ -269,6 +269,7 @@ def test_a_step_is_one_version_whose_entry_names_every_line_and_the_one_before(t
         "version": before.version + 1,
         "prev": encode_bytes(before.journal),
         "at": format_time(town.now_ms),
+        "rules": RULES,
         "sets": [
             [one.device, one.seq, encode_bytes(one.digest), encode_bytes(verdict_hash(answer.verdict_line))]
             for one, answer in zip(batch, made.answered, strict=True)

@@ -9,7 +9,8 @@ import pytest
 
 from sync.kernel.module import Registry
 from sync.modules import registry
-from sync.modules.reference import decisions_page, entities_page, operations_page
+from sync.modules.identity import ROLES
+from sync.modules.reference import decisions_page, entities_page, operations_page, permissions_page
 
 REFERENCE = Path(__file__).resolve().parents[3] / "docs" / "reference"
 
@@ -43,6 +44,15 @@ def test_an_operation_says_what_it_claims_and_what_it_needs() -> None:
     assert any("wish; fact from a device" in line and "`lines` list of OrderLine" in line for line in lines)
 
 
+def test_a_cell_says_whether_a_role_may_do_an_operation() -> None:
+    lines = permissions_page(registry(), ROLES).splitlines()
+
+    assert "| operation | `admin` | `dispatcher` | `warehouse_staff` | `driver` |" in lines
+    assert "| `conflict.resolve` | yes | yes | - | - |" in lines
+    assert "| `delivery.complete` | yes | yes | - | yes |" in lines
+    assert "| `stub.expire` | - | - | - | - |" in lines
+
+
 def test_an_entity_says_its_view_its_fields_and_its_buckets() -> None:
     lines = entities_page(registry()).splitlines()
 
@@ -56,6 +66,7 @@ def test_every_declaration_is_on_its_page() -> None:
     for page, names in (
         (decisions_page(known), known.cases),
         (operations_page(known), known.operations),
+        (permissions_page(known, ROLES), known.operations),
         (entities_page(known), known.entities),
     ):
         assert [name for name in names if f"\n| `{name}` |" not in page] == []

@@ -8,7 +8,17 @@ from __future__ import annotations
 from sqlalchemy import Text
 from sqlmodel import AutoString
 
-from server.adapters.postgres.tables import billing, casework, catalogue, commerce, evidence, identity, people
+from server.adapters.postgres.tables import (
+    billing,
+    casework,
+    catalogue,
+    commerce,
+    evidence,
+    histories,
+    identity,
+    live,
+    people,
+)
 from server.adapters.postgres.tables.base import SCHEMA, TownRow, metadata
 
 for _table in metadata.tables.values():
@@ -24,7 +34,9 @@ __all__ = [
     "catalogue",
     "commerce",
     "evidence",
+    "histories",
     "identity",
+    "live",
     "metadata",
     "people",
 ]

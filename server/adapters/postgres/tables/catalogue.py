@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sqlalchemy import Index
+
 from server.adapters.postgres.tables.base import UUID, TownRow, whole
 
 
@@ -9,6 +11,7 @@ class Product(TownRow, table=True):
     """A product, the same id in every town."""
 
     __tablename__ = "products"
+    __table_args__ = (Index("products_listing_idx", "town_id", "name", "id"),)
     sku: str
     name: str
     unit: str
@@ -18,6 +21,7 @@ class TownProduct(TownRow, table=True):
     """The price list of the town."""
 
     __tablename__ = "town_products"
+    __table_args__ = (Index("town_products_product_idx", "town_id", "product_id", "id"),)
     product_id: UUID
     price_minor: int = whole()
     currency: str

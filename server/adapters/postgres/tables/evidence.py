@@ -26,6 +26,7 @@ class TownHead(SQLModel, table=True):
     epoch: UUID
     version: int = whole()
     journal_hash: bytes = Field(sa_type=LargeBinary)
+    is_halted: bool = Field(sa_column_kwargs={"server_default": "false"})
 
 
 class DeviceHead(SQLModel, table=True):
@@ -43,7 +44,10 @@ class ChangeSetLine(SQLModel, table=True):
     """A change set as its device wrote it, and the verdict as the server said it. Append-only."""
 
     __tablename__ = "change_sets"
-    __table_args__ = (Index(None, "town_id", "version"),)
+    __table_args__ = (
+        Index(None, "town_id", "version"),
+        Index("change_sets_quarantined_idx", "town_id", "version", postgresql_where="status = 'quarantined'"),
+    )
     town_id: UUID = Field(primary_key=True)
     device_id: UUID = Field(primary_key=True)
     seq: int = Field(primary_key=True, sa_type=BigInteger)
@@ -70,7 +74,10 @@ class Feed(SQLModel, table=True):
     """What devices pull: the current row of each bucket as ready-made JSON; no body is a tombstone."""
 
     __tablename__ = "feed"
-    __table_args__ = (Index("feed_version_idx", "town_id", "bucket", "version"),)
+    __table_args__ = (
+        Index("feed_version_idx", "town_id", "bucket", "version"),
+        Index("feed_tombstones_idx", "town_id", "version", postgresql_where="body IS NULL"),
+    )
     town_id: UUID = Field(primary_key=True)
     bucket: str = Field(primary_key=True)
     entity: str = Field(primary_key=True)
@@ -80,7 +87,7 @@ class Feed(SQLModel, table=True):
 
 
 class Bucket(SQLModel, table=True):
-    """How many rows a bucket holds, their checksum, and the version of its last change."""
+    """How many rows a bucket holds, their checksum, the version of its last change, and where its tombstones end."""
 
     __tablename__ = "buckets"
     town_id: UUID = Field(primary_key=True)
@@ -88,6 +95,7 @@ class Bucket(SQLModel, table=True):
     version: int = whole()
     rows: int = whole()
     total: Decimal = Field(sa_type=Numeric(20, 0))
+    horizon: int = Field(sa_type=BigInteger, sa_column_kwargs={"server_default": "0"})
 
 
 class Outbox(SQLModel, table=True):
@@ -129,7 +137,7 @@ class LineFailure(SQLModel, table=True):
 
 
 class ForkLine(SQLModel, table=True):
-    """A line of a forked chain, kept as evidence. Append-only."""
+    """A line kept as evidence: of a forked chain, or of a device that may not act. Append-only."""
 
     __tablename__ = "fork_lines"
     town_id: UUID = Field(primary_key=True)
@@ -138,6 +146,24 @@ class ForkLine(SQLModel, table=True):
     seq: int = whole()
     line: bytes = Field(sa_type=LargeBinary)
     received_at: datetime = moment()
+    signature: str | None
+
+
+class SealedUpload(SQLModel, table=True):
+    """What a revoked device has handed in, sealed to the server; `reviewed` lines of it went to review."""
+
+    __tablename__ = "sealed_uploads"
+    __table_args__ = (CheckConstraint(f"octet_length(head_hash) = {HASH_BYTES}", name="sealed_uploads_hash_check"),)
+    town_id: UUID = Field(primary_key=True)
+    device_id: UUID = Field(primary_key=True)
+    to_seq: int = Field(primary_key=True, sa_type=BigInteger)
+    head_hash: bytes = Field(primary_key=True, sa_type=LargeBinary)
+    from_seq: int = whole()
+    box: bytes = Field(sa_type=LargeBinary)
+    signature: str
+    received_at: datetime = moment()
+    reviewed: int | None = Field(sa_type=BigInteger)
+    problem: str | None
 
 
 class TownName(SQLModel, table=True):
@@ -187,5 +213,8 @@ GLOBAL_TABLES = frozenset(
 """Small tables without a town in their key: what has to be found before the town is known."""
 
 APPEND_ONLY_TABLES = frozenset(
-    {"change_sets", "journal", "messages", "fork_lines", "stock_movements", "order_status_events", "payments"}
+    {
+        *("change_sets", "journal", "messages", "fork_lines", "stock_movements", "order_status_events", "payments"),
+        *("epochs", "halts", "resumptions"),
+    }
 )

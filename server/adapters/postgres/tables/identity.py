@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field
+
 from server.adapters.postgres.tables.base import UUID, TownRow, datetime, json, moment
 
 
@@ -26,6 +30,7 @@ class User(TownRow, table=True):
     roles: list[str] = json()
     is_active: bool
     has_pin: bool
+    former_roles: list[str] = Field(sa_type=JSONB, sa_column_kwargs={"server_default": text("'[]'::jsonb")})
 
 
 class Pin(TownRow, table=True):
@@ -50,4 +55,5 @@ class Device(TownRow, table=True):
     status: str
     enrolled_at: datetime = moment()
     ended_at: datetime | None = moment(nullable=True)
+    lost_at: datetime | None = moment(nullable=True)
     reason: str | None

@@ -17,13 +17,11 @@ from pathlib import Path
 from typing import TextIO, TypeVar, cast
 
 from client_sdk import Replica
-from server.office import Office
 from sync.kernel.ids import derived_id
 from sync.modules.billing import TakePayment
 from sync.modules.catalogue import product_id
 from sync.modules.commerce import (
     AdjustStock,
-    AssignDispatch,
     CompleteDelivery,
     CompletePack,
     PickLine,
@@ -36,8 +34,8 @@ from sync.protocol.limits import OPERATIONS_MAX
 
 Part = TypeVar("Part")
 
-FULL_SIZE = Path(__file__).parents[2].parent / "shared" / "data" / "online_retail_2010-12_2011-05.csv.gz"
-SAMPLE = Path(__file__).parents[2] / "server" / "sample" / "online_retail_sample.csv"
+FULL_SIZE = Path(__file__).parents[2] / "shared" / "data" / "online_retail_2010-12_2011-05.csv.gz"
+SAMPLE = Path(__file__).parents[1] / "server" / "sample" / "online_retail_sample.csv"
 CASH_MAX = Decimal(10_000)
 """A driver takes no more than this at a door; a larger invoice goes to the account."""
 
@@ -52,6 +50,7 @@ class Line:
     quantity: int
     price: Decimal
     country: str
+    customer: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +60,23 @@ class Invoice:
     number: str
     country: str
     lines: Sequence[Line]
+
+    @property
+    def customer(self) -> str:
+        """Whose invoice it is; empty when the file does not say."""
+        return self.lines[0].customer
+
+    @property
+    def is_cancellation(self) -> bool:
+        """Whether it takes an earlier one back, or a part of it."""
+        return self.number.startswith("C")
+
+    def goods(self) -> frozenset[tuple[str, int]]:
+        """How many pieces of what it is about, whichever way they go."""
+        pieces: Counter[str] = Counter()
+        for line in self.lines:
+            pieces[line.sku] += abs(line.quantity)
+        return frozenset(pieces.items())
 
 
 def best_file() -> Path:
@@ -75,7 +91,7 @@ def open_text(path: Path) -> TextIO:
     return path.open(encoding="utf-8")
 
 
-def read_lines(path: Path, lines_max: int) -> Iterator[Line]:
+def read_lines(path: Path, lines_max: int | None = None) -> Iterator[Line]:
     """The first `lines_max` lines of the file, without bad debt and prices that are no money."""
     with open_text(path) as file:
         for row in islice(csv.DictReader(file), lines_max):
@@ -89,6 +105,7 @@ def read_lines(path: Path, lines_max: int) -> Iterator[Line]:
                 quantity=int(row["Quantity"]),
                 price=price,
                 country=row["Country"],
+                customer=row["CustomerID"],
             )
 
 
@@ -113,40 +130,36 @@ def chunks(operations: Sequence[Part], size: int = OPERATIONS_MAX) -> Iterator[l
 class Tablet:
     """A warehouse tablet that handles whole invoices: books stock, places, picks and packs.
 
-    `packed` are the orders that the office has not given to a driver yet, with their invoice numbers.
+    `packed` are the orders that the office has not given to a driver yet. Somebody acts on `replica` already.
     """
 
-    def __init__(self, replica: Replica, *, clerk: str, warehouse: str) -> None:
+    def __init__(self, replica: Replica, *, warehouse: str) -> None:
         self.replica = replica
-        self.packed: list[tuple[str, str]] = []
-        self._clerk = clerk
+        self.packed: list[str] = []
         self._warehouse = warehouse
 
-    def handle(self, invoice: Invoice) -> None:
-        """Everything that this invoice makes the warehouse do, recorded without a network."""
-        with self.replica.acting_as(self._clerk):
-            back = [self._moved(line, invoice) for line in invoice.lines if line.quantity < 0]
-            for part in chunks(back):
-                self.replica.record(*part)
-            sold = [line for line in invoice.lines if line.quantity > 0]
-            if sold:
-                self._sell(invoice, sold)
+    def handle(self, invoice: Invoice) -> str | None:
+        """Everything that this invoice makes the warehouse do, recorded without a network; the order, if it is one."""
+        back = [self._moved(line, invoice) for line in invoice.lines if line.quantity < 0]
+        for part in chunks(back):
+            self.replica.record(*part)
+        sold = [line for line in invoice.lines if line.quantity > 0]
+        return self._sell(invoice, sold) if sold else None
 
     def _moved(self, line: Line, invoice: Invoice) -> ReceiveStock | AdjustStock:
         product = product_id(line.sku)
-        if invoice.number.startswith("C"):
+        if invoice.is_cancellation:
             return ReceiveStock(
                 warehouse=self._warehouse, product=product, quantity=-line.quantity, reason=f"returned {invoice.number}"
             )
         return AdjustStock(warehouse=self._warehouse, product=product, delta=line.quantity, reason="written off")
 
-    def _sell(self, invoice: Invoice, sold: Sequence[Line]) -> None:
+    def _sell(self, invoice: Invoice, sold: Sequence[Line]) -> str:
         order = order_id(invoice)
         lines = [
             OrderLine(product=product_id(line.sku), quantity=line.quantity, price=f"{line.price:f}") for line in sold
         ]
         total = sum((line.quantity * line.price for line in sold), Decimal(0))
-        method = "cod" if 0 < total <= CASH_MAX else "account"
         place = PlaceOrder(
             id=order,
             number=invoice.number,
@@ -154,67 +167,37 @@ class Tablet:
             customer_name=f"Customer of {invoice.number}",
             address=invoice.country,
             lines=lines,
-            payment_method="cod" if method == "cod" else "account",
+            payment_method="cod" if 0 < total <= CASH_MAX else "account",
         )
         self.replica.record(place)
         picks = [PickLine(order=order, product=product_id(line.sku), quantity=line.quantity) for line in sold]
         for part in chunks(picks):
             self.replica.record(*part)
         self.replica.record(CompletePack(order=order, parcels=1 + len(sold) // 40))
-        self.packed.append((order, invoice.number))
-
-
-class Planner:
-    """The office of a town, which gives to drivers what the warehouse has reported packed."""
-
-    def __init__(self, books: Office, town: str, drivers: Sequence[str]) -> None:
-        self._books = books
-        self._town = town
-        self._drivers = drivers
-
-    def hear(self, tablet: Tablet) -> None:
-        """The tablet reports, and what it has packed goes on somebody's tour."""
-        tablet.replica.sync()
-        packed, tablet.packed = tablet.packed, []
-        self._books.must(self._town, *(self._assign(order, number) for order, number in packed))
-
-    def _assign(self, order: str, number: str) -> AssignDispatch:
-        driver = self._drivers[int(number[-3:], 36) % len(self._drivers)]
-        return AssignDispatch(id=derived_id("tour", order), order=order, driver=driver)
+        self.packed.append(order)
+        return order
 
 
 class Van:
-    """A driver's phone: delivers what it has been given and takes the cash."""
+    """A driver's phone: delivers what it has been given and takes the cash. Somebody acts on `replica` already."""
 
     def __init__(self, replica: Replica, *, driver: str) -> None:
         self.replica = replica
-        self._driver = driver
+        self.driver = driver
 
-    def deliver_all(self) -> int:
-        """Take out and hand over every order on this tour; returns how many."""
+    def deliver_all(self) -> list[str]:
+        """Take out and hand over every order on this tour; returns which."""
         jobs = self.replica.query(
             "SELECT id, order_id, cod_due_minor, currency FROM dispatches WHERE state = 'ASSIGNED' ORDER BY id"
         )
-        with self.replica.acting_as(self._driver):
-            for job in jobs:
-                self.replica.record(StartDelivery(dispatch=job["id"]))
-                due = Decimal(job["cod_due_minor"]) / 100
-                cash = (
-                    [TakePayment(order=job["order_id"], amount=f"{due:.2f}", currency=job["currency"])] if due else []
-                )
-                self.replica.record(CompleteDelivery(dispatch=job["id"], received_by="at the door"), *cash)
-        return len(jobs)
+        for job in jobs:
+            self.replica.record(StartDelivery(dispatch=job["id"]))
+            due = Decimal(job["cod_due_minor"]) / 100
+            cash = [TakePayment(order=job["order_id"], amount=f"{due:.2f}", currency=job["currency"])] if due else []
+            self.replica.record(CompleteDelivery(dispatch=job["id"], received_by="at the door"), *cash)
+        return [job["order_id"] for job in jobs]
 
 
 def order_id(invoice: Invoice) -> str:
     """The order of an invoice."""
     return derived_id("retail order", invoice.country, invoice.number)
-
-
-def demand(lines: Sequence[Line]) -> Counter[str]:
-    """How many pieces of each product are sold."""
-    wanted: Counter[str] = Counter()
-    for line in lines:
-        if line.quantity > 0:
-            wanted[line.sku] += line.quantity
-    return wanted

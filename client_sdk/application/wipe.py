@@ -1,0 +1,88 @@
+"""A revoked device: what is unsent is sealed and handed in, and then the replica destroys itself.
+
+Two things must be certain, and are proven by the server's signature: that the order is the server's and about this
+device, and that the server holds everything unsent. Whatever is in doubt leaves the replica as it is. What is recorded
+while this goes on is handed in too before anything is destroyed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from client_sdk.application.courier import Courier
+from client_sdk.application.ports import Identity, OutboxLine, Store, System, Transport
+from client_sdk.application.rescue import seal_lines, unsent
+from client_sdk.application.trust import is_by_server, learn_sealing_key
+from client_sdk.errors import BadAnswer, ReplicaWiped, ServerProblem, StaleExchange
+from sync.engine.chain import encode_bytes, sign
+from sync.kernel.errors import TallystickError
+from sync.protocol import limits
+from sync.protocol.bundle import SealedClaim, receipt_message, sealed_message, wipe_message
+from sync.protocol.messages import SealedReceipt, WipeOrder
+
+
+def faced(store: Store, transport: Transport, system: System, problem: TallystickError) -> TallystickError:
+    """What the caller of an exchange that ended with `problem` is to be told: `ReplicaWiped` after a wipe.
+
+    Without an order of the server's it is the problem itself; a wipe that could not be finished says what stopped it.
+    """
+    if not isinstance(problem, ServerProblem) or problem.wipe is None or not isinstance(transport, Courier):
+        return problem
+    try:
+        if not _is_ordered(store, transport, problem.wipe):
+            return problem
+        learn_sealing_key(store, transport)
+        hand_in_and_wipe(store, transport, transport, system)
+    except TallystickError as stopped:
+        return stopped
+    return ReplicaWiped()
+
+
+def hand_in_and_wipe(store: Store, transport: Transport, courier: Courier, system: System) -> None:
+    """Seal and hand in everything unsent, then destroy the replica; repeated while more is being recorded."""
+    while True:
+        last = store.exchange_state().head_seq
+        for part in unsent(store, limits.SEALED_LINES_BYTES):
+            box, claim = _sealed(store.identity(), part, system)
+            receipt = courier.deliver(claim, box)
+            _check_receipt(store, transport, claim, receipt)
+        system.reached("wipe.handed_in")
+        try:
+            store.wipe(last)
+        except StaleExchange:
+            continue
+        return
+
+
+def _is_ordered(store: Store, transport: Transport, said: Mapping[str, Any]) -> bool:
+    try:
+        order = WipeOrder.model_validate(said)
+    except ValidationError:
+        return False
+    identity = store.identity()
+    if (order.town, order.device) != (identity.town_id, identity.device_id):
+        return False
+    message = wipe_message(order.town, order.device, order.at)
+    return is_by_server(store, transport, kid=order.kid, signature=order.sig, message=message)
+
+
+def _sealed(identity: Identity, lines: Sequence[OutboxLine], system: System) -> tuple[bytes, SealedClaim]:
+    """The lines for the server only, and the device's signed word that they are its own."""
+    town, device = identity.town_id, identity.device_id
+    box = seal_lines(town, device, identity.sealing_key, lines, system)
+    head, digest = encode_bytes(lines[-1].digest), encode_bytes(hashlib.sha256(box).digest())
+    from_seq, to_seq = lines[0].seq, lines[-1].seq
+    message = sealed_message(town=town, device=device, from_seq=from_seq, to_seq=to_seq, head=head, box=digest)
+    return box, SealedClaim(from_seq=from_seq, to_seq=to_seq, head=head, box=digest, sig=sign(identity.key, message))
+
+
+def _check_receipt(store: Store, transport: Transport, claim: SealedClaim, receipt: SealedReceipt) -> None:
+    """Raise `BadAnswer` unless the server has signed that it holds exactly these lines."""
+    identity = store.identity()
+    expected = receipt_message(identity.town_id, identity.device_id, claim.to_seq, claim.head)
+    if not is_by_server(store, transport, kid=receipt.kid, signature=receipt.sig, message=expected):
+        raise BadAnswer("the receipt for the sealed work is not signed by the server; nothing was wiped")
