@@ -55,7 +55,7 @@ def test_a_season_of_real_trade_ends_in_books_that_agree(server: Server, season:
 
 
 def test_an_altered_order_is_found_in_the_sums_the_books_and_no_replica(server: Server, season: Played) -> None:
-    one = "(SELECT (town_id, id) FROM tallystick.orders ORDER BY id LIMIT 1)"
+    one = "(SELECT town_id, id FROM tallystick.orders ORDER BY id LIMIT 1)"
     worse = (
         f"UPDATE tallystick.orders SET lines = jsonb_set(lines, '{{0,quantity}}', '999999') WHERE (town_id, id) = {one}"
     )

@@ -257,7 +257,11 @@ def check_verdicts(town: MarketTown) -> None:
         assert verdict.rule in town.registry.cases
         assert verdict.notes
         if verdict.status is Status.REFUSED and Intent.WISH not in intents:
-            may_be = (*ENGINE_ONLY, "people.actor_refused") if answered.submitted.is_server else ENGINE_ONLY
+            in_the_office = (
+                "people.actor_refused",
+                "orders.not_delivered",
+            )  # whoever asks there is online, and hears it
+            may_be = (*ENGINE_ONLY, *in_the_office) if answered.submitted.is_server else ENGINE_ONLY
             assert verdict.rule.startswith(may_be)
         for conflict in verdict.conflicts:
             assert any(row["conflict_id"] == conflict for row in town.rows_of("task").values())
