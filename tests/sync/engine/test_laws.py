@@ -257,10 +257,8 @@ def check_verdicts(town: MarketTown) -> None:
         assert verdict.rule in town.registry.cases
         assert verdict.notes
         if verdict.status is Status.REFUSED and Intent.WISH not in intents:
-            in_the_office = (
-                "people.actor_refused",
-                "orders.not_delivered",
-            )  # whoever asks there is online, and hears it
+            # Whoever does something in the office is online, and hears that it cannot be.
+            in_the_office = ("people.actor_refused", "orders.not_delivered")
             may_be = (*ENGINE_ONLY, *in_the_office) if answered.submitted.is_server else ENGINE_ONLY
             assert verdict.rule.startswith(may_be)
         for conflict in verdict.conflicts:
