@@ -5,6 +5,7 @@ Both are asked by the same plain sockets, so that what is measured is the server
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ SECONDS = 3.0
 GOAL_SHARE = 0.3
 RECEIVE_BYTES = 64 * 1024
 HEAD_END, BODY_END = b"\r\n\r\n", b"0\r\n\r\n"
+LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 
 
 def idle(bench: Bench) -> Measured:
@@ -98,11 +100,19 @@ def _answers(url: str, request: bytes, until: float) -> int:
 
 
 def _hear(connection: socket.socket) -> None:
-    """One whole answer, chunked."""
+    """One whole answer, of a told length or chunked."""
     heard = b""
-    while not heard.endswith(BODY_END):
+    while not _is_whole(heard):
         part = connection.recv(RECEIVE_BYTES)
         assert part, "the server has hung up"
         heard += part
     status = heard.split(b" ", 2)[1]
     assert status == b"200", heard[: heard.find(HEAD_END)]
+
+
+def _is_whole(heard: bytes) -> bool:
+    head, end, body = heard.partition(HEAD_END)
+    if not end:
+        return False
+    told = LENGTH.search(head)
+    return len(body) == int(told[1]) if told else body.endswith(BODY_END)

@@ -13,7 +13,7 @@ from server.cli.bench.first_sync import code_for_list, product
 from server.cli.bench.frame import Bench, Goal, Measured
 from server.cli.bench.instruments import ApiWatch, told
 from server.cli.bench.shop import enrol
-from sync.modules.catalogue import DefineProduct
+from sync.modules.catalogue import OfferProduct, product_id
 
 TOWN = "Incremental"
 CHANGED = 100
@@ -69,8 +69,8 @@ def incremental(bench: Bench) -> Measured:
     )
 
 
-def _changed(number: int, sample: int) -> DefineProduct:
-    return product(number).model_copy(update={"unit": f"piece {sample}"})
+def _changed(number: int, sample: int) -> OfferProduct:
+    return OfferProduct(product=product_id(product(number).sku), price=f"{sample + 1}.00")
 
 
 def _select_ms(bench: Bench, bodies: list[str], count: int) -> float:
