@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
+from client_sdk.application.lines import whole_lines
 from client_sdk.errors import BadAnswer, Offline
 
 if TYPE_CHECKING:
@@ -21,18 +22,12 @@ _Document = TypeVar("_Document", bound=BaseModel)
 
 def split_lines(chunks: Iterable[bytes], line_bytes_max: int) -> Iterator[bytes]:
     """The lines in `chunks`, without newlines. Raises `Offline` for a line without end, or one that is too long."""
-    rest = bytearray()
-    for chunk in chunks:
-        *whole, tail = chunk.split(b"\n")
-        if whole:
-            yield bytes(rest) + whole[0]
-            yield from whole[1:]
-            rest.clear()
-        rest += tail
-        if len(rest) > line_bytes_max:
-            raise Offline(f"the answer has a line of more than {line_bytes_max} bytes; it is not a tallystick server")
-    if rest:
-        raise Offline("the answer was cut in the middle of a line; sync again")
+    return whole_lines(
+        chunks,
+        line_bytes_max,
+        too_long=Offline(f"the answer has a line of more than {line_bytes_max} bytes; it is not a tallystick server"),
+        cut=Offline("the answer was cut in the middle of a line; sync again"),
+    )
 
 
 def check_type(answer: httpx2.Response, expected: str) -> None:

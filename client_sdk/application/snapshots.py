@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
+from client_sdk.application.lines import whole_lines
 from client_sdk.application.ports import Store, System, Transport
 from client_sdk.application.snapshot_ports import Downloads, SnapshotSource
 from client_sdk.errors import BadAnswer, ServerProblem, SnapshotUnusable
@@ -126,15 +127,9 @@ def _zstd() -> Any | None:
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    rest = bytearray()
-    for chunk in chunks:
-        *whole, tail = chunk.split(b"\n")
-        if whole:
-            yield bytes(rest) + whole[0]
-            yield from whole[1:]
-            rest.clear()
-        rest += tail
-        if len(rest) > LINE_BYTES_MAX:
-            raise BadAnswer("a snapshot has a line without end")
-    if rest:
-        raise BadAnswer("a snapshot ends in the middle of a line")
+    return whole_lines(
+        chunks,
+        LINE_BYTES_MAX,
+        too_long=BadAnswer("a snapshot has a line without end"),
+        cut=BadAnswer("a snapshot ends in the middle of a line"),
+    )

@@ -10,6 +10,7 @@ from server.application.commands.apply_change_sets import Appliers
 from server.application.ports import System, Towns
 from server.application.retention_ports import ClosedOrder, ClosedOrders
 from server.domain.devices import server_device_id
+from server.jobs.every_town import in_every_town
 from sync.kernel.clock import format_time
 from sync.modules.commerce import ArchiveOrder
 from sync.modules.commerce.retention import DISPATCHES_MAX
@@ -49,14 +50,14 @@ class ArchiveParts(Protocol):
 
 async def archive_closed(parts: ArchiveParts) -> None:
     """Archive what is due in every town; raises only when no town can be asked."""
-    for town_id, _ in await parts.towns.list_towns():
-        try:
-            count = await _archive(parts, town_id)
-        except Exception:  # noqa: BLE001  one town's trouble keeps no other waiting; the next run comes
-            _log.exception("orders_not_archived", town_id=town_id)
-        else:
-            if count:
-                _log.info("orders_archived", town_id=town_id, orders=count)
+    await in_every_town(
+        parts.towns,
+        lambda town_id: _archive(parts, town_id),
+        log=_log,
+        failed="orders_not_archived",
+        done="orders_archived",
+        what="orders",
+    )
 
 
 async def _archive(parts: ArchiveParts, town_id: str) -> int:

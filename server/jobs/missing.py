@@ -10,6 +10,7 @@ from server.application.commands.apply_change_sets import Appliers
 from server.application.missing_ports import MissingGoods
 from server.application.ports import System, Towns
 from server.domain.devices import server_device_id
+from server.jobs.every_town import in_every_town
 from sync.kernel.clock import format_time
 from sync.modules.commerce import ReportMissing
 
@@ -48,19 +49,21 @@ async def report_missing(parts: MissingParts) -> None:
 
     Raises only when no town can be asked.
     """
-    for town_id, _ in await parts.towns.list_towns():
-        try:
-            await _report(parts, town_id)
-        except Exception:  # noqa: BLE001  one town's trouble keeps no other waiting; the next run comes
-            _log.exception("missing_goods_not_reported", town_id=town_id)
+    await in_every_town(
+        parts.towns,
+        lambda town_id: _report(parts, town_id),
+        log=_log,
+        failed="missing_goods_not_reported",
+        done="missing_goods_reported",
+        what="orders",
+    )
 
 
-async def _report(parts: MissingParts, town_id: str) -> None:
+async def _report(parts: MissingParts, town_id: str) -> int:
     found = await parts.missing_goods.overdue(town_id, format_time(parts.system.now_ms()), ORDERS_MAX)
     for goods in found:
         report = ReportMissing(order=goods.order_id, attempt=goods.attempt, undelivered_at=goods.since)
         parts.system.reached("missing.before_report")
         await parts.appliers.author(town_id, server_device_id(town_id), [report])
         parts.system.reached("missing.after_report")
-    if found:
-        _log.info("missing_goods_reported", town_id=town_id, orders=len(found))
+    return len(found)

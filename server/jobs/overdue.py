@@ -14,6 +14,7 @@ from server.application.commands.apply_change_sets import Appliers
 from server.application.people_ports import Listings, Wanted, Where
 from server.application.ports import System, Towns
 from server.domain.devices import server_device_id
+from server.jobs.every_town import in_every_town
 from sync.kernel.clock import format_time
 from sync.modules.commerce import ExpireStub
 from sync.modules.commerce.waiting import WAIT_HOURS
@@ -51,14 +52,14 @@ class OverdueParts(Protocol):
 async def report_overdue(parts: OverdueParts) -> None:
     """Leave the conflicts that are due in every town; raises only when no town can be asked."""
     before = format_time(parts.system.now_ms() - WAIT_HOURS * 3600 * 1000)
-    for town_id, _ in await parts.towns.list_towns():
-        try:
-            reported = await _report(parts, town_id, before)
-        except Exception:  # noqa: BLE001  one town's trouble keeps no other waiting
-            _log.exception("overdue_not_reported", town_id=town_id)
-        else:
-            if reported:
-                _log.info("overdue_reported", town_id=town_id, stubs=reported)
+    await in_every_town(
+        parts.towns,
+        lambda town_id: _report(parts, town_id, before),
+        log=_log,
+        failed="overdue_not_reported",
+        done="overdue_reported",
+        what="stubs",
+    )
 
 
 async def _report(parts: OverdueParts, town_id: str, before: str) -> int:

@@ -8,6 +8,7 @@ import structlog
 
 from server.application.ports import System, Towns
 from server.application.retention_ports import Tombstones
+from server.jobs.every_town import in_every_town
 from sync.kernel.clock import format_time
 
 ROWS_MAX = 5_000
@@ -48,14 +49,14 @@ class TombstoneParts(Protocol):
 async def expire_tombstones(parts: TombstoneParts) -> None:
     """Drop what is old in every town; raises only when no town can be asked."""
     before = format_time(max(0, parts.system.now_ms() - parts.tombstone_days * DAY_MS))
-    for town_id, _ in await parts.towns.list_towns():
-        try:
-            dropped = await _expire(parts, town_id, before)
-        except Exception:  # noqa: BLE001  one town's trouble keeps no other waiting
-            _log.exception("tombstones_not_expired", town_id=town_id)
-        else:
-            if dropped:
-                _log.info("tombstones_expired", town_id=town_id, rows=dropped)
+    await in_every_town(
+        parts.towns,
+        lambda town_id: _expire(parts, town_id, before),
+        log=_log,
+        failed="tombstones_not_expired",
+        done="tombstones_expired",
+        what="rows",
+    )
 
 
 async def _expire(parts: TombstoneParts, town_id: str, before: str) -> int:
