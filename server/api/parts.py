@@ -17,7 +17,6 @@ from server.application.live_ports import Hints
 from server.application.people import People
 from server.application.people_ports import Listings
 from server.application.ports import Enrolments, Sights, Signer, System, Towns
-from server.application.quiet import QuietAnswers
 from server.application.rate_ports import Tries
 from server.application.rates import RateLimits
 from server.application.sealed_ports import Quarantine, SealedUploads
@@ -89,7 +88,6 @@ class Parts:
     towns: Towns
     enrolments: Enrolments
     appliers: Appliers
-    quiet: QuietAnswers
     signer: Signer
     system: System
     tries: Tries

@@ -6,7 +6,22 @@ from typing import Annotated
 
 import typer
 
-from server.cli import bench, devices, doctor, epochs, keys, orders, processes, quarantine, towns, up, users, verify
+from server.cli import (
+    bench,
+    devices,
+    doctor,
+    epochs,
+    journals,
+    keys,
+    orders,
+    processes,
+    quarantine,
+    simulate,
+    towns,
+    up,
+    users,
+    verify,
+)
 from server.cli.demo import command as demo
 from server.cli.output import OneLineFaults, examples
 
@@ -37,8 +52,10 @@ towns.register(app)
 users.register(app)
 devices.register(app)
 epochs.register(app)
+journals.register(app)
 orders.register(app)
 quarantine.register(app)
 keys.register(app)
 demo.register(app)
 bench.register(app)
+simulate.register(app)

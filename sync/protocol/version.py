@@ -16,7 +16,23 @@ from sync.protocol import messages
 
 PROTOCOL = 1
 PROTOCOLS_SERVED = frozenset({1})
-SCHEMA = 2
+SCHEMA = 3
+
+EPOCH_IN_HEADS_SCHEMA = 3
+"""From this schema on a device knows journal heads that are signed with their epoch; others get the older form."""
+
+SIGNED_FORMS = {
+    "head": 1,
+    "journal": 2,
+    "lease": 1,
+    "epoch": 1,
+    "enrol": 1,
+    "server-key": 1,
+    "wipe": 1,
+    "sealed-lines": 1,
+    "sealed-receipt": 1,
+}
+"""What is signed begins with `tallystick/<name>/<number>`; the golden files hold each."""
 
 SCHEMA_HISTORY = {
     1: (
@@ -27,16 +43,20 @@ SCHEMA_HISTORY = {
         "e02095e2975c454827b67076a87ec985b53532c1dff8222c6722840a45cb5f2e",
         "resolutions, tasks closed, stubs, corrections, roles, leases; what else came with migrations 0003 to 0006",
     ),
+    3: (
+        "4e7e4b6627160cce65a81d6c71601bb5b0f565284ab8adb473b95e685fca4812",
+        "a journal head is signed with its epoch; an order by mobile money that is not paid is given up",
+    ),
 }
 """By number: the hash of the schema and what it brought."""
 
 
 def wire_schema_hash(registry: Registry) -> str:
-    """SHA-256 over the JSON schemas of all messages and operations, and the fields of all entities."""
+    """SHA-256 over the JSON schemas of all messages and operations, the fields of all entities, what is signed."""
     schemas = [_bare(model.model_json_schema()) for model in (*messages.UP, *messages.DOWN)]
     operations = {name: _bare(kind.model_json_schema()) for name, kind in registry.operations.items()}
     entities = {entity.name: dict(entity.fields) for entity in registry.entities.values()}
-    told = orjson.dumps([schemas, operations, entities], option=orjson.OPT_SORT_KEYS)
+    told = orjson.dumps([schemas, operations, entities, SIGNED_FORMS], option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(told).hexdigest()
 
 
