@@ -9,18 +9,12 @@ from __future__ import annotations
 import hashlib
 from typing import Any, ClassVar, Final
 
+from sync.engine.receipts import CERTIFICATE_SECONDS, receipt_prefix
 from sync.kernel.errors import TallystickError
 from sync.kernel.ids import derived_id
 
-CERTIFICATE_TYPE = "tallystick-device+jwt"
-"""The `typ` of a certificate's JWS header: no other token of this server can be mistaken for one."""
-
-CERTIFICATE_SECONDS = 10 * 365 * 24 * 3600
-"""How long a certificate speaks for a device; a lost device is revoked, it does not wait for this."""
-
 ENROLMENT_MINUTES = 15
 CODE_RANDOM_BYTES = 10
-RECEIPT_PREFIX_LETTERS = 6
 _CODE_LETTERS = 16
 _GROUP = 4
 
@@ -80,12 +74,6 @@ def certificate_claims(
 def server_certificate_claims(town_id: str, public_key: str) -> dict[str, Any]:
     """What the certificate of a town's server device says; no time in it, so that making it again gives the same."""
     return _claims(town_id, server_device_id(town_id), "server", public_key)
-
-
-def receipt_prefix(device_id: str) -> str:
-    """What the receipts of this device begin with: letters that a person can read out, the same for ever."""
-    number = int.from_bytes(hashlib.sha256(device_id.encode()).digest()[:8])
-    return _written(number, RECEIPT_PREFIX_LETTERS)
 
 
 def write_code(random: bytes) -> str:

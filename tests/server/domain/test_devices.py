@@ -13,11 +13,11 @@ from server.domain.devices import (
     certificate_claims,
     check_enrolable,
     hash_code,
-    receipt_prefix,
     server_certificate_claims,
     server_device_id,
     write_code,
 )
+from sync.engine.receipts import receipt_prefix
 from sync.kernel.ids import parse_id
 
 TOWN = "01970000-0000-7000-8000-000000000001"
