@@ -12,12 +12,12 @@ from sync.kernel.errors import Malformed
 from sync.kernel.ids import parse_id
 from sync.kernel.money import minor_digits
 
-CODE_LETTERS_MAX = 800
-"""No code is longer; the usual one has about 410 letters."""
+CODE_LETTERS_MAX = 2_000
+"""No code is longer; the usual one has about 400 letters."""
 
 ID_BYTES, TIME_BYTES, CURRENCY_BYTES = 16, 6, 2
 
-_WHOLE_BYTES_MAX = 8
+_WHOLE_BYTES_MAX = 9
 _MORE = 0x80
 _LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ$*-.:"
 _VALUES = {letter: value for value, letter in enumerate(_LETTERS)}

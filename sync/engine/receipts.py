@@ -53,8 +53,8 @@ CERTIFICATE_SECONDS: Final = 10 * 365 * 24 * 3600
 
 PREFIX_LETTERS: Final = 6
 NUMBER_DIGITS: Final = 6
-SUMS_MAX: Final = 8
-"""Currencies on one receipt."""
+SUMS_MAX: Final = 100
+"""Currencies on one receipt: one for each operation that a change set may have."""
 
 ROLES: Final = ("driver", "warehouse_staff", "counter_clerk", "school_office", "dispatcher", "admin")
 """What a device may be enrolled as, by the number in a code. Only ever added to."""

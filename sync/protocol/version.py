@@ -16,7 +16,7 @@ from sync.protocol import messages
 
 PROTOCOL = 1
 PROTOCOLS_SERVED = frozenset({1})
-SCHEMA = 2
+SCHEMA = 3
 
 SCHEMA_HISTORY = {
     1: (
@@ -26,6 +26,10 @@ SCHEMA_HISTORY = {
     2: (
         "e02095e2975c454827b67076a87ec985b53532c1dff8222c6722840a45cb5f2e",
         "resolutions, tasks closed, stubs, corrections, roles, leases; what else came with migrations 0003 to 0006",
+    ),
+    3: (
+        "2a8b8125ba9a0af45da4a3443f318f59106e7d3a5ee2b9be01b2499e2799db5e",
+        "billing in full: invoices, settlements, refunds, drawers, the ledger; numbers of receipts",
     ),
 }
 """By number: the hash of the schema and what it brought."""
