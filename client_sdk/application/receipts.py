@@ -14,10 +14,11 @@ from client_sdk.application.ports import Entry, Identity
 from client_sdk.errors import NoQrCode
 from sync.engine.chain import HASH_BYTES, decode_bytes
 from sync.engine.leases import MONEY
-from sync.engine.receipts import CertificateUnfit, issue, receipt_label
+from sync.engine.receipts import CertificateUnfit, issue
 from sync.kernel.changeset import ChangeSet, Operation
 from sync.kernel.clock import Hlc
 from sync.kernel.money import to_amount, to_minor
+from sync.kernel.receipts import receipt_label
 
 QUIET_MODULES = 4
 """The white edge that readers of QR codes need (ISO/IEC 18004)."""

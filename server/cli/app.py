@@ -6,7 +6,21 @@ from typing import Annotated
 
 import typer
 
-from server.cli import bench, devices, doctor, epochs, keys, orders, processes, quarantine, towns, up, users, verify
+from server.cli import (
+    bench,
+    devices,
+    doctor,
+    epochs,
+    keys,
+    orders,
+    processes,
+    quarantine,
+    receipts,
+    towns,
+    up,
+    users,
+    verify,
+)
 from server.cli.demo import command as demo
 from server.cli.output import OneLineFaults, examples
 
@@ -40,5 +54,6 @@ epochs.register(app)
 orders.register(app)
 quarantine.register(app)
 keys.register(app)
+receipts.register(app)
 demo.register(app)
 bench.register(app)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 from typing import Any, ClassVar, Final
 
-from sync.engine.receipts import CERTIFICATE_SECONDS, receipt_prefix
+from sync.engine.receipts import CERTIFICATE_SECONDS
 from sync.kernel.errors import TallystickError
 from sync.kernel.ids import derived_id
+from sync.kernel.receipts import receipt_prefix
 
 ENROLMENT_MINUTES = 15
 CODE_RANDOM_BYTES = 10

@@ -44,6 +44,7 @@ from sync.engine.receipt_bytes import (
 )
 from sync.kernel.errors import Malformed, TallystickError
 from sync.kernel.money import to_amount
+from sync.kernel.receipts import receipt_label, receipt_prefix
 
 CERTIFICATE_TYPE: Final = "tallystick-device+jwt"
 """The `typ` of a certificate's JWS header: no other token of the server can be mistaken for one."""
@@ -51,8 +52,6 @@ CERTIFICATE_TYPE: Final = "tallystick-device+jwt"
 CERTIFICATE_SECONDS: Final = 10 * 365 * 24 * 3600
 """How long a certificate speaks for a device; a lost device is revoked, it does not wait for this."""
 
-PREFIX_LETTERS: Final = 6
-NUMBER_DIGITS: Final = 6
 SUMS_MAX: Final = 100
 """Currencies on one receipt: one for each operation that a change set may have."""
 
@@ -62,7 +61,6 @@ ROLES: Final = ("driver", "warehouse_staff", "counter_clerk", "school_office", "
 _VERSION = 1
 _KID_BYTES, _SECONDS_BYTES = 8, 4
 _HAS_USER = 0x80
-_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _IN_URL = re.compile(r"^HTTPS?://[^/]+/(?:[^/]+/)*", re.IGNORECASE)
 
 
@@ -129,17 +127,6 @@ class Receipt:
     def amounts(self) -> tuple[str, ...]:
         """`("12.50 GBP",)`."""
         return tuple(f"{to_amount(minor, currency)} {currency}" for currency, minor in self.sums)
-
-
-def receipt_prefix(device_id: str) -> str:
-    """What the receipts of this device begin with: letters that a person can read out, the same for ever."""
-    number = int.from_bytes(hashlib.sha256(device_id.encode()).digest()[:8])
-    return "".join(_CROCKFORD[(number >> (5 * place)) & 31] for place in reversed(range(PREFIX_LETTERS)))
-
-
-def receipt_label(device_id: str, number: int) -> str:
-    """Prefix and counter; a counter beyond its digits just takes more of them."""
-    return f"{receipt_prefix(device_id)}-{number:0{NUMBER_DIGITS}}"
 
 
 def issue(

@@ -50,6 +50,7 @@ COMMANDS = [
     *("order list", "order assign", "order withdraw", "order cancel"),
     *("rescue", "quarantine list", "quarantine show", "quarantine retry", "quarantine refuse"),
     *("key list", "key rotate"),
+    "receipt verify",
 ]
 NOTHING_SET = {"DATABASE_URL": "", "REDIS_URL": "", "TALLYSTICK_DATA_DIR": "", "NO_COLOR": "1", "COLUMNS": "200"}
 STOP_SECONDS_MAX = 10

@@ -17,8 +17,8 @@ from server.domain.devices import (
     server_device_id,
     write_code,
 )
-from sync.engine.receipts import receipt_prefix
 from sync.kernel.ids import parse_id
+from sync.kernel.receipts import receipt_prefix
 
 TOWN = "01970000-0000-7000-8000-000000000001"
 randomness = st.binary(min_size=CODE_RANDOM_BYTES, max_size=CODE_RANDOM_BYTES)
