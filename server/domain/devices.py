@@ -23,7 +23,12 @@ _GROUP = 4
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _READ_AS = str.maketrans({"I": "1", "L": "1", "O": "0", "-": None, " ": None})
 
-_NEEDS: Final = {"driver": ("user",), "warehouse_staff": ("warehouse",)}
+_NEEDS: Final = {
+    "driver": ("user",),
+    "warehouse_staff": ("warehouse",),
+    "counter_clerk": (),
+    "school_office": ("school",),
+}
 
 
 class EnrolmentRefused(TallystickError):
@@ -49,11 +54,11 @@ def server_device_id(town_id: str) -> str:
     return derived_id("server_device", town_id)
 
 
-def check_enrolable(role: str, user_id: str | None, warehouse_id: str | None) -> None:
-    """Raise `NotEnrolable` unless a device of this role is given to a user or a warehouse as its role needs."""
+def check_enrolable(role: str, user_id: str | None, warehouse_id: str | None, school_id: str | None = None) -> None:
+    """Raise `NotEnrolable` unless a device of this role is given to the user, warehouse or school that it needs."""
     if role not in _NEEDS:
         raise NotEnrolable(f"a device is enrolled as one of {', '.join(sorted(_NEEDS))}")
-    given = {"user": user_id, "warehouse": warehouse_id}
+    given = {"user": user_id, "warehouse": warehouse_id, "school": school_id}
     for needed in _NEEDS[role]:
         if given[needed] is None:
             raise NotEnrolable(f"a {role} device needs a {needed}: name the {needed} it is for")

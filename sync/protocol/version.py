@@ -28,7 +28,7 @@ SCHEMA_HISTORY = {
         "resolutions, tasks closed, stubs, corrections, roles, leases; what else came with migrations 0003 to 0006",
     ),
     3: (
-        "2a8b8125ba9a0af45da4a3443f318f59106e7d3a5ee2b9be01b2499e2799db5e",
+        "43a48815c69de5af8599b7cbb542245f201412b78c14c6010a6850bbebf66ca3",
         "billing in full: invoices, settlements, refunds, drawers, the ledger; numbers of receipts",
     ),
 }

@@ -228,6 +228,18 @@ OVERPAYMENT = Case(
     conflict="overpayment",
     task="Order {number}: refund {excess} {currency} or keep them as credit",
 )
+PAID_BEFORE_MOMO = Case(
+    id="payments.paid_before_momo",
+    sentence="Order {number} had been paid before its mobile money came; {excess} {currency} are kept as credit.",
+    conflict="overpayment",
+    task="Order {number}: refund {excess} {currency} by mobile money",
+)
+PAYMENT_FAILED_AFTER_DELIVERY = Case(
+    id="payments.delivered_unpaid",
+    sentence="Order {number} was handed over, and its mobile money has not come: {due} {currency} are owed.",
+    conflict="delivered_unpaid",
+    task="Order {number}: collect {due} {currency}",
+)
 PAID_AFTER_CANCEL = Case(
     id="payments.paid_after_cancel",
     sentence="Order {number} was cancelled; the {amount} {currency} that were taken are kept as credit.",

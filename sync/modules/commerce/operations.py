@@ -11,6 +11,7 @@ from sync.kernel.changeset import Fields, Intent, Operation, RowKey
 from sync.kernel.ids import Id
 from sync.kernel.module import Ref
 from sync.kernel.money import Amount, to_amount
+from sync.modules.billing.entities import invoice_id
 from sync.modules.catalogue import town_product_id
 from sync.modules.commerce.entities import fulfilment_id, stock_level_id, stock_quota_id
 
@@ -171,6 +172,10 @@ class AmendOrder(Operation):
         """With the prices that the customer was told."""
         return self.model_copy(update={"lines": priced(self.lines, row)})
 
+    def reads(self) -> Iterable[RowKey]:
+        """What is owed for it."""
+        return [("invoice", invoice_id(self.order))]
+
 
 class CancelOrder(Operation):
     """The order shall not be; on the van it becomes a recall. A customer may not ask for it once picking has begun."""
@@ -182,6 +187,10 @@ class CancelOrder(Operation):
     order: OrderRef
     reason: Text = ""
     by_customer: bool = False
+
+    def reads(self) -> Iterable[RowKey]:
+        """What is owed for it."""
+        return [("invoice", invoice_id(self.order))]
 
 
 class _Picking(Operation):
@@ -220,6 +229,10 @@ class ShortPick(_Picking):
     roles: ClassVar = WAREHOUSE
     product: ProductRef
     quantity: Quantity
+
+    def reads(self) -> Iterable[RowKey]:
+        """The fulfilment, and the invoice, which becomes less."""
+        return [*super().reads(), ("invoice", invoice_id(self.order))]
 
 
 class CompletePack(_Picking):
