@@ -40,6 +40,7 @@ from server.domain.people import (
 )
 from server.domain.rates import RateLimited
 from server.domain.requests import IdempotencyMismatch
+from sync.engine.receipts import ReceiptAltered, ReceiptForged, ReceiptKeyUnknown, ReceiptReused
 from sync.kernel.clock import format_time
 from sync.kernel.errors import ChainBroken, ChainForked, ChainGap, LimitExceeded, Malformed, TallystickError
 from sync.protocol.bundle import wipe_message
@@ -94,6 +95,10 @@ STATUS: Mapping[type[TallystickError], int] = {
     NotEnrolable: 422,
     PasswordUnusable: 422,
     PinUnusable: 422,
+    ReceiptAltered: 422,
+    ReceiptForged: 422,
+    ReceiptKeyUnknown: 422,
+    ReceiptReused: 422,
     UpgradeRequired: 426,
     RateLimited: 429,
     HeadTooLarge: 431,
@@ -131,10 +136,15 @@ def problem(
     return Response(orjson.dumps(said), status_code=status, media_type=PROBLEM_TYPE, headers=dict(headers))
 
 
+def status_of(fault: TallystickError) -> int:
+    """The status of a fault of ours."""
+    return next((STATUS[kind] for kind in type(fault).__mro__ if kind in STATUS), INTERNAL)
+
+
 async def answer_fault(request: Request, fault: Exception) -> Response:
     """The problem document of a fault of ours."""
     assert isinstance(fault, TallystickError)
-    status = next((STATUS[kind] for kind in type(fault).__mro__ if kind in STATUS), INTERNAL)
+    status = status_of(fault)
     if status == INTERNAL:
         _log.error("unexpected_fault", code=fault.code, exc_info=fault)
         return _internal()

@@ -11,6 +11,7 @@ from server.cli import (
     devices,
     doctor,
     epochs,
+    jobs,
     keys,
     orders,
     processes,
@@ -55,5 +56,6 @@ orders.register(app)
 quarantine.register(app)
 keys.register(app)
 receipts.register(app)
+jobs.register(app)
 demo.register(app)
 bench.register(app)
