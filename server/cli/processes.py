@@ -116,7 +116,8 @@ def _sandbox(
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((HOST, port))
-    out.print(f"A payment provider is at http://{HOST}:{listener.getsockname()[1]}", soft_wrap=True)
+    listener.listen()
+    typer.echo(f"A payment provider is at http://{HOST}:{listener.getsockname()[1]}")
     config = uvicorn.Config(
         sandbox_app(), log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=DRAIN_SECONDS_MAX
     )
