@@ -64,7 +64,8 @@ class CounterTown(MarketTown):
 
     def asks(self, amount: str = "9.00", currency: str = "KES", **target: str) -> str:
         """The town asks for mobile money; the payment's id."""
-        request = RequestPayment(id=self.new_id(), amount=amount, currency=currency, payer="254700000001", **target)
+        said = {"amount": amount, "currency": currency, "payer": "254700000001", **target}
+        request = RequestPayment.model_validate({"id": self.new_id(), **said})
         self.does(self.server, self.server.id, request)
         return request.id
 

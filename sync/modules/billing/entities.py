@@ -215,7 +215,6 @@ ENTITIES = (
         },
         bucket_kinds=frozenset({"counter"}),
         buckets=lambda row: ("counter",) if row["state"] in {"REQUESTED", "APPROVED"} else (),
-        is_awaited=True,
     ),
     Entity(
         name="till",

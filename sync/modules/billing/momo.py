@@ -66,7 +66,7 @@ def reverse(operation: ReversePayment, draft: Draft) -> None:
     settlement = settlement_of(draft, operation.payment)
     if settlement["status"] != "CONFIRMED":
         return
-    minor, currency = settlement["amount_minor"] - settlement["refunded_minor"], settlement["currency"]
+    minor, currency = settlement["amount_minor"], settlement["currency"]  # also what was refunded: that is lost twice
     post(draft, SUSPENSE, minor, currency, payment_id=operation.payment)
     post(draft, MOMO, -minor, currency, payment_id=operation.payment)
     draft.adjust(

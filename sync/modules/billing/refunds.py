@@ -79,8 +79,8 @@ def pay(operation: PayRefund, draft: Draft) -> None:
         raise InvalidMoney("nothing was given back")
     if currency != settlement["currency"]:
         raise InvalidMoney(f"a payment in {settlement['currency']} is given back in {settlement['currency']}")
-    refund = draft.need("refund", operation.refund) if operation.refund else None
-    agreed = _agreed(refund, operation)
+    refund = draft.get("refund", operation.refund) if operation.refund else None
+    agreed = minor if operation.refund and not draft.sees("refund", operation.refund) else _agreed(refund, operation)
     covered = min(minor, agreed)
     drawer = drawers.put_in(draft, operation, -minor) if operation.method == "cash" else None
     account = drawer_account(drawer) if drawer else _ACCOUNTS[operation.method]
