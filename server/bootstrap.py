@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from fastapi import FastAPI
 from psycopg_pool import AsyncConnectionPool
@@ -19,6 +20,7 @@ from server.adapters.blobs import FilesystemBlobs
 from server.adapters.keys import KeySigner, open_signer, rotate
 from server.adapters.payments.momo import Momo, MomoAccount
 from server.adapters.payments.sandbox import Sandbox
+from server.adapters.postgres.account_book import PostgresAccountBook
 from server.adapters.postgres.accounts import PostgresAccounts, PostgresSessions
 from server.adapters.postgres.closed import PostgresClosedOrders
 from server.adapters.postgres.connection import Connection, make_pool, translated
@@ -41,6 +43,7 @@ from server.adapters.redis.examine import redis_version
 from server.adapters.redis.hints import RedisHints
 from server.adapters.redis.queue import RedisBell
 from server.adapters.redis.rates import RedisRates
+from server.adapters.redis.statement_cache import RedisStatementCache
 from server.adapters.seals import KeySealer
 from server.adapters.system import RealSystem
 from server.api.app import create_app
@@ -49,6 +52,7 @@ from server.application.commands.apply_change_sets import Appliers
 from server.application.commands.settle_payments import PaymentDesk
 from server.application.commands.work_off_outbox import NEVER
 from server.application.people import People
+from server.application.queries.statements import Statements, tell_changes
 from server.application.quiet import QuietAnswers
 from server.application.rates import RateLimits
 from server.domain import payments, tracking
@@ -71,6 +75,8 @@ class Core:
     jobs: PostgresJobs
     payments: PaymentDesk
     momo: Momo | None
+    statements: Statements
+    statement_cache: RedisStatementCache
     messages: PostgresMessages
     missing_goods: PostgresMissingGoods
     people: People
@@ -110,7 +116,16 @@ def build_core(settings: Settings) -> Core:
     towns, system = PostgresTowns(pool), RealSystem()
     signer = open_signer(settings.server_key_path, may_create=settings.server_key_file is None)
     bell, hints = RedisBell(redis_url(settings)), RedisHints(redis_url(settings))
-    appliers = Appliers(towns=towns, registry=registry(), signer=signer, system=system, bell=bell, hints=hints)
+    cache = RedisStatementCache(redis_url(settings))
+    appliers = Appliers(
+        towns=towns,
+        registry=registry(),
+        signer=signer,
+        system=system,
+        bell=bell,
+        hints=hints,
+        committed=partial(tell_changes, cache),
+    )
     momo = _mobile_money(settings)
     return Core(
         pool=pool,
@@ -129,6 +144,8 @@ def build_core(settings: Settings) -> Core:
             callback_secret=signer.secrets_for(payments.CALLBACK_PURPOSE)[signer.kid],
         ),
         momo=momo,
+        statements=Statements(book=PostgresAccountBook(pool), cache=cache),
+        statement_cache=cache,
         messages=PostgresMessages(pool),
         people=People(
             accounts=PostgresAccounts(pool),
@@ -225,7 +242,9 @@ def build_app(settings: Settings) -> FastAPI:
             metrics=_metrics_door(settings, core),
             live=LiveDoor(hints=core.hints),
             snapshots=SnapshotDoor(snapshots=core.snapshots, blobs=core.blobs),
-            staff=StaffDoor(people=core.people, listings=core.listings, quarantine=core.quarantine),
+            staff=StaffDoor(
+                people=core.people, listings=core.listings, quarantine=core.quarantine, statements=core.statements
+            ),
             sealed=core.sealed,
             shop=ShopDoor(
                 shop=PostgresShop(core.pool),
@@ -277,6 +296,7 @@ async def _opened(core: Core) -> AsyncIterator[None]:
         core.bell.close()
         if core.momo:
             await core.momo.close()
+        await core.statement_cache.close()
         await core.hints.close()
         await core.pool.close()
 

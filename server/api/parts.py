@@ -18,6 +18,7 @@ from server.application.live_ports import Hints
 from server.application.people import People
 from server.application.people_ports import Listings
 from server.application.ports import Bell, Enrolments, Sights, Signer, System, Towns
+from server.application.queries.statements import Statements
 from server.application.quiet import QuietAnswers
 from server.application.rate_ports import Tries
 from server.application.rates import RateLimits
@@ -67,6 +68,7 @@ class StaffDoor:
     people: People
     listings: Listings
     quarantine: Quarantine
+    statements: Statements
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,6 +16,8 @@ from server.adapters.keys import KeySigner
 from server.adapters.memory import MemoryEnrolments, MemorySystem, SilentBell
 from server.adapters.memory_blobs import MemoryBlobs
 from server.adapters.memory_hints import MemoryHints
+from server.adapters.memory_statements import NoStatements
+from server.adapters.postgres.account_book import PostgresAccountBook
 from server.adapters.postgres.accounts import PostgresAccounts, PostgresSessions
 from server.adapters.postgres.connection import make_pool
 from server.adapters.postgres.listings import PostgresListings
@@ -33,6 +35,7 @@ from server.application.commands.apply_change_sets import Appliers
 from server.application.commands.enrol_device import make_enrolment
 from server.application.commands.found_town import found_town
 from server.application.people import People
+from server.application.queries.statements import Statements
 from server.application.quiet import QuietAnswers
 from server.domain.devices import server_device_id
 from sync.engine.chain import encode_bytes, genesis_hash, head_message, line_hash, sign
@@ -193,6 +196,15 @@ class ApiWorld:
         return await self.client.post(TOKEN_PATH, data=form | changes)
 
 
+def _staff_door(pool: Any, people: People) -> StaffDoor:
+    return StaffDoor(
+        people=people,
+        listings=PostgresListings(pool),
+        quarantine=PostgresQuarantine(pool),
+        statements=Statements(book=PostgresAccountBook(pool), cache=NoStatements()),
+    )
+
+
 @asynccontextmanager
 async def api_world(
     database_url: str, *, body_limits: BodyLimits | None = None, **changes: Any
@@ -227,7 +239,7 @@ async def api_world(
         "running": running,
         "live": LiveDoor(hints=hints),
         "snapshots": SnapshotDoor(snapshots=PostgresSnapshots(pool), blobs=MemoryBlobs(system)),
-        "staff": StaffDoor(people=people, listings=PostgresListings(pool), quarantine=PostgresQuarantine(pool)),
+        "staff": _staff_door(pool, people),
         "shop": ShopDoor(shop=PostgresShop(pool), listings=PostgresListings(pool), tracking_secrets=(bytes(32),)),
         "sealed": PostgresSealedUploads(pool),
         "callbacks": CallbackDoor(inbox=PostgresInbox(pool), bell=bell, secrets=(bytes(32),)),

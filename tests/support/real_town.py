@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +28,7 @@ from server.application.ports import Bell
 from server.domain.devices import server_device_id
 from server.domain.payments import CALLBACK_PURPOSE
 from sync.engine.chain import encode_bytes, genesis_hash, head_message, line_hash, sign
+from sync.engine.town import Step
 from sync.kernel.changeset import ChangeSet, Operation
 from sync.kernel.clock import Hlc
 from sync.kernel.ids import RANDOM_BYTES, make_id
@@ -171,13 +172,16 @@ async def real_town(
     system: MemorySystem | None = None,
     signer: KeySigner | None = None,
     provider: MobileMoney | None = None,
+    committed: Callable[[Step], None] | None = None,
     public_url: str = "http://127.0.0.1:1",
 ) -> AsyncIterator[RealTown]:
     """A town in a migrated database; `bell` is rung after commits with effects."""
     system, signer = system or MemorySystem(), signer or memory_signer()
     async with make_pool(database_url) as pool:
         towns = PostgresTowns(pool)
-        appliers = Appliers(towns=towns, registry=registry(), signer=signer, system=system, bell=bell)
+        appliers = Appliers(
+            towns=towns, registry=registry(), signer=signer, system=system, bell=bell, committed=committed
+        )
         town_id = await found_town(
             name="Ashford",
             currency="GBP",
