@@ -11,6 +11,9 @@ ALTER TABLE tallystick.payments
   ADD COLUMN payer TEXT,
   ADD COLUMN drawer_id UUID;
 ALTER TABLE tallystick.devices ADD COLUMN school_id UUID;
+ALTER TABLE tallystick.town_products
+  ADD COLUMN changed_at TIMESTAMP(3) WITH TIME ZONE,
+  ADD COLUMN changed_version BIGINT;
 ALTER TABLE tallystick.enrolments ADD COLUMN school_id UUID;
 
 -- On a large installation make these CONCURRENTLY before migrating, the first once the column is there: IF NOT EXISTS

@@ -140,7 +140,8 @@ def held_buckets(device_id: str, device: Fields, *, is_user_active: bool = True)
 class TownSettings(BaseModel):
     """What a town decides for itself; `payment_units_max` in whole units of the payment's currency.
 
-    A refund of more than `refund_units_max`, too, takes a second person.
+    A refund of more than `refund_units_max`, too, takes a second person. A price that changed is honoured for
+    `price_grace_days`, and nobody is asked about a difference up to `price_difference_units_max`.
     `sells_online` opens the catalogue and the till to customers; a town that does not say sells. `offline_days` and
     `cash_ceiling_units` (whole units of each currency) are what a device may do without the server; a town that names
     no ceiling has none.
@@ -150,6 +151,8 @@ class TownSettings(BaseModel):
 
     payment_units_max: Annotated[int, Field(ge=1, le=999_999_999_999)] = PAYMENT_UNITS_MAX
     refund_units_max: Annotated[int, Field(ge=0, le=999_999_999_999)] | None = None
+    price_grace_days: Annotated[int, Field(ge=0, le=3650)] | None = None
+    price_difference_units_max: Annotated[int, Field(ge=0, le=999_999_999_999)] | None = None
     count_correction_max: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
     return_days_max: Annotated[int, Field(ge=1, le=365)] | None = None
     device_days_max: Annotated[int, Field(ge=1, le=3650)] | None = None

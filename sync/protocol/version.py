@@ -28,7 +28,7 @@ SCHEMA_HISTORY = {
         "resolutions, tasks closed, stubs, corrections, roles, leases; what else came with migrations 0003 to 0006",
     ),
     3: (
-        "43a48815c69de5af8599b7cbb542245f201412b78c14c6010a6850bbebf66ca3",
+        "25ac2c44199410c0e0b8b24aa6155a6f26d449ed1251c8ed104fa25d75ae66c6",
         "billing in full: invoices, settlements, refunds, drawers, the ledger; numbers of receipts",
     ),
 }

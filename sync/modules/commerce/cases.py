@@ -222,6 +222,18 @@ PRICED_BY_LIST = Case(
     conflict="price_unsaid",
     task="Order {number}: make sure that the customer was told {total} {currency}",
 )
+PRICE_HONOURED = Case(
+    id="payments.price_honoured",
+    sentence="Prices of order {number} have changed since the customer was told; what was told stands, and "
+    "{difference} {currency} are booked as the difference.",
+)
+PRICE_DIFFERENCE = Case(
+    id="payments.price_difference",
+    sentence="Prices of order {number} had changed by {difference} {currency} when the customer was told others; what "
+    "was told stands.",
+    conflict="price_difference",
+    task="Order {number}: find out why {difference} {currency} less than the list was asked for",
+)
 OVERPAYMENT = Case(
     id="payments.overpayment",
     sentence="{excess} {currency} more than order {number} owes were taken; they are kept as credit.",

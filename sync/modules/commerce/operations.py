@@ -142,12 +142,11 @@ class PlaceOrder(Operation):
     """Who has allowed to sell more than the device's quota."""
 
     def reads(self) -> Iterable[RowKey]:
-        """What each line is, how much of it is there, and what it costs when the line does not say."""
+        """What each line is, how much of it is there, and what it costs by the list."""
         for line in self.lines:
             yield "product", line.product
             yield "stock_level", stock_level_id(self.warehouse, line.product)
-            if line.price is None:
-                yield "town_product", town_product_id(line.product)
+            yield "town_product", town_product_id(line.product)
 
     def reads_on(self, device: str) -> Iterable[RowKey]:
         """What the device may sell by itself."""

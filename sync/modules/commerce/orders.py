@@ -14,7 +14,7 @@ from sync.kernel.draft import Draft
 from sync.kernel.errors import InvalidMoney
 from sync.kernel.money import MINOR_MAX, to_amount, to_minor
 from sync.modules.catalogue import town_product_id
-from sync.modules.commerce import accounts, cases, quotas, stock
+from sync.modules.commerce import accounts, cases, prices, quotas, stock
 from sync.modules.commerce.entities import (
     OFF_THE_SHELF,
     ON_THE_VAN,
@@ -233,7 +233,7 @@ def _payment_axis(total: int, paid: int, credit: int) -> str:
     return "partly" if paid else "unpaid"
 
 
-def _set_lines(draft: Draft, operation: Operation, order_id: str, wanted: Iterable[OrderLine]) -> None:
+def _set_lines(draft: Draft, operation: Operation, order_id: str, wanted: Sequence[OrderLine]) -> None:
     order = draft.need("order", order_id)
     is_wish = operation.intent_from(is_server=draft.context.is_server) is Intent.WISH
     lines = []
@@ -267,6 +267,8 @@ def _set_lines(draft: Draft, operation: Operation, order_id: str, wanted: Iterab
     total(draft, order_id, lines)
     if unsaid:
         _note_list_prices(draft, operation, order_id, unsaid)
+    if isinstance(operation, PlaceOrder):
+        prices.book_difference(draft, operation, order_id)
     for name, missing in oversold:
         draft.adjust(
             cases.OVERSOLD,
