@@ -20,6 +20,7 @@ from server.application.batch import DeviceBarred, DeviceRevoked, TownBusy
 from server.application.commands.act import RuleRefused
 from server.application.commands.administer import PinUnusable
 from server.application.commands.check_out import NotOnSale
+from server.application.commands.pay_order import NothingDue, PaymentPending, PaymentTriesUsed
 from server.application.commands.settle_quarantine import StillFails, StillUnreadable
 from server.application.histories import HistoryAltered
 from server.application.history_ports import TownHalted
@@ -85,6 +86,9 @@ STATUS: Mapping[type[TallystickError], int] = {
     HistoryAltered: 409,
     KeyAlreadyUsed: 409,
     NotOnSale: 409,
+    NothingDue: 409,
+    PaymentPending: 409,
+    PaymentTriesUsed: 409,
     RuleRefused: 409,
     SecondFactorState: 409,
     StillFails: 409,
