@@ -19,6 +19,8 @@ if TYPE_CHECKING:
         KeyMissing,
         NeverSynced,
         NoKeystore,
+        NoQrCode,
+        NoReceipt,
         NoSealingKey,
         NotAQuery,
         NotAReplica,
@@ -41,6 +43,17 @@ if TYPE_CHECKING:
         WrongPassphrase,
         WrongPin,
     )
+    from client_sdk.receipts import (
+        PrintedReceipt,
+        Receipt,
+        ReceiptAltered,
+        ReceiptForeign,
+        ReceiptForged,
+        ReceiptKeyUnknown,
+        ReceiptReused,
+        ReceiptUnreadable,
+        verify_receipt,
+    )
     from client_sdk.replica import Replica
 
 __all__ = [
@@ -53,12 +66,22 @@ __all__ = [
     "KeyMissing",
     "NeverSynced",
     "NoKeystore",
+    "NoQrCode",
+    "NoReceipt",
     "NoSealingKey",
     "NotAQuery",
     "NotAReplica",
     "NotEnrolled",
     "Offline",
     "PinMissing",
+    "PrintedReceipt",
+    "Receipt",
+    "ReceiptAltered",
+    "ReceiptForeign",
+    "ReceiptForged",
+    "ReceiptKeyUnknown",
+    "ReceiptReused",
+    "ReceiptUnreadable",
     "Refused",
     "Replica",
     "ReplicaBusy",
@@ -75,11 +98,17 @@ __all__ = [
     "WrongDevice",
     "WrongPassphrase",
     "WrongPin",
+    "verify_receipt",
 ]
+
+_ELSEWHERE = {"Replica": "client_sdk.replica"} | {
+    name: "client_sdk.receipts" for name in __all__ if "receipt" in name.lower() and name != "NoReceipt"
+}
+"""Where a name is when it is not in `client_sdk.errors`."""
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module("client_sdk.replica" if name == "Replica" else "client_sdk.errors")
+    module = importlib.import_module(_ELSEWHERE.get(name, "client_sdk.errors"))
     return getattr(module, name)

@@ -236,3 +236,15 @@ class ActingAsMissing(TallystickError):
     """It is not clear who acts: record inside `with replica.acting_as(user_id, pin=...)`."""
 
     code = "acting_as_missing"
+
+
+class NoQrCode(TallystickError):
+    """QR codes need the extra `qr`: install tallystick[qr], or print the receipt's code as text."""
+
+    code = "no_qr_code"
+
+
+class NoReceipt(TallystickError):
+    """There is no receipt for this place: no money was taken there, or its line is not kept any more."""
+
+    code = "no_receipt"

@@ -16,7 +16,8 @@ from client_sdk.adapters.sqlite.store import SqliteStore
 from client_sdk.adapters.system import RealSystem
 from client_sdk.application.attention import Attention, attention
 from client_sdk.application.ports import Entry, Identity, LineStatus, Store, System, Transport
-from client_sdk.application.reauthor import find
+from client_sdk.application.reauthor import find, receipt_at
+from client_sdk.application.receipts import PrintedReceipt
 from client_sdk.application.record import Recorded, record
 from client_sdk.application.status import ReplicaStatus, status_of
 from client_sdk.application.verify import verify
@@ -274,6 +275,10 @@ class Replica:
     def attention(self) -> Sequence[Attention]:
         """What the user must look at: verdicts other than accepted, and open conflicts, each with its sentence."""
         return attention(self._store)
+
+    def receipt(self, seq: int) -> PrintedReceipt:
+        """The receipt of the change set at this place once more, as it was; raises `NoReceipt`."""
+        return receipt_at(self._store, self._registry, seq)
 
     def dismiss(self, item: Attention) -> None:
         """The user has looked at it; `attention` leaves it out from now on."""

@@ -10,12 +10,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from fastapi import FastAPI
 from psycopg_pool import AsyncConnectionPool
+from starlette.types import ASGIApp
 
 from server.adapters.blobs import FilesystemBlobs
 from server.adapters.keys import KeySigner, open_signer, rotate
+from server.adapters.payments.momo import Momo, MomoAccount
+from server.adapters.payments.sandbox import Sandbox
+from server.adapters.postgres.account_book import PostgresAccountBook
 from server.adapters.postgres.accounts import PostgresAccounts, PostgresSessions
 from server.adapters.postgres.closed import PostgresClosedOrders
 from server.adapters.postgres.connection import Connection, make_pool, translated
@@ -25,7 +30,8 @@ from server.adapters.postgres.examine import Examined, examine_database
 from server.adapters.postgres.listings import PostgresListings, PostgresRequests
 from server.adapters.postgres.migrate import current_revision, migrate, newest_revision
 from server.adapters.postgres.missing import PostgresMissingGoods
-from server.adapters.postgres.outbox import PostgresMessages, PostgresOutbox
+from server.adapters.postgres.outbox import PostgresInbox, PostgresJobs, PostgresMessages, PostgresOutbox
+from server.adapters.postgres.receipts import PostgresReceipts
 from server.adapters.postgres.sealed import PostgresQuarantine, PostgresSealedUploads
 from server.adapters.postgres.shop import PostgresShop
 from server.adapters.postgres.sights import PostgresSights
@@ -33,19 +39,23 @@ from server.adapters.postgres.snapshots import PostgresSnapshots
 from server.adapters.postgres.tombstones import PostgresTombstones
 from server.adapters.postgres.towns import PostgresTowns
 from server.adapters.postgres.unpaid import PostgresUnpaidOrders
+from server.adapters.redis.breaker import Breaker
 from server.adapters.redis.examine import redis_version
 from server.adapters.redis.hints import RedisHints
 from server.adapters.redis.queue import RedisBell
 from server.adapters.redis.rates import RedisRates
+from server.adapters.redis.statement_cache import RedisStatementCache
 from server.adapters.seals import KeySealer
 from server.adapters.system import RealSystem
 from server.api.app import create_app
-from server.api.parts import LiveDoor, MetricsDoor, Parts, ShopDoor, SnapshotDoor, StaffDoor
+from server.api.parts import CallbackDoor, LiveDoor, MetricsDoor, Parts, ShopDoor, SnapshotDoor, StaffDoor
 from server.application.commands.apply_change_sets import Appliers
+from server.application.commands.settle_payments import PaymentDesk
 from server.application.commands.work_off_outbox import NEVER
 from server.application.people import People
+from server.application.queries.statements import Statements, tell_changes
 from server.application.rates import RateLimits
-from server.domain import tracking
+from server.domain import payments, tracking
 from server.domain.rates import Rates
 from server.metrics import note_for_ever
 from server.settings import Settings, SettingsInvalid
@@ -61,6 +71,12 @@ class Core:
     enrolments: PostgresEnrolments
     evidence: PostgresEvidence
     outbox: PostgresOutbox
+    inbox: PostgresInbox
+    jobs: PostgresJobs
+    payments: PaymentDesk
+    momo: Momo | None
+    statements: Statements
+    statement_cache: RedisStatementCache
     messages: PostgresMessages
     missing_goods: PostgresMissingGoods
     people: People
@@ -101,12 +117,36 @@ def build_core(settings: Settings) -> Core:
     towns, system = PostgresTowns(pool), RealSystem()
     signer = open_signer(settings.server_key_path, may_create=settings.server_key_file is None)
     bell, hints = RedisBell(redis_url(settings)), RedisHints(redis_url(settings))
+    cache = RedisStatementCache(redis_url(settings))
+    appliers = Appliers(
+        towns=towns,
+        registry=registry(),
+        signer=signer,
+        system=system,
+        bell=bell,
+        hints=hints,
+        committed=partial(tell_changes, cache),
+    )
+    momo = _mobile_money(settings)
     return Core(
         pool=pool,
         towns=towns,
         enrolments=PostgresEnrolments(pool),
         evidence=PostgresEvidence(pool),
         outbox=PostgresOutbox(pool),
+        inbox=PostgresInbox(pool),
+        jobs=PostgresJobs(pool),
+        payments=PaymentDesk(
+            provider=momo,
+            towns=towns,
+            appliers=appliers,
+            system=system,
+            public_url=settings.public_url,
+            callback_secret=signer.secrets_for(payments.CALLBACK_PURPOSE)[signer.kid],
+        ),
+        momo=momo,
+        statements=Statements(book=PostgresAccountBook(pool), cache=cache),
+        statement_cache=cache,
         messages=PostgresMessages(pool),
         people=People(
             accounts=PostgresAccounts(pool),
@@ -119,7 +159,7 @@ def build_core(settings: Settings) -> Core:
         requests=PostgresRequests(pool),
         quarantine=PostgresQuarantine(pool),
         sealed=PostgresSealedUploads(pool),
-        appliers=Appliers(towns=towns, registry=registry(), signer=signer, system=system, bell=bell, hints=hints),
+        appliers=appliers,
         signer=signer,
         system=system,
         bell=bell,
@@ -131,6 +171,35 @@ def build_core(settings: Settings) -> Core:
         closed_orders=PostgresClosedOrders(pool),
         unpaid_orders=PostgresUnpaidOrders(pool),
     )
+
+
+_MOMO_BREAKER = Breaker()
+"""Of this process: a worker opens its parts for every ring, and remembers from one to the next who is silent."""
+
+
+def _mobile_money(settings: Settings) -> Momo | None:
+    if settings.momo_base_url is None:
+        return None
+    secrets = (settings.momo_api_key, settings.momo_subscription_key)
+    key, subscription = (secret.get_secret_value() if secret else "" for secret in secrets)
+    if not (settings.momo_api_user and key and subscription):
+        raise SettingsInvalid(
+            "TALLYSTICK_MOMO_BASE_URL is set: expected TALLYSTICK_MOMO_API_USER, TALLYSTICK_MOMO_API_KEY and "
+            "TALLYSTICK_MOMO_SUBSCRIPTION_KEY as well"
+        )
+    account = MomoAccount(
+        base_url=settings.momo_base_url,
+        api_user=settings.momo_api_user,
+        api_key=key,
+        subscription_key=subscription,
+        environment=settings.momo_environment,
+    )
+    return Momo(account, breaker=_MOMO_BREAKER)
+
+
+def sandbox_app() -> ASGIApp:
+    """A payment provider to play with; it is nobody's money."""
+    return Sandbox().app
 
 
 @asynccontextmanager
@@ -174,13 +243,21 @@ def build_app(settings: Settings) -> FastAPI:
             metrics=_metrics_door(settings, core),
             live=LiveDoor(hints=core.hints),
             snapshots=SnapshotDoor(snapshots=core.snapshots, blobs=core.blobs),
-            staff=StaffDoor(people=core.people, listings=core.listings, quarantine=core.quarantine),
+            staff=StaffDoor(
+                people=core.people, listings=core.listings, quarantine=core.quarantine, statements=core.statements
+            ),
             sealed=core.sealed,
             shop=ShopDoor(
                 shop=PostgresShop(core.pool),
                 listings=core.listings,
                 tracking_secrets=tuple(core.signer.secrets_for(tracking.PURPOSE).values()),
             ),
+            callbacks=CallbackDoor(
+                inbox=core.inbox,
+                bell=core.bell,
+                secrets=tuple(core.signer.secrets_for(payments.CALLBACK_PURPOSE).values()),
+            ),
+            receipts=PostgresReceipts(core.pool),
             has_docs=settings.has_api_docs,
         )
     )
@@ -220,6 +297,9 @@ async def _opened(core: Core) -> AsyncIterator[None]:
         yield
     finally:
         core.bell.close()
+        if core.momo:
+            await core.momo.close()
+        await core.statement_cache.close()
         await core.hints.close()
         await core.pool.close()
 
@@ -260,4 +340,5 @@ __all__ = [
     "redis_url",
     "redis_version",
     "rotated_signer",
+    "sandbox_app",
 ]

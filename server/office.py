@@ -108,7 +108,9 @@ class Office:
             town, *(ReceiveStock(warehouse=warehouse, product=product_id(sku), quantity=count) for sku, count in shelf)
         )
 
-    def code(self, town: str, role: str, *, user: str | None = None, warehouse: str | None = None) -> str:
+    def code(
+        self, town: str, role: str, *, user: str | None = None, warehouse: str | None = None, school: str | None = None
+    ) -> str:
         """An enrolment code."""
         core = self._core
         code, _ = self.run(
@@ -117,6 +119,7 @@ class Office:
                 role=role,
                 user_id=user,
                 warehouse_id=warehouse,
+                school_id=school,
                 enrolments=core.enrolments,
                 towns=core.towns,
                 system=core.system,

@@ -162,6 +162,38 @@ class Settings(BaseSettings):
         json_schema_extra={"expected": "a URL like http://collector:4318"},
     )
 
+    momo_base_url: Annotated[str | None, AfterValidator(_http_url)] = Field(
+        default=None,
+        alias="TALLYSTICK_MOMO_BASE_URL",
+        description="The provider of mobile money, in the shape of MTN MoMo; `tallystick sandbox` plays one. Not set: "
+        "payments by mobile money wait.",
+        json_schema_extra={"expected": "a URL like https://proxy.momoapi.mtn.com"},
+    )
+    momo_api_user: str | None = Field(
+        default=None,
+        alias="TALLYSTICK_MOMO_API_USER",
+        description="Who this installation is at the provider.",
+        json_schema_extra={"expected": "the id of an API user"},
+    )
+    momo_api_key: SecretStr | None = Field(
+        default=None,
+        alias="TALLYSTICK_MOMO_API_KEY",
+        description="The API user's key.",
+        json_schema_extra={"expected": "the key of the API user"},
+    )
+    momo_subscription_key: SecretStr | None = Field(
+        default=None,
+        alias="TALLYSTICK_MOMO_SUBSCRIPTION_KEY",
+        description="The key of the subscription to collections and disbursements.",
+        json_schema_extra={"expected": "a subscription key"},
+    )
+    momo_environment: str = Field(
+        default="sandbox",
+        alias="TALLYSTICK_MOMO_ENVIRONMENT",
+        description="The provider's X-Target-Environment.",
+        json_schema_extra={"expected": "the name of an environment, like mtnghana"},
+    )
+
     trusted_proxies: Annotated[str, AfterValidator(_networks)] = Field(
         default="",
         alias="TALLYSTICK_TRUSTED_PROXIES",

@@ -33,6 +33,7 @@ from client_sdk.application.ports import (
     OutboxLine,
     Rebasing,
     Row,
+    Running,
     Settled,
     Standing,
     System,
@@ -359,12 +360,17 @@ class _MemoryRecording:
         base = self._state.base.get((entity, row_id))
         return self._state.overlay.get((entity, row_id), base.fields if base else None)
 
-    def append(self, entry: Entry, totals: Mapping[str, Mapping[str, int]], rows: Mapping[RowKey, Fields]) -> None:
+    def append(self, entry: Entry, running: Running, rows: Mapping[RowKey, Fields]) -> None:
         assert entry.seq == self._head.seq + 1, (entry.seq, self._head.seq)
         self._state.entries[entry.seq] = entry
         self._state.overlay.update(rows)
         self._head = LocalHead(
-            seq=entry.seq, digest=entry.digest, signature=entry.signature, at=entry.at, totals=totals
+            seq=entry.seq,
+            digest=entry.digest,
+            signature=entry.signature,
+            at=entry.at,
+            totals=running.totals,
+            receipts=running.receipts,
         )
         self._state.head = self._head
 

@@ -17,7 +17,7 @@ import orjson
 from client_sdk.application.lease_ports import Leased, Reading
 from client_sdk.application.ports import Contact, Recording, Standing, Store, System
 from client_sdk.errors import Refused
-from sync.engine.leases import MONEY, cash_left, check_lease, is_over, lease_of
+from sync.engine.leases import CASH, MONEY, cash_left, check_lease, is_over, lease_of
 from sync.kernel.changeset import Note, Operation
 from sync.kernel.clock import parse_time
 from sync.kernel.draft import Refused as RuleRefused
@@ -28,7 +28,7 @@ from sync.protocol.messages import Welcome
 NOTED_MS = 60_000
 """How much time passes before it is written down that it has: what a restart at a wrong moment can give back."""
 
-Cash = Mapping[str, int]
+Sums = Mapping[str, int]
 """Cash taken in, in minor units by currency."""
 
 
@@ -127,7 +127,7 @@ def _is_news(reading: Reading, leased: Leased) -> bool:
     return reading.boot != latest.boot or reading.server_ms - latest.server_ms >= NOTED_MS
 
 
-def _unheard(store: Store) -> Cash:
+def _unheard(store: Store) -> Sums:
     """Cash in lines that the server has not answered."""
     state = store.exchange_state()
     if state.head_seq == state.acked:
@@ -137,7 +137,7 @@ def _unheard(store: Store) -> Cash:
     return _since(first.line, _totals(orjson.loads(last.line)))
 
 
-def _since(first: bytes | None, totals: Cash) -> Cash:
+def _since(first: bytes | None, totals: Sums) -> Sums:
     """Cash taken from the line `first` on, when these are the running totals now; nothing without a line."""
     if first is None:
         return {}
@@ -146,16 +146,16 @@ def _since(first: bytes | None, totals: Cash) -> Cash:
     return {currency: now - before.get(currency, 0) + own.get(currency, 0) for currency, now in totals.items()}
 
 
-def _totals(line: Mapping[str, Any]) -> Cash:
+def _totals(line: Mapping[str, Any]) -> Sums:
     """Running totals of a line of this device, which says every place of an amount."""
     return {currency: int(sums["in"].replace(".", "")) for currency, sums in line.get("totals", {}).items()}
 
 
-def _taken(operations: Iterable[Mapping[str, Any]]) -> Cash:
+def _taken(operations: Iterable[Mapping[str, Any]]) -> Sums:
     """Cash that operations take in."""
     taken: dict[str, int] = {}
     for said in operations:
-        if MONEY.get(said["op"]) == "in":
+        if MONEY.get(said["op"]) == "in" and said.get("method", "cash") in CASH:
             currency = said["currency"]
             taken[currency] = taken.get(currency, 0) + to_minor(said["amount"], currency)
     return taken

@@ -100,7 +100,8 @@ class Entry:
 class LocalHead:
     """The end of the chain that this replica has written: seq 0, no signature and no reading before the first line.
 
-    `totals` are the running totals of money, in minor units: currency -> {"in": ..., "out": ...}.
+    `totals` are the running totals of money, in minor units: currency -> {"in": ..., "out": ...}. `receipts` is the
+    highest number of a receipt so far.
     """
 
     seq: int
@@ -108,6 +109,15 @@ class LocalHead:
     signature: str
     at: str | None
     totals: Mapping[str, Mapping[str, int]]
+    receipts: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Running:
+    """What a device counts over all its lines: `totals` and `receipts` as its head has them."""
+
+    totals: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    receipts: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,7 +188,7 @@ class Recording(Protocol):
         """The row as the user sees it: overlay over base; None when the replica does not hold it."""
         ...
 
-    def append(self, entry: Entry, totals: Mapping[str, Mapping[str, int]], rows: Mapping[RowKey, Fields]) -> None:
+    def append(self, entry: Entry, running: Running, rows: Mapping[RowKey, Fields]) -> None:
         """Put the next line behind the head, and the rows its guess has changed into the overlay."""
         ...
 

@@ -14,9 +14,10 @@ from typing import Any
 import orjson
 
 from client_sdk.application.overlay import decide_pending
-from client_sdk.application.ports import Entry, ExchangeState, Identity, LineStatus, LocalHead, Store
+from client_sdk.application.ports import Entry, ExchangeState, Identity, LineStatus, LocalHead, Running, Store
+from client_sdk.application.receipts import PrintedReceipt, printed_receipt
 from client_sdk.application.record import said_totals, totals_after
-from client_sdk.errors import BadAnswer, ServerProblem
+from client_sdk.errors import BadAnswer, NoReceipt, ServerProblem
 from sync.engine.chain import encode_bytes, head_message, is_signed, line_hash, sign
 from sync.kernel.changeset import ChangeSet, Replaced
 from sync.kernel.clock import Hlc
@@ -44,6 +45,7 @@ def reauthor(store: Store, state: ExchangeState, problem: ServerProblem) -> int:
             digest = line_hash(line)
             decision, touch = decide_pending(change_set, rebasing.recording.row, registry, identity)
             totals = totals_after(rebasing.recording.head, change_set.ops)
+            running = Running(totals=totals, receipts=change_set.receipts)
             again = replace(
                 entry,
                 seq=change_set.seq,
@@ -58,7 +60,7 @@ def reauthor(store: Store, state: ExchangeState, problem: ServerProblem) -> int:
                 version=None,
                 answered_at=None,
             )
-            rebasing.recording.append(again, totals, decision.rows)
+            rebasing.recording.append(again, running, decision.rows)
         return len(rebasing.kept)
 
 
@@ -67,6 +69,17 @@ def find(store: Store, digest: str) -> Entry | None:
     return next(
         (entry for entry in store.entries() if digest in {encode_bytes(entry.digest), replaced_by(entry)}), None
     )
+
+
+def receipt_at(store: Store, registry: Registry, seq: int) -> PrintedReceipt:
+    """The receipt of the line at this place, as it was printed first; raises `NoReceipt`."""
+    identity = store.identity()
+    for entry in store.entries():
+        if entry.seq == seq:
+            receipt = printed_receipt(identity, _read(entry, identity, registry), entry)
+            if receipt:
+                return receipt
+    raise NoReceipt
 
 
 def replaced_by(entry: Entry) -> str | None:
@@ -93,7 +106,14 @@ def _read_head(problem: ServerProblem, identity: Identity) -> tuple[LocalHead, s
             currency: {way: to_minor(amount, currency) for way, amount in sums.items()}
             for currency, sums in said.get("totals", {}).items()
         }
-        head = LocalHead(seq=seq, digest=digest, signature=signature or "", at=said["at"], totals=totals)
+        head = LocalHead(
+            seq=seq,
+            digest=digest,
+            signature=signature or "",
+            at=said["at"],
+            totals=totals,
+            receipts=int(said.get("receipts", 0)),
+        )
         return head, str(told["head"]["epoch"]), int(told["from_seq"])
     except (KeyError, TypeError, ValueError, AttributeError, Malformed) as fault:
         raise BadAnswer(f"the head of a released chain cannot be read: {type(fault).__name__}") from None
@@ -115,4 +135,5 @@ def _again(change_set: ChangeSet, entry: Entry, head: LocalHead) -> ChangeSet:
         prev=encode_bytes(head.digest),
         replaces=change_set.replaces or replaced,
         totals=said_totals(totals_after(head, change_set.ops)),
+        receipts=max(head.receipts, change_set.receipts),
     )

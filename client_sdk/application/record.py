@@ -12,7 +12,18 @@ from typing import Any
 
 from client_sdk.application.leases import check, note_time
 from client_sdk.application.overlay import decide_pending
-from client_sdk.application.ports import Entry, Identity, LineStatus, LocalHead, Recording, Standing, Store, System
+from client_sdk.application.ports import (
+    Entry,
+    Identity,
+    LineStatus,
+    LocalHead,
+    Recording,
+    Running,
+    Standing,
+    Store,
+    System,
+)
+from client_sdk.application.receipts import PrintedReceipt, printed_receipt, takes_money
 from client_sdk.errors import NeverSynced, Refused
 from sync.engine.chain import encode_bytes, head_message, line_hash, sign
 from sync.engine.leases import MONEY
@@ -30,13 +41,17 @@ Totals = Mapping[str, Mapping[str, int]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recorded:
-    """What was recorded: its place in the chain, its reading of the clock, the local verdict, the ids it made."""
+    """What was recorded: its place in the chain, its reading of the clock, the local verdict, the ids it made.
+
+    `receipt` is for whoever paid; None when no money was taken.
+    """
 
     seq: int
     at: str
     hash: str
     guess: Verdict
     ids: tuple[str, ...]
+    receipt: PrintedReceipt | None = None
 
     @property
     def id(self) -> str:
@@ -83,11 +98,13 @@ def record(store: Store, system: System, registry: Registry, actor: str, operati
             writes=touch.writes,
         )
         system.reached("record.before_insert")
-        recording.append(entry, totals_after(recording.head, operations), decision.rows)
+        totals = totals_after(recording.head, operations)
+        recording.append(entry, Running(totals=totals, receipts=change_set.receipts), decision.rows)
         system.reached("record.before_commit")
     system.reached("record.after_commit")
     ids = tuple(operation.id for operation in change_set.ops)
-    return Recorded(seq=entry.seq, at=entry.at, hash=encode_bytes(digest), guess=verdict, ids=ids)
+    receipt = printed_receipt(identity, change_set, entry)
+    return Recorded(seq=entry.seq, at=entry.at, hash=encode_bytes(digest), guess=verdict, ids=ids, receipt=receipt)
 
 
 def _change_set(
@@ -98,6 +115,7 @@ def _change_set(
         raise NeverSynced
     now_ms = system.now_ms()
     before = Hlc.parse(head.at) if head.at else Hlc(unix_ms=0, counter=0)
+    receipt = head.receipts + 1 if takes_money(operations) else None
     return ChangeSet(
         town=identity.town_id,
         device=identity.device_id,
@@ -111,6 +129,8 @@ def _change_set(
         totals=said_totals(totals_after(head, operations)),
         anchor=_anchor(standing, system),
         seen={"version": standing.witness[0], "journal": standing.witness[1]} if standing.witness else None,
+        receipt=receipt,
+        receipts=receipt or head.receipts,
     )
 
 

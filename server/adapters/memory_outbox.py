@@ -1,12 +1,14 @@
-"""The outbox and the customers' messages in memory; atomic because nothing in them waits."""
+"""The outbox, the inbox and the customers' messages in memory; atomic because nothing in them waits."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from server.application.callback_ports import CALLBACKS_WAITING_MAX, Callback
 from server.application.ports import OutboxItem
 from sync.kernel.changeset import Effect
+from sync.kernel.errors import LimitExceeded
 
 
 @dataclass(kw_only=True, slots=True)
@@ -63,7 +65,9 @@ class MemoryOutbox:
         if row.done_at is None:
             row.done_at, row.problem = at, None
 
-    async def fail(self, town_id: str, item_id: str, problem: str, due_at: str, *, is_counted: bool = True) -> None:
+    async def fail(
+        self, town_id: str, item_id: str, problem: str | None, due_at: str, *, is_counted: bool = True
+    ) -> None:
         """Due again later; what is finished stays finished."""
         row = self.rows[town_id, item_id]
         if row.done_at is None:
@@ -73,6 +77,24 @@ class MemoryOutbox:
     async def towns_due(self, now: str) -> Sequence[str]:
         """The towns with work due, by id."""
         return sorted({row.town_id for row in self.rows.values() if _is_due(row, now)})
+
+
+class MemoryInbox(MemoryOutbox):
+    """The `Inbox` port; `kept` may be looked at by (town id, callback id)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: dict[tuple[str, str], Callback] = {}
+
+    async def keep(self, callback: Callback) -> None:
+        """Due at once, and once more when it was here before."""
+        key = (callback.town_id, callback.id)
+        waiting = sum(row.town_id == callback.town_id and row.done_at is None for row in self.rows.values())
+        if waiting >= CALLBACKS_WAITING_MAX:
+            raise LimitExceeded
+        self.kept.setdefault(key, callback)
+        effect = Effect(id=callback.id, kind=callback.kind, data=callback.data)
+        self.add(callback.town_id, [effect], callback.received_at)
 
 
 class MemoryMessages:

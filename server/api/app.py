@@ -11,7 +11,20 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from server.api import devices, exchange, health, keys, live, metrics, sealed, shop, snapshots, tokens
+from server.api import (
+    devices,
+    exchange,
+    health,
+    keys,
+    live,
+    metrics,
+    receipts,
+    sealed,
+    shop,
+    snapshots,
+    tokens,
+    webhooks,
+)
 from server.api.head_guard import HeadGuard
 from server.api.office import OFFICE_ROUTERS
 from server.api.openapi import described
@@ -46,8 +59,9 @@ def create_app(parts: Parts) -> FastAPI:
     install_problems(app)
     live_routers = [*([live.router] if parts.live else []), *([snapshots.router] if parts.snapshots else [])]
     shop_routers = (shop.router,) if parts.shop else ()
-    sealed_routers = (sealed.router,) if parts.sealed else ()
-    for router in (*_ROUTERS, *live_routers, *sealed_routers, *shop_routers, *(OFFICE_ROUTERS if parts.staff else ())):
+    more = ((sealed, parts.sealed), (webhooks, parts.callbacks), (receipts, parts.receipts))
+    others = [module.router for module, part in more if part]
+    for router in (*_ROUTERS, *live_routers, *others, *shop_routers, *(OFFICE_ROUTERS if parts.staff else ())):
         app.include_router(router)
     return app
 

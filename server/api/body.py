@@ -104,6 +104,14 @@ async def read_small(
     return bytes(wire)
 
 
+async def read_raw(request: Request, body_limits: BodyLimits, bytes_max: int) -> bytes:
+    """A small body of any type, as it comes. Raises `LimitExceeded`, `Malformed`, `BodyTimedOut`."""
+    wire = bytearray()
+    async for chunk in _wire(request, body_limits, bytes_max):
+        wire += chunk
+    return bytes(wire)
+
+
 def check_type(request: Request, expected: str) -> None:
     """Raise `UnsupportedMediaType` unless the request has one content type, `expected`, in UTF-8."""
     named = request.headers.getlist("content-type")

@@ -12,13 +12,16 @@ from starlette.requests import Request
 from server.api.admission import Exchanges
 from server.api.body import BodyLimits
 from server.api.streams import Streams
+from server.application.callback_ports import Inbox
 from server.application.commands.apply_change_sets import Appliers
 from server.application.live_ports import Hints
 from server.application.people import People
 from server.application.people_ports import Listings
-from server.application.ports import Enrolments, Sights, Signer, System, Towns
+from server.application.ports import Bell, Enrolments, Sights, Signer, System, Towns
+from server.application.queries.statements import Statements
 from server.application.rate_ports import Tries
 from server.application.rates import RateLimits
+from server.application.receipt_ports import ReceiptBook
 from server.application.sealed_ports import Quarantine, SealedUploads
 from server.application.shop_ports import Shop
 from server.application.snapshot_ports import Blobs, Snapshots
@@ -64,6 +67,7 @@ class StaffDoor:
     people: People
     listings: Listings
     quarantine: Quarantine
+    statements: Statements
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +77,15 @@ class ShopDoor:
     shop: Shop
     listings: Listings
     tracking_secrets: Sequence[bytes] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CallbackDoor:
+    """What providers that call by themselves need: where it is kept, who is rung, what paths are made with."""
+
+    inbox: Inbox
+    bell: Bell
+    secrets: Sequence[bytes] = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,6 +118,8 @@ class Parts:
     snapshots: SnapshotDoor | None = None
     shop: ShopDoor | None = None
     sealed: SealedUploads | None = None
+    callbacks: CallbackDoor | None = None
+    receipts: ReceiptBook | None = None
     has_docs: bool = False
 
 
@@ -139,6 +154,20 @@ def shop_door_of(request: Request) -> ShopDoor:
     door = parts_of(request).shop
     assert door is not None
     return door
+
+
+def callback_door_of(request: Request) -> CallbackDoor:
+    """The door for providers, which the application that has its routes has."""
+    door = parts_of(request).callbacks
+    assert door is not None
+    return door
+
+
+def receipt_book_of(request: Request) -> ReceiptBook:
+    """The book of receipts, which the application that has its route has."""
+    book = parts_of(request).receipts
+    assert book is not None
+    return book
 
 
 def snapshot_door_of(request: Request) -> SnapshotDoor:

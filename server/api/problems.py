@@ -20,6 +20,7 @@ from server.application.batch import DeviceBarred, DeviceRevoked, TownBusy
 from server.application.commands.act import RuleRefused
 from server.application.commands.administer import PinUnusable
 from server.application.commands.check_out import NotOnSale
+from server.application.commands.pay_order import NothingDue, PaymentPending, PaymentTriesUsed
 from server.application.commands.settle_quarantine import StillFails, StillUnreadable
 from server.application.histories import HistoryAltered
 from server.application.history_ports import TownHalted
@@ -40,6 +41,7 @@ from server.domain.people import (
 )
 from server.domain.rates import RateLimited
 from server.domain.requests import IdempotencyMismatch
+from sync.engine.receipts import ReceiptAltered, ReceiptForged, ReceiptKeyUnknown, ReceiptReused
 from sync.kernel.clock import format_time
 from sync.kernel.errors import ChainBroken, ChainForked, ChainGap, LimitExceeded, Malformed, TallystickError
 from sync.protocol.bundle import wipe_message
@@ -84,6 +86,9 @@ STATUS: Mapping[type[TallystickError], int] = {
     HistoryAltered: 409,
     KeyAlreadyUsed: 409,
     NotOnSale: 409,
+    NothingDue: 409,
+    PaymentPending: 409,
+    PaymentTriesUsed: 409,
     RuleRefused: 409,
     SecondFactorState: 409,
     StillFails: 409,
@@ -94,6 +99,10 @@ STATUS: Mapping[type[TallystickError], int] = {
     NotEnrolable: 422,
     PasswordUnusable: 422,
     PinUnusable: 422,
+    ReceiptAltered: 422,
+    ReceiptForged: 422,
+    ReceiptKeyUnknown: 422,
+    ReceiptReused: 422,
     UpgradeRequired: 426,
     RateLimited: 429,
     HeadTooLarge: 431,
@@ -131,10 +140,15 @@ def problem(
     return Response(orjson.dumps(said), status_code=status, media_type=PROBLEM_TYPE, headers=dict(headers))
 
 
+def status_of(fault: TallystickError) -> int:
+    """The status of a fault of ours."""
+    return next((STATUS[kind] for kind in type(fault).__mro__ if kind in STATUS), INTERNAL)
+
+
 async def answer_fault(request: Request, fault: Exception) -> Response:
     """The problem document of a fault of ours."""
     assert isinstance(fault, TallystickError)
-    status = next((STATUS[kind] for kind in type(fault).__mro__ if kind in STATUS), INTERNAL)
+    status = status_of(fault)
     if status == INTERNAL:
         _log.error("unexpected_fault", code=fault.code, exc_info=fault)
         return _internal()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from server.application.ports import Enrolment, Signer
-from server.domain.devices import CERTIFICATE_TYPE, certificate_claims, server_certificate_claims
+from server.domain.devices import certificate_claims, server_certificate_claims
+from sync.engine.receipts import CERTIFICATE_TYPE
 
 
 def server_certificate(signer: Signer, town_id: str) -> str:

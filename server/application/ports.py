@@ -235,6 +235,7 @@ class Enrolment:
     user_id: str | None
     warehouse_id: str | None
     expires_at: str
+    school_id: str | None = None
 
 
 class Enrolments(Protocol):
@@ -341,7 +342,9 @@ class Outbox(Protocol):
         """The work is done; it is never due again."""
         ...
 
-    async def fail(self, town_id: str, item_id: str, problem: str, due_at: str, *, is_counted: bool = True) -> None:
+    async def fail(
+        self, town_id: str, item_id: str, problem: str | None, due_at: str, *, is_counted: bool = True
+    ) -> None:
         """Due again at `due_at`, unless somebody has finished it; not counted, the claim's attempt is given back."""
         ...
 

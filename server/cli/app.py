@@ -11,11 +11,13 @@ from server.cli import (
     devices,
     doctor,
     epochs,
+    jobs,
     journals,
     keys,
     orders,
     processes,
     quarantine,
+    receipts,
     simulate,
     towns,
     up,
@@ -56,6 +58,8 @@ journals.register(app)
 orders.register(app)
 quarantine.register(app)
 keys.register(app)
+receipts.register(app)
+jobs.register(app)
 demo.register(app)
 bench.register(app)
 simulate.register(app)

@@ -54,9 +54,10 @@ def register(app: typer.Typer) -> None:
 def _enrol(
     *,
     town: InTown,
-    role: Annotated[str, typer.Option(metavar="ROLE", help="driver or warehouse_staff.")],
+    role: Annotated[str, typer.Option(metavar="ROLE", help="driver, warehouse_staff, counter_clerk or school_office.")],
     user: Annotated[str | None, typer.Option(help="Whose device it is, by name, login or id.")] = None,
     warehouse: Annotated[str | None, typer.Option(help="Where it is used, by name or id.")] = None,
+    school: Annotated[str | None, typer.Option(help="Which school it is for, by name or id.")] = None,
     data: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -69,6 +70,7 @@ def _enrol(
             role=role,
             user_id=await find_row(core.evidence, town_id, "user", user) if user else None,
             warehouse_id=await find_row(core.evidence, town_id, "warehouse", warehouse) if warehouse else None,
+            school_id=await find_row(core.evidence, town_id, "school", school) if school else None,
             enrolments=core.enrolments,
             towns=core.towns,
             system=core.system,
@@ -94,6 +96,7 @@ def _list(*, town: InTown, data: DataDir = None, as_json: AsJson = False) -> Non
         named = {
             **await rows_of(core.evidence, town_id, "user"),
             **await rows_of(core.evidence, town_id, "warehouse"),
+            **await rows_of(core.evidence, town_id, "school"),
         }
         devices = await rows_of(core.evidence, town_id, "device")
         async with core.evidence.evidence(town_id) as evidence:
@@ -102,7 +105,7 @@ def _list(*, town: InTown, data: DataDir = None, as_json: AsJson = False) -> Non
             {
                 "id": device_id,
                 **{name: row[name] for name in ("name", "role", "status", "enrolled_at", "reason")},
-                "for": next((named[row[k]]["name"] for k in ("user_id", "warehouse_id") if row[k]), None),
+                "for": next((named[row[k]]["name"] for k in ("user_id", "warehouse_id", "school_id") if row[k]), None),
                 "change_sets": heads[device_id].seq if device_id in heads else 0,
             }
             for device_id, row in sorted(devices.items(), key=lambda item: item[1]["enrolled_at"])

@@ -14,7 +14,7 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from server.application.commands.seed_sample import SAMPLE_FILE, Seeded, seed_sample
-from server.bootstrap import Core, database_url, migrate
+from server.bootstrap import Core, database_url, migrate, sandbox_app
 from server.cli.connect import DataDir, settings_for, with_server
 from server.cli.output import AsJson, err, examples, out, print_json
 from server.listening import HOST
@@ -39,6 +39,7 @@ def register(app: typer.Typer) -> None:
     app.command("serve", epilog=examples("tallystick serve --host 0.0.0.0 --port 8000"))(_serve)
     app.command("worker", epilog=examples("tallystick worker"))(_worker)
     app.command("scheduler", epilog=examples("tallystick scheduler"))(_scheduler)
+    app.command("sandbox", epilog=examples("tallystick sandbox --port 8090"))(_sandbox)
 
 
 def show_seeded(seeded: Seeded) -> None:
@@ -102,6 +103,25 @@ def _scheduler() -> None:
     One is enough, a second one does no harm.
     """
     run_scheduler(_prepared("scheduler"))
+
+
+def _sandbox(
+    *,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen, on this machine only.")] = 8090,
+) -> None:
+    """Play a payment provider for development: real HTTP, no money. What happens is said by the payer's number.
+
+    Point TALLYSTICK_MOMO_BASE_URL at it, with any API user and keys. PUT /sandbox/scripts/{number} changes a number.
+    """
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((HOST, port))
+    listener.listen()
+    typer.echo(f"A payment provider is at http://{HOST}:{listener.getsockname()[1]}")
+    config = uvicorn.Config(
+        sandbox_app(), log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=DRAIN_SECONDS_MAX
+    )
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 def _prepared(process: str) -> Settings:

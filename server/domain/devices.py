@@ -9,18 +9,13 @@ from __future__ import annotations
 import hashlib
 from typing import Any, ClassVar, Final
 
+from sync.engine.receipts import CERTIFICATE_SECONDS
 from sync.kernel.errors import TallystickError
 from sync.kernel.ids import derived_id
-
-CERTIFICATE_TYPE = "tallystick-device+jwt"
-"""The `typ` of a certificate's JWS header: no other token of this server can be mistaken for one."""
-
-CERTIFICATE_SECONDS = 10 * 365 * 24 * 3600
-"""How long a certificate speaks for a device; a lost device is revoked, it does not wait for this."""
+from sync.kernel.receipts import receipt_prefix
 
 ENROLMENT_MINUTES = 15
 CODE_RANDOM_BYTES = 10
-RECEIPT_PREFIX_LETTERS = 6
 _CODE_LETTERS = 16
 _GROUP = 4
 
@@ -28,7 +23,12 @@ _GROUP = 4
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _READ_AS = str.maketrans({"I": "1", "L": "1", "O": "0", "-": None, " ": None})
 
-_NEEDS: Final = {"driver": ("user",), "warehouse_staff": ("warehouse",)}
+_NEEDS: Final = {
+    "driver": ("user",),
+    "warehouse_staff": ("warehouse",),
+    "counter_clerk": (),
+    "school_office": ("school",),
+}
 
 
 class EnrolmentRefused(TallystickError):
@@ -54,11 +54,11 @@ def server_device_id(town_id: str) -> str:
     return derived_id("server_device", town_id)
 
 
-def check_enrolable(role: str, user_id: str | None, warehouse_id: str | None) -> None:
-    """Raise `NotEnrolable` unless a device of this role is given to a user or a warehouse as its role needs."""
+def check_enrolable(role: str, user_id: str | None, warehouse_id: str | None, school_id: str | None = None) -> None:
+    """Raise `NotEnrolable` unless a device of this role is given to the user, warehouse or school that it needs."""
     if role not in _NEEDS:
         raise NotEnrolable(f"a device is enrolled as one of {', '.join(sorted(_NEEDS))}")
-    given = {"user": user_id, "warehouse": warehouse_id}
+    given = {"user": user_id, "warehouse": warehouse_id, "school": school_id}
     for needed in _NEEDS[role]:
         if given[needed] is None:
             raise NotEnrolable(f"a {role} device needs a {needed}: name the {needed} it is for")
@@ -80,12 +80,6 @@ def certificate_claims(
 def server_certificate_claims(town_id: str, public_key: str) -> dict[str, Any]:
     """What the certificate of a town's server device says; no time in it, so that making it again gives the same."""
     return _claims(town_id, server_device_id(town_id), "server", public_key)
-
-
-def receipt_prefix(device_id: str) -> str:
-    """What the receipts of this device begin with: letters that a person can read out, the same for ever."""
-    number = int.from_bytes(hashlib.sha256(device_id.encode()).digest()[:8])
-    return _written(number, RECEIPT_PREFIX_LETTERS)
 
 
 def write_code(random: bytes) -> str:

@@ -1,4 +1,4 @@
-"""From the outbox to its effects: one town when the bell rings, every town that has work due when it is swept."""
+"""From outbox and inbox to their effects: one town when the bell rings, every town with work due when it is swept."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Protocol
 
 import structlog
 
+from server.application.callback_ports import Inbox
+from server.application.commands.settle_payments import PaymentDesk
 from server.application.commands.work_off_outbox import WorkedOff, work_off_outbox
 from server.application.ports import Messages, Outbox, System
 from sync.kernel.clock import format_time
@@ -22,6 +24,16 @@ class RelayParts(Protocol):
         ...
 
     @property
+    def inbox(self) -> Inbox:
+        """What others have sent."""
+        ...
+
+    @property
+    def payments(self) -> PaymentDesk:
+        """What is done about payments."""
+        ...
+
+    @property
     def messages(self) -> Messages:
         """Where the work goes."""
         ...
@@ -34,15 +46,22 @@ class RelayParts(Protocol):
 
 async def answer(parts: RelayParts, town_id: str) -> WorkedOff:
     """Do what is due of one town; raises what the outbox raises."""
-    worked = await work_off_outbox(town_id, outbox=parts.outbox, messages=parts.messages, system=parts.system)
-    if worked.done or worked.failed:
-        _log.info("outbox_worked_off", town_id=town_id, done=worked.done, failed=worked.failed)
-    return worked
+    handlers, done, failed = parts.payments.handlers(), 0, 0
+    for work in (parts.outbox, parts.inbox):
+        worked = await work_off_outbox(
+            town_id, outbox=work, messages=parts.messages, system=parts.system, more=handlers
+        )
+        done, failed = done + worked.done, failed + worked.failed
+    if done or failed:
+        _log.info("outbox_worked_off", town_id=town_id, done=done, failed=failed)
+    return WorkedOff(done=done, failed=failed)
 
 
 async def sweep(parts: RelayParts) -> None:
     """Do what is due of every town, whether a bell has rung for it or not; raises only when no town can be asked."""
-    for town_id in await parts.outbox.towns_due(format_time(parts.system.now_ms())):
+    now = format_time(parts.system.now_ms())
+    due = {*await parts.outbox.towns_due(now), *await parts.inbox.towns_due(now)}
+    for town_id in sorted(due):
         try:
             await answer(parts, town_id)
         except Exception:  # noqa: BLE001  one town's trouble keeps no other waiting; its lease will lapse

@@ -59,6 +59,8 @@ def decide(change_set: ChangeSet, view: View, context: Context, registry: Regist
             _check_actor(draft, registry, is_wish=False)
             apply_waiting(draft, registry)
         merge_arrived(draft, registry)
+        for law in registry.laws:
+            law(draft)
     except Refused as refusal:
         return _refused(refusal.case, refusal.data, change_set, Status.REFUSED, context)
     except UnknownRow as unknown:

@@ -19,6 +19,9 @@ from sync.protocol.messages import LeaseMark
 MONEY: Mapping[str, str] = {"payment.take": "in", "refund.pay": "out"}
 """Operations that move money through the device, and which way; they have an amount and a currency."""
 
+CASH = frozenset({"cash", "cod"})
+"""Methods by which money comes as cash, which the ceiling is for; an operation that names none is about cash."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lease:

@@ -12,7 +12,7 @@ facts; what is beyond that is quarantined, as are facts about rows that are not 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import orjson
@@ -252,7 +252,7 @@ def _merge_one(draft: Draft, registry: Registry, stub: Fields, row: RowKey, fact
     """One change set on top of the draft: what waited of it takes effect together, or not at all."""
     awaited = (stub["awaited_entity"], stub["awaited_id"])
     change_set = _read(draft, fact, registry, {awaited: row[1]})
-    context = _circumstances(fact)
+    context = replace(_circumstances(fact), rules=draft.context.rules)
     salt = (stub_id(*awaited),)
     over = Draft(_Over(draft), change_set, context, salt=salt)
     try:

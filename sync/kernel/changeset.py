@@ -101,6 +101,10 @@ class ChangeSet:
     anchor: Mapping[str, Any] | None = None
     seen: Mapping[str, Any] | None = None
     replaces: Replaced | None = None
+    receipt: int | None = None
+    """The number of the receipt that was given for it, counted by its device."""
+    receipts: int = 0
+    """The highest number that its device has given so far."""
 
 
 class Status(StrEnum):

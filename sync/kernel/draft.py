@@ -18,11 +18,12 @@ Mark = tuple[dict[RowKey, Fields], str | None, tuple[int, int, int]]
 """The rows, the rule, and how many notes, conflicts and effects there were."""
 
 
-RULES = 2
+RULES = 3
 """Which rules decide now. A journal entry says by which it was decided, and is decided again by the same.
 
 1: the first. 2: acts have bounds in time, movements of goods have numbers, a wrong clock is told; facts wait for what
-has not come, whose tour it is is asked, the office may mix facts and wishes.
+has not come, whose tour it is is asked, the office may mix facts and wishes. 3: money has books: invoices, credit,
+drawers, and entries in double entry.
 """
 
 
@@ -159,6 +160,10 @@ class Draft:
         """A fresh id that the server and every replay derive alike."""
         self._made += 1
         return derived_id(what, self.change_set.device, self.change_set.seq, *self._salt, self._made)
+
+    def derived(self, what: str, *parts: str) -> str:
+        """The id of the one row `what` that this change set makes of `parts`."""
+        return derived_id(what, self.change_set.device, self.change_set.seq, *self._salt, *parts)
 
     def refuse(self, case: Case, **data: Any) -> Refused:
         """The exception to raise when the whole change set cannot be."""

@@ -99,6 +99,10 @@ class Case:
         return frozenset(name for _, name, _, _ in parts if name)
 
 
+Law = Callable[["Draft"], None]
+"""Looks at what the rules have made of a whole change set, and raises when that cannot be: a fault in a rule."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Module:
     """Everything one part of the business adds to the agreement."""
@@ -108,8 +112,10 @@ class Module:
     needs: frozenset[str] = frozenset()
     entities: tuple[Entity, ...] = ()
     operations: tuple[type[Operation], ...] = ()
-    rules: Mapping[type[Operation], Rule] = field(default_factory=dict)
+    rules: Mapping[type[Operation], Rule | tuple[Rule, ...]] = field(default_factory=dict)
+    """One rule for an operation, or several that are asked in turn and may wait for different rows."""
     cases: tuple[Case, ...] = ()
+    laws: tuple[Law, ...] = ()
 
 
 class Registry:
@@ -122,6 +128,7 @@ class Registry:
         self.rules: dict[str, tuple[Rule, ...]] = {}
         self.cases: dict[str, Case] = {}
         self.references: dict[str, tuple[tuple[str, str], ...]] = {}
+        self.laws = tuple(law for module in self.modules for law in module.laws)
         known: set[str] = set()
         for module in self.modules:
             if missing := module.needs - known:
@@ -158,7 +165,8 @@ class Registry:
         for operation, rule in module.rules.items():
             if self.operations.get(operation.op) is not operation:
                 raise InvalidModule(f"module {module.name} has a rule for {operation.op}, which is not registered")
-            self.rules[operation.op] = (*self.rules.get(operation.op, ()), rule)
+            added = rule if isinstance(rule, tuple) else (rule,)
+            self.rules[operation.op] = (*self.rules.get(operation.op, ()), *added)
 
 
 def _put_once(index: dict[str, Any], name: str, value: object, module: Module) -> None:
@@ -181,6 +189,7 @@ __all__ = [
     "Entity",
     "FieldKind",
     "Intent",
+    "Law",
     "Module",
     "ModuleKind",
     "Ref",

@@ -6,7 +6,7 @@ from functools import cache
 
 from sync.kernel.cases import CASES as ENGINE_CASES
 from sync.kernel.module import Module, ModuleKind, Registry
-from sync.modules import billing, casework, catalogue, commerce, histories, identity
+from sync.modules import billing, casework, catalogue, commerce, histories, identity, receipts, schools
 
 ENGINE = Module(name="engine", kind=ModuleKind.TRUTH, cases=ENGINE_CASES)
 
@@ -15,5 +15,15 @@ ENGINE = Module(name="engine", kind=ModuleKind.TRUTH, cases=ENGINE_CASES)
 def registry() -> Registry:
     """All built-in modules, each after those it needs."""
     return Registry(
-        [ENGINE, casework.MODULE, identity.MODULE, histories.MODULE, catalogue.MODULE, billing.MODULE, commerce.MODULE]
+        [
+            ENGINE,
+            casework.MODULE,
+            identity.MODULE,
+            histories.MODULE,
+            catalogue.MODULE,
+            billing.MODULE,
+            receipts.MODULE,
+            commerce.MODULE,
+            schools.MODULE,
+        ]
     )

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import StringConstraints
 
-from sync.kernel.changeset import Intent, Operation, RowKey
+from sync.kernel.changeset import Fields, Intent, Operation, RowKey
 from sync.kernel.draft import Draft
 from sync.kernel.ids import Id, derived_id
 from sync.kernel.module import Entity, FieldKind, Module, ModuleKind, Ref
@@ -21,6 +21,15 @@ PRODUCT = Entity(
     bucket_kinds=frozenset({"town"}),
     buckets=lambda _row: ("town",),
 )
+CHANGES_SINCE = 3
+"""The rules since which it is known when a price was changed (`sync.kernel.draft.RULES`)."""
+
+
+def _shown_price(_bucket: str, row: Fields) -> Fields:
+    """When it was changed is for the town to know."""
+    return {name: value for name, value in row.items() if name not in {"changed_at", "changed_version"}}
+
+
 TOWN_PRODUCT = Entity(
     name="town_product",
     plural="town_products",
@@ -29,9 +38,12 @@ TOWN_PRODUCT = Entity(
         "price_minor": FieldKind.INTEGER,
         "currency": FieldKind.TEXT,
         "is_enabled": FieldKind.BOOLEAN,
+        "changed_at": FieldKind.TIME,
+        "changed_version": FieldKind.INTEGER,
     },
     bucket_kinds=frozenset({"town"}),
     buckets=lambda row: ("town",) if row["is_enabled"] else (),
+    project=_shown_price,
 )
 
 
@@ -86,13 +98,18 @@ def offer_product(operation: OfferProduct, draft: Draft) -> None:
     draft.need("product", operation.product)
     currency = draft.need("town", draft.change_set.town)["currency"]
     entry_id = town_product_id(operation.product)
-    draft.get("town_product", entry_id)  # loads what stood there, so that the feed knows what it replaces
+    before = draft.get("town_product", entry_id)  # also so that the feed knows what it replaces
+    price_minor = to_minor(operation.price, currency)
     row = {
         "product_id": operation.product,
-        "price_minor": to_minor(operation.price, currency),
+        "price_minor": price_minor,
         "currency": currency,
         "is_enabled": operation.is_enabled,
+        "changed_at": before["changed_at"] if before else None,
+        "changed_version": before["changed_version"] if before else None,
     }
+    if before and before["price_minor"] != price_minor and draft.context.rules >= CHANGES_SINCE:
+        row.update(changed_at=draft.context.decided_at, changed_version=draft.context.version)
     draft.put("town_product", entry_id, row)
 
 

@@ -18,9 +18,9 @@ from sync.kernel.ids import Id
 from sync.kernel.module import Case, Entity, FieldKind, Module, ModuleKind, Ref
 from sync.kernel.money import CurrencyCode, minor_digits
 
-ROLES = ("admin", "dispatcher", "warehouse_staff", "driver")
-Role = Literal["admin", "dispatcher", "warehouse_staff", "driver"]
-DeviceRole = Literal["warehouse_staff", "driver", "server"]
+ROLES = ("admin", "dispatcher", "warehouse_staff", "driver", "counter_clerk", "school_office")
+Role = Literal["admin", "dispatcher", "warehouse_staff", "driver", "counter_clerk", "school_office"]
+DeviceRole = Literal["warehouse_staff", "driver", "counter_clerk", "school_office", "server"]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
 ADMIN = frozenset({"admin"})
 Moment = Annotated[str, StringConstraints(pattern=TIME_PATTERN)]
@@ -108,12 +108,15 @@ DEVICE = Entity(
         "ended_at": FieldKind.TIME,
         "lost_at": FieldKind.TIME,
         "reason": FieldKind.TEXT,
+        "school_id": FieldKind.ID,
     },
 )
 
 HELD_BUCKET_KINDS: Mapping[str, tuple[str, ...]] = {
     "driver": ("town", "driver", "device"),
     "warehouse_staff": ("town", "warehouse", "staff", "device"),
+    "counter_clerk": ("town", "counter", "staff", "device"),
+    "school_office": ("town", "school", "staff", "device"),
     "server": (),
 }
 """Which kinds of bucket a device of each role holds. A row is in at most one bucket of these: a test holds that."""
@@ -129,6 +132,8 @@ def held_buckets(device_id: str, device: Fields, *, is_user_active: bool = True)
         "device": f"device:{device_id}",
         "driver": f"driver:{device['user_id']}",
         "warehouse": f"warehouse:{device['warehouse_id']}",
+        "counter": "counter",
+        "school": f"school:{device.get('school_id')}",
         "staff": f"staff:{device['role']}",
     }
     kinds = HELD_BUCKET_KINDS[device["role"]]
@@ -138,6 +143,8 @@ def held_buckets(device_id: str, device: Fields, *, is_user_active: bool = True)
 class TownSettings(BaseModel):
     """What a town decides for itself; `payment_units_max` in whole units of the payment's currency.
 
+    A refund of more than `refund_units_max`, too, takes a second person. A price that changed is honoured for
+    `price_grace_days`, and nobody is asked about a difference up to `price_difference_units_max`.
     `sells_online` opens the catalogue and the till to customers; a town that does not say sells. `offline_days` and
     `cash_ceiling_units` (whole units of each currency) are what a device may do without the server; a town that names
     no ceiling has none. After `unpaid_minutes_max` an order by mobile money is given up when it is not paid nor picked.
@@ -146,6 +153,9 @@ class TownSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     payment_units_max: Annotated[int, Field(ge=1, le=999_999_999_999)] = PAYMENT_UNITS_MAX
+    refund_units_max: Annotated[int, Field(ge=0, le=999_999_999_999)] | None = None
+    price_grace_days: Annotated[int, Field(ge=0, le=3650)] | None = None
+    price_difference_units_max: Annotated[int, Field(ge=0, le=999_999_999_999)] | None = None
     count_correction_max: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
     return_days_max: Annotated[int, Field(ge=1, le=365)] | None = None
     device_days_max: Annotated[int, Field(ge=1, le=3650)] | None = None
@@ -189,7 +199,7 @@ class AddUser(Operation):
     creates: ClassVar = "user"
     name: Name
     login: Name
-    user_roles: Annotated[list[Role], Field(min_length=1, max_length=4)]
+    user_roles: Annotated[list[Role], Field(min_length=1, max_length=len(ROLES))]
     pin_hash: Annotated[str, StringConstraints(max_length=200)] | None = None
 
 
@@ -200,7 +210,7 @@ class ChangeRoles(Operation):
     intent: ClassVar = Intent.WISH
     roles: ClassVar = ADMIN
     user: Annotated[Id, Ref(entity="user")]
-    user_roles: Annotated[list[Role], Field(min_length=1, max_length=4)]
+    user_roles: Annotated[list[Role], Field(min_length=1, max_length=len(ROLES))]
 
     def reads(self) -> Iterable[RowKey]:
         """The PIN beside the user."""
@@ -231,6 +241,7 @@ class EnrolDevice(Operation):
     role: DeviceRole
     user: Annotated[Id | None, Ref(entity="user")] = None
     warehouse: Annotated[Id | None, Ref(entity="warehouse")] = None
+    school: Annotated[Id | None, Ref(entity="school")] = None
     public_key: str
     certificate: Annotated[str, StringConstraints(max_length=4000)]
 
@@ -308,15 +319,19 @@ def deactivate_user(operation: DeactivateUser, draft: Draft) -> None:
 
 
 def enrol_device(operation: EnrolDevice, draft: Draft) -> None:
-    """The device's row; a driver's device belongs to a driver, a warehouse's tablet to a warehouse."""
+    """The device's row; a driver's device belongs to a driver, a warehouse's tablet or a school's to its place."""
     if operation.role == "warehouse_staff" and operation.warehouse is None:
         raise draft.refuse(DEVICE_UNUSABLE, role="warehouse_staff", missing="warehouse")
+    if operation.role == "school_office" and operation.school is None:
+        raise draft.refuse(DEVICE_UNUSABLE, role="school_office", missing="school")
     user = draft.need("user", operation.user) if operation.user is not None else None
     is_for_somebody = operation.role in PERSONAL_ROLES or user is not None
     if is_for_somebody and not can_hold_device(user, operation.role):
         raise draft.refuse(DEVICE_UNUSABLE, role=operation.role, missing=operation.role)
     if operation.warehouse is not None:
         draft.need("warehouse", operation.warehouse)
+    if operation.school is not None:
+        draft.need("school", operation.school)
     row = {
         "name": operation.name,
         "role": operation.role,
@@ -329,6 +344,7 @@ def enrol_device(operation: EnrolDevice, draft: Draft) -> None:
         "ended_at": None,
         "lost_at": None,
         "reason": None,
+        "school_id": operation.school,
     }
     draft.create("device", operation.id, row)
 

@@ -42,7 +42,8 @@ def permissions_page(registry: Registry, roles: Sequence[str]) -> str:
     """`permissions.md`: every operation and every role, a cell each."""
     intro = (
         "Who may do what. In the office a person may do what one of their roles may. On a device only what the "
-        "device's own role may is permitted, whoever acts, and devices have the roles `warehouse_staff` and `driver`: "
+        "device's own role may is permitted, whoever acts, and devices have the roles `warehouse_staff`, `driver`, "
+        "`counter_clerk` and `school_office`: "
         "anything else is kept when it has happened already and leaves a conflict, and is refused when it is asked "
         "for. Where no role may, the town itself does it."
     )

@@ -88,6 +88,10 @@ def encode_change_set(change_set: ChangeSet) -> bytes:
         said["seen"] = dict(change_set.seen)
     if change_set.replaces:
         said["replaces"] = _replaced_said(change_set.replaces, change_set.device)
+    if change_set.receipt:
+        said["receipt"] = change_set.receipt
+    if change_set.receipts:
+        said["receipts"] = change_set.receipts
     said["ops"] = [{"op": op.op, **op.model_dump(mode="json", exclude_defaults=True)} for op in change_set.ops]
     line = orjson.dumps(said)
     if len(line) > limits.LINE_BYTES_MAX:
@@ -166,6 +170,8 @@ def _change_set(said: dict[str, Any], registry: Registry) -> ChangeSet:
         anchor=told.get("anchor"),
         seen=told.get("seen"),
         replaces=Replaced(**{"device": said["device"], **told["replaces"]}) if "replaces" in told else None,
+        receipt=told.get("receipt"),
+        receipts=told.get("receipts", 0),
     )
 
 

@@ -107,12 +107,17 @@ class ReplacedLine(_Up):
 
 
 class Circumstances(_Up):
-    """What a change set may say beside what was done: its time, the device's totals, the last checkpoint it took."""
+    """What a change set may say beside what was done: its time, the device's totals, the last checkpoint it took.
+
+    `receipt` is the number of the receipt that was given for it, `receipts` the highest that the device has given.
+    """
 
     anchor: Anchor | None = None
     totals: Annotated[dict[CurrencyCode, Sums], Field(max_length=limits.CURRENCIES_MAX)] | None = None
     seen: Witness | None = None
     replaces: ReplacedLine | None = None
+    receipt: Annotated[int, Field(ge=1, le=limits.INTEGER_MAX)] | None = None
+    receipts: Annotated[int, Field(ge=1, le=limits.INTEGER_MAX)] | None = None
 
 
 class EpochMark(_Down):

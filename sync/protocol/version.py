@@ -44,8 +44,8 @@ SCHEMA_HISTORY = {
         "resolutions, tasks closed, stubs, corrections, roles, leases; what else came with migrations 0003 to 0006",
     ),
     3: (
-        "4e7e4b6627160cce65a81d6c71601bb5b0f565284ab8adb473b95e685fca4812",
-        "a journal head is signed with its epoch; an order by mobile money that is not paid is given up",
+        "b0941ddfe3ecf5a323c31b3807034ec1eb655c278e0667d169e53b708d1e9145",
+        "a journal head is signed with its epoch; billing in full, with the ledger and numbers of receipts",
     ),
 }
 """By number: the hash of the schema and what it brought."""

@@ -76,6 +76,8 @@ def test_a_line_says_who_what_when_and_on_what(desk: Desk) -> None:
         "anchor": {"server": "2026-11-21T08:00:00.000Z", "mono_ms": 4_000, "boot": "boot-1"},
         "totals": {"GBP": {"in": "12.50", "out": "0.00"}},
         "seen": {"version": 2, "journal": checkpoint.journal.hash},
+        "receipt": 1,
+        "receipts": 1,
         "ops": [{"op": "payment.take", "id": done.id, "job": job_id(0), "amount": "12.50", "currency": "GBP"}],
     }
     assert (done.seq, done.guess.status, done.at) == (1, Status.ACCEPTED, "2026-11-21T08:00:05.000Z-0000")

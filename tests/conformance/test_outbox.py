@@ -10,11 +10,21 @@ import orjson
 import pytest
 
 from server.adapters.memory import MemorySystem
-from server.adapters.memory_outbox import MemoryMessages, MemoryOutbox
+from server.adapters.memory_outbox import MemoryInbox, MemoryMessages, MemoryOutbox
 from server.adapters.postgres import statements
 from server.adapters.postgres.connection import Connection, make_pool, town_transaction
-from server.adapters.postgres.outbox import PostgresMessages, PostgresOutbox
-from server.application.commands.work_off_outbox import ATTEMPTS_MAX, NEVER, WorkedOff, work_off_outbox
+from server.adapters.postgres.outbox import PostgresInbox, PostgresMessages, PostgresOutbox, PostgresWork
+from server.application.callback_ports import Callback
+from server.application.commands.work_off_outbox import (
+    ATTEMPTS_MAX,
+    LEASE_WORKED_SECONDS,
+    NEVER,
+    Handler,
+    Hopeless,
+    NotYet,
+    WorkedOff,
+    work_off_outbox,
+)
 from server.application.ports import Messages, Outbox, OutboxItem
 from sync.kernel.changeset import Effect
 from sync.kernel.clock import format_time
@@ -47,7 +57,7 @@ class Stage(Protocol):
 
 class MemoryStage:
     def __init__(self) -> None:
-        self.outbox = MemoryOutbox()
+        self.outbox: MemoryOutbox = MemoryOutbox()
         self.messages = MemoryMessages()
 
     async def add(self, town_id: str, effects: Iterable[Effect], due_at: str) -> None:
@@ -61,9 +71,19 @@ class MemoryStage:
         return [(key[1], m.order_id, m.text, m.written_at) for key, m in self.messages.written.items()]
 
 
+class MemoryInboxStage(MemoryStage):
+    def __init__(self) -> None:
+        super().__init__()
+        self.outbox: MemoryInbox = MemoryInbox()
+
+    async def add(self, town_id: str, effects: Iterable[Effect], due_at: str) -> None:
+        for one in effects:
+            await self.outbox.keep(callback(town_id, one, due_at))
+
+
 class PostgresStage:
     def __init__(self, pool: Any) -> None:
-        self.outbox = PostgresOutbox(pool)
+        self.outbox: PostgresWork = PostgresOutbox(pool)
         self.messages = PostgresMessages(pool)
         self._pool = pool
         self._version = 0
@@ -82,7 +102,8 @@ class PostgresStage:
     async def state(self, item_id: str, town_id: str = TOWN) -> dict[str, Any]:
         names = ("due_at", "attempts", "done_at", "problem")
         async with town_transaction(self._pool, town_id) as connection:
-            cursor = await connection.execute(f"SELECT {', '.join(names)} FROM outbox WHERE id = %s", [item_id])
+            statement = f"SELECT {', '.join(names)} FROM {self.outbox.table} WHERE id = %s"
+            cursor = await connection.execute(statement.encode(), [item_id])
             row = await cursor.fetchone()
         assert row is not None
         return dict(zip(names, row, strict=True))
@@ -93,13 +114,37 @@ class PostgresStage:
             return await cursor.fetchall()
 
 
-@pytest.fixture(params=["memory", "postgres"])
+class PostgresInboxStage(PostgresStage):
+    def __init__(self, pool: Any) -> None:
+        super().__init__(pool)
+        self.inbox = self.outbox = PostgresInbox(pool)
+
+    async def add(self, town_id: str, effects: Iterable[Effect], due_at: str) -> None:
+        await super().add(town_id, [], due_at)  # the town's name
+        for one in effects:
+            await self.inbox.keep(callback(town_id, one, due_at))
+
+
+def callback(town_id: str, effect: Effect, received_at: str) -> Callback:
+    return Callback(
+        id=effect.id,
+        town_id=town_id,
+        kind=effect.kind,
+        data=effect.data,
+        received_at=received_at,
+        method="PUT",
+        content_type="text/plain",
+        body=b"\x00\xff",
+    )
+
+
+@pytest.fixture(params=["memory", "postgres", "memory inbox", "postgres inbox"])
 async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
-    if request.param == "memory":
-        yield MemoryStage()
+    if request.param.startswith("memory"):
+        yield MemoryInboxStage() if request.param == "memory inbox" else MemoryStage()
         return
     async with make_pool(request.getfixturevalue("migrated_database")) as pool:
-        yield PostgresStage(pool)
+        yield PostgresInboxStage(pool) if request.param == "postgres inbox" else PostgresStage(pool)
 
 
 def effect(number: int, kind: str = "customer.notify", **data: Any) -> Effect:
@@ -119,8 +164,9 @@ def system_at(time: str) -> MemorySystem:
     return system
 
 
-async def work_off(stage: Stage, system: MemorySystem) -> WorkedOff:
-    return await work_off_outbox(TOWN, outbox=stage.outbox, messages=stage.messages, system=system)
+async def work_off(stage: Stage, system: MemorySystem, handler: Handler | None = None) -> WorkedOff:
+    more = {"customer.notify": handler} if handler else None
+    return await work_off_outbox(TOWN, outbox=stage.outbox, messages=stage.messages, system=system, more=more)
 
 
 async def test_what_is_due_is_claimed_once(stage: Stage) -> None:
@@ -293,3 +339,35 @@ async def test_a_worker_that_died_after_the_effect_leaves_one_message(stage: Sta
     await stage.messages.write(TOWN, effect(1).id, ORDER, "text 1", EIGHT)
     assert await work_off(stage, system_at(NINE)) == WorkedOff(done=1, failed=0)
     assert await stage.told() == [(effect(1).id, ORDER, "text 1", EIGHT)]
+
+
+async def test_work_that_waits_for_somebody_is_due_later_and_has_used_up_no_attempt(stage: Stage) -> None:
+    async def wait(_item: OutboxItem, _messages: Messages, _at: str) -> None:
+        raise NotYet(3600)
+
+    await stage.add(TOWN, [effect(1)], EIGHT)
+    assert await work_off(stage, system_at(NINE), wait) == WorkedOff(done=0, failed=0)
+    assert await stage.state(effect(1).id) == {"due_at": TEN, "attempts": 0, "done_at": None, "problem": None}
+
+
+async def test_work_that_is_hopeless_is_given_up_at_once_with_its_problem(stage: Stage) -> None:
+    async def despair(_item: OutboxItem, _messages: Messages, _at: str) -> None:
+        raise Hopeless("nobody can do this")
+
+    await stage.add(TOWN, [effect(1)], EIGHT)
+    assert await work_off(stage, system_at(NINE), despair) == WorkedOff(done=0, failed=1)
+    state = await stage.state(effect(1).id)
+    assert (state["due_at"], state["problem"]) == (NEVER, "hopeless: nobody can do this")
+
+
+async def test_what_a_lease_is_too_short_for_is_begun_again_under_a_new_one(stage: Stage) -> None:
+    system, leases = system_at(NINE), []
+
+    async def dawdle(item: OutboxItem, _messages: Messages, _at: str) -> None:
+        leases.append((await stage.state(item.id))["due_at"])
+        system.advance(LEASE_WORKED_SECONDS + 1)
+
+    await stage.add(TOWN, [effect(1), effect(2)], EIGHT)
+    assert await work_off(stage, system, dawdle) == WorkedOff(done=2, failed=0)
+    assert len(set(leases)) == 2
+    assert [(await stage.state(effect(number).id))["attempts"] for number in (1, 2)] == [1, 1]

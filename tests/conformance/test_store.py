@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from client_sdk.adapters.memory import MemoryStore
-from client_sdk.application.ports import LineStatus, Settled, Store
+from client_sdk.application.ports import LineStatus, Running, Settled, Store
 from client_sdk.application.verify import verify
 from client_sdk.errors import AlreadyEnrolled, BadAnswer, NotEnrolled, StaleExchange
 from sync.engine.chain import encode_bytes
@@ -318,7 +318,7 @@ def test_a_failed_recording_leaves_nothing(store: Store) -> None:
 
 def _append_and_fail(store: Store) -> None:
     with store.recording() as recording:
-        recording.append(replace(ENTRY, digest=bytes(32)), {}, {("job", job_id(0)): job_row("other")})
+        recording.append(replace(ENTRY, digest=bytes(32)), Running(), {("job", job_id(0)): job_row("other")})
         raise ZeroDivisionError
 
 

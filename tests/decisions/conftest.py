@@ -1,12 +1,26 @@
-"""Every decision is taken in a fresh market town."""
+"""Every decision is taken in a fresh market town, and whatever was decided, its books add up afterwards."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from sync.modules.billing.audit import audit
+from tests.support.counters import CounterTown, found_counter_town
 from tests.support.town_in_memory import MarketTown, found_market_town
 
 
 @pytest.fixture
-def town() -> MarketTown:
-    return found_market_town()
+def town() -> Iterator[MarketTown]:
+    made = found_market_town()
+    yield made
+    assert audit((key, stored.fields) for key, stored in made.rows.items()) == []
+
+
+@pytest.fixture
+def counters() -> Iterator[CounterTown]:
+    """A town with counters, and somebody to pay there."""
+    made = found_counter_town()
+    yield made
+    assert audit((key, stored.fields) for key, stored in made.rows.items()) == []

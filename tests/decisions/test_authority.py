@@ -69,7 +69,17 @@ from sync.modules.identity import (
     SuspendDevice,
     TownSettings,
 )
-from tests.support.town_in_memory import MarketTown, MemoryDevice
+from tests.support.counters import CounterTown
+from tests.support.money_operations import (
+    AT_A_COUNTER,
+    AT_A_TILL,
+    BY_THE_TOWN,
+    IN_A_SCHOOL,
+    IN_AN_OFFICE,
+    MONEY_OPERATIONS,
+    MoneyStage,
+)
+from tests.support.town_in_memory import MemoryDevice
 
 MAY_BE_DONE = {
     "warehouse_staff": {
@@ -78,24 +88,37 @@ MAY_BE_DONE = {
         *("pick.start", "pick.line", "pick.short", "pack.complete", "delivery.return", "task.complete"),
     },
     "driver": {
-        *("delivery.start", "delivery.complete", "delivery.fail", "delivery.correct", "payment.take", "task.complete"),
+        *("delivery.start", "delivery.complete", "delivery.fail", "delivery.correct", "task.complete"),
+        *AT_A_TILL,
     },
+    "counter_clerk": AT_A_COUNTER,
+    "school_office": IN_A_SCHOOL,
     "server": set[str](),
 }
 """What may be done on a device of each role. `server`: a device that is not the town's own and calls itself one."""
 
-OWN, SHARED, NOBODYS = "own", "shared", "nobody's"
-DEVICES = {"warehouse_staff": SHARED, "driver": OWN, "server": NOBODYS}
+OWN, SHARED, COUNTER, SCHOOL, NOBODYS = "own", "shared", "a counter's", "a school's", "nobody's"
+DEVICES = {
+    "warehouse_staff": SHARED,
+    "driver": OWN,
+    "counter_clerk": COUNTER,
+    "school_office": SCHOOL,
+    "server": NOBODYS,
+}
 INACTIVE, WRONG = "people.actor_inactive", "people.wrong_device"
+NOWHERE: dict[str, str | None] = dict.fromkeys(DEVICES.values(), WRONG)
+GONE: dict[str, str | None] = dict.fromkeys(DEVICES.values(), INACTIVE)
 PEOPLE: dict[str, dict[str, str | None]] = {
-    "a picker": {SHARED: None, OWN: WRONG, NOBODYS: WRONG},
-    "the driver": {SHARED: WRONG, OWN: None, NOBODYS: WRONG},
-    "another driver": {SHARED: WRONG, OWN: WRONG, NOBODYS: WRONG},
-    "a dispatcher": {SHARED: WRONG, OWN: WRONG, NOBODYS: WRONG},
-    "an admin": {SHARED: WRONG, OWN: WRONG, NOBODYS: WRONG},
-    "somebody of every role": {SHARED: None, OWN: WRONG, NOBODYS: WRONG},
-    "somebody who left": {SHARED: INACTIVE, OWN: INACTIVE, NOBODYS: INACTIVE},
-    "somebody unknown": {SHARED: INACTIVE, OWN: INACTIVE, NOBODYS: INACTIVE},
+    "a picker": {**NOWHERE, SHARED: None},
+    "a clerk": {**NOWHERE, COUNTER: None},
+    "a secretary": {**NOWHERE, SCHOOL: None},
+    "the driver": {**NOWHERE, OWN: None},
+    "another driver": NOWHERE,
+    "a dispatcher": NOWHERE,
+    "an admin": NOWHERE,
+    "somebody of every role": {**NOWHERE, SHARED: None, COUNTER: None, SCHOOL: None},
+    "somebody who left": GONE,
+    "somebody unknown": GONE,
 }
 """What speaks against each of them on each kind of device, whatever they do there."""
 
@@ -103,15 +126,22 @@ AT = "2026-12-24T08:00:00.000Z"
 LEFT, JACK = derived_id("left"), derived_id("jack")
 
 
-class Stage:
+@pytest.fixture
+def town(counters: CounterTown) -> CounterTown:
+    return counters
+
+
+class Stage(MoneyStage):
     """A market town with an order on the way, everybody of the table, and a device of every role."""
 
-    def __init__(self, town: MarketTown) -> None:
-        self.town = town
+    def __init__(self, town: CounterTown) -> None:
+        super().__init__(town)
         self.order = town.places()
         self.dispatch = town.assigns(self.order)
         self.actors = {
             "a picker": town.picker,
+            "a clerk": town.clerk,
+            "a secretary": town.secretary,
             "the driver": town.driver_a,
             "another driver": town.driver_b,
             "a dispatcher": town.dispatcher,
@@ -128,13 +158,14 @@ class Stage:
             EnrolDevice(id=town.device("impostor").id, name="i", role="server", public_key="k", certificate="c"),
         )
         town.does(town.tablet, town.picker, AdjustStock(warehouse=town.warehouse, product=town.rice, delta=-11))
-        (self.conflict,), (self.task,) = town.rows_of("conflict"), town.rows_of("task")
+        self.conflict, self.task = list(town.rows_of("conflict"))[-1], list(town.rows_of("task"))[-1]
         town.does(town.van_b, town.driver_b, TakePayment(order=derived_id("late"), amount="1.00", currency="KES"))
         (self.stub,) = town.rows_of("stub")
         quota = GrantQuota(device=town.tablet.id, warehouse=town.warehouse, product=town.tea, quantity=1, expires_at=AT)
         town.office(quota)
         (self.quota,) = town.rows_of("stock_quota")
         self.devices = {"warehouse_staff": town.tablet, "driver": town.van_a, "server": town.device("impostor")}
+        self.devices |= {"counter_clerk": town.desk_a, "school_office": town.school_pc}
 
     def does(self, device: MemoryDevice, actor: str, name: str) -> Answered:
         return self.town.does(device, self.actors[actor], OPERATIONS[name](self))
@@ -237,6 +268,7 @@ OPERATIONS: dict[str, Callable[[Stage], Operation]] = {
     "device.reject_lines": reject,
     "verdict.note_changed": note_changed,
     "delivery.return": lambda stage: ReturnDelivery(order=stage.order),
+    **MONEY_OPERATIONS,
 }
 
 
@@ -249,7 +281,7 @@ def test_the_table_is_complete() -> None:
 @pytest.mark.parametrize("actor", PEOPLE)
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_people_actor_refused_wrong_device_or_not_permitted_as_the_table_says(
-    town: MarketTown, name: str, actor: str, role: str
+    town: CounterTown, name: str, actor: str, role: str
 ) -> None:
     stage = Stage(town)
     objection = PEOPLE[actor][DEVICES[role]]
@@ -260,7 +292,8 @@ def test_people_actor_refused_wrong_device_or_not_permitted_as_the_table_says(
     verdict = stage.does(stage.devices[role], actor, name).verdict
 
     codes = [note.code for note in verdict.notes if note.code.startswith("people.")]
-    is_wish = registry().operations[name].intent is Intent.WISH and name != "order.place"
+    kind = registry().operations[name]
+    is_wish = kind.intent is Intent.WISH and kind.offline_intent is None
     if objection and is_wish:
         assert (verdict.status, codes) == ("refused", ["people.actor_refused"])
         assert {key: row for key, row in town.rows.items() if key[0] != "voided"} == before
@@ -271,12 +304,18 @@ def test_people_actor_refused_wrong_device_or_not_permitted_as_the_table_says(
         assert codes == []
 
 
-TOWN_ALONE = {"town.found", "stub.expire", "order.report_missing", "order.archive", "verdict.note_changed"}
+TOWN_ALONE = {
+    "town.found",
+    "stub.expire",
+    "order.report_missing",
+    "order.archive",
+    "verdict.note_changed",
+} | BY_THE_TOWN
 """What no role may do."""
 
 
 @pytest.mark.parametrize("name", sorted(TOWN_ALONE))
-def test_a_device_says_nothing_that_only_the_town_may_say(town: MarketTown, name: str) -> None:
+def test_a_device_says_nothing_that_only_the_town_may_say(town: CounterTown, name: str) -> None:
     stage = Stage(town)
     before = dict(town.rows)
 
@@ -290,11 +329,14 @@ IN_THE_OFFICE = {
     "admin": set(OPERATIONS) - TOWN_ALONE,
     "dispatcher": {
         *("order.place", "order.amend", "order.cancel", "dispatch.assign", "dispatch.reassign", "dispatch.withdraw"),
-        *("delivery.start", "delivery.complete", "delivery.fail", "delivery.correct", "payment.take"),
+        *("delivery.start", "delivery.complete", "delivery.fail", "delivery.correct"),
+        *IN_AN_OFFICE,
         *("conflict.resolve", "task.complete", "stub.assign", "quota.grant", "quota.withdraw", "quota.return"),
     },
     "warehouse_staff": MAY_BE_DONE["warehouse_staff"],
     "driver": MAY_BE_DONE["driver"],
+    "counter_clerk": MAY_BE_DONE["counter_clerk"],
+    "school_office": MAY_BE_DONE["school_office"],
 }
 """What somebody of one role may do who has signed in: the same table, asked for the person's roles."""
 
@@ -302,7 +344,7 @@ IN_THE_OFFICE = {
 @pytest.mark.parametrize("role", get_args(Role))
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_people_actor_refused_in_the_office_as_the_roles_of_the_user_say(
-    town: MarketTown, name: str, role: Role
+    town: CounterTown, name: str, role: Role
 ) -> None:
     stage = Stage(town)
     somebody = derived_id("somebody")
@@ -322,14 +364,16 @@ def test_people_actor_refused_in_the_office_as_the_roles_of_the_user_say(
 
 @pytest.mark.parametrize("actor", ["somebody who left", "somebody unknown"])
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_people_actor_refused_in_the_office_for_who_does_not_work_here(town: MarketTown, name: str, actor: str) -> None:
+def test_people_actor_refused_in_the_office_for_who_does_not_work_here(
+    town: CounterTown, name: str, actor: str
+) -> None:
     verdict = Stage(town).does(town.server, actor, name).verdict
 
     assert (verdict.status, verdict.rule) == ("refused", "people.actor_refused")
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_the_town_itself_is_no_user_and_may_do_everything(town: MarketTown, name: str) -> None:
+def test_the_town_itself_is_no_user_and_may_do_everything(town: CounterTown, name: str) -> None:
     stage = Stage(town)
     stage.actors["the town"] = town.server.id
 

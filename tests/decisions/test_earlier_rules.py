@@ -10,10 +10,13 @@ from sync.engine.feed import Stored
 from sync.engine.town import Submitted, step
 from sync.kernel.changeset import RowKey
 from sync.kernel.clock import format_time
+from sync.kernel.draft import RULES
 from sync.kernel.ids import derived_id
 from sync.modules.billing import TakePayment
-from sync.modules.commerce import CancelOrder, FailDelivery, ReceiveStock
-from tests.support.decisions import depart
+from sync.modules.billing.audit import audit
+from sync.modules.commerce import CancelOrder, FailDelivery, PlaceOrder, ReceiveStock
+from sync.modules.commerce.operations import OrderLine
+from tests.support.decisions import depart, money
 from tests.support.town_in_memory import MarketTown
 
 CASH = TakePayment(order=derived_id("late"), amount="1.00", currency="KES")
@@ -61,8 +64,48 @@ def test_what_was_decided_by_the_first_rules_is_decided_again_as_it_was(
 
     by_first, by_these = (
         step(town.head, [line], known, town.registry, format_time(town.now_ms), rules=rules).answered[0].verdict
-        for rules in (1, 2)
+        for rules in (1, RULES)
     )
 
     assert (by_first.status.value, by_first.rule) == expected
     assert (by_these.status.value, by_these.rule) != expected
+
+
+def decided_by(town: MarketTown, rules: int, *lines: Submitted) -> None:
+    """Leave the town as the release of these rules would have left it."""
+    for line in lines:
+        made = step(
+            town.head,
+            [line],
+            Known({**town.rows, **town.versions}),
+            town.registry,
+            format_time(town.now_ms),
+            rules=rules,
+        )
+        town.rows.update({(row.entity, row.row_id): Stored(version=0, fields=row.after) for row in made.rows})
+
+
+def order(town: MarketTown, order_id: str) -> PlaceOrder:
+    """Three packets of tea, 9.00."""
+    lines = [OrderLine(product=town.tea, quantity=3)]
+    return PlaceOrder(id=order_id, number=order_id[:4], warehouse=town.warehouse, customer_name="c", lines=lines)
+
+
+def taken(town: MarketTown, order_id: str, amount: str) -> Submitted:
+    """Cash on the van."""
+    return town.line(town.van_a, town.driver_a, TakePayment(order=order_id, amount=amount, currency="KES"))
+
+
+def test_money_of_before_there_were_books_comes_into_them_when_it_is_next_touched(town: MarketTown) -> None:
+    known, late = town.new_id(), derived_id("late")
+    decided_by(town, 2, town.line(town.server, town.admin, order(town, known)), taken(town, known, "10.00"))
+    decided_by(town, 2, taken(town, late, "4.00"))
+    assert town.rows_of("journal_entry") == {}
+
+    town.office(order(town, late))
+    town.office(CancelOrder(order=known))
+
+    assert audit((key, stored.fields) for key, stored in town.rows.items()) == []
+    opening = [row["debit_minor"] for row in town.rows_of("journal_entry").values() if row["account"] == "opening"]
+    assert sorted(opening) == [400, 1000]
+    assert (money(town, late), money(town, known)) == ((900, 400, 0), (900, 0, 1000))

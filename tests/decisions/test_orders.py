@@ -7,6 +7,7 @@ import pytest
 from sync.kernel.changeset import Operation
 from sync.kernel.clock import format_time
 from sync.modules.billing import TakePayment
+from sync.modules.billing.entities import till_id
 from sync.modules.commerce import (
     CancelOrder,
     CompleteDelivery,
@@ -139,6 +140,10 @@ def test_orders_delivered_by_previous_driver_stands_and_the_other_is_called_off(
         "device_id": town.van_a.id,
         "taken_at": AT,
         "status": "CONFIRMED",
+        "invoice_id": None,
+        "reference": None,
+        "payer": None,
+        "drawer_id": town.row("till", till_id(town.van_a.id))["session_id"],
     }
     assert ("order", order) not in town.bucket(f"driver:{town.driver_b}")
 

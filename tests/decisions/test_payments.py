@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sync.modules.billing import TakePayment
+from sync.modules.billing.marks import DOUBLE_TAP_MS
 from sync.modules.commerce import CancelOrder, FailDelivery, StartDelivery
 from sync.modules.identity import ChangeSettings, TownSettings
 from tests.support.decisions import ACCEPTED, Left, adjusted, axes, depart, money, refused, told
@@ -169,6 +170,7 @@ def test_payments_sum_too_large_is_kept_beside_the_order_and_honest_cash_still_c
     order = town.places()
     town.office(ChangeSettings(settings=TownSettings(payment_units_max=999_999_999_999)), actor=town.admin)
     town.does(town.van_a, town.driver_a, *(take(town, order, "999999999999.00") for _ in range(90)))
+    town.now_ms += DOUBLE_TAP_MS
     beyond = take(town, order, "999999999999.00")
 
     answered = town.does(town.van_a, town.driver_a, beyond)

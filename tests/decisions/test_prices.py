@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from sync.engine.town import Answered
+from sync.modules.billing.ledger import signed
 from sync.modules.catalogue import OfferProduct
 from sync.modules.commerce import AmendOrder, PlaceOrder
 from sync.modules.commerce.operations import OrderLine
-from tests.support.decisions import ACCEPTED, Left, adjusted, money, told
+from sync.modules.commerce.prices import DAY_MS
+from sync.modules.identity import ChangeSettings, TownSettings
+from tests.support.decisions import ACCEPTED, Left, adjusted, money, noted, told
 from tests.support.town_in_memory import MarketTown
 
 
@@ -57,3 +61,66 @@ def test_amended_lines_say_what_was_told_too(town: MarketTown) -> None:
 def test_a_price_that_the_device_does_not_show_is_left_to_the_server(town: MarketTown) -> None:
     order = from_the_tablet(town, None)
     assert order.as_shown(lambda _entity, _row_id: None) == order
+
+
+def changed_behind_its_back(town: MarketTown, price: str, *, days: int = 0) -> tuple[PlaceOrder, Answered]:
+    """The tablet sells two pieces of tea for 3.00 each, days after the list says `price`, of which it has not heard."""
+    base = town.version
+    town.office(OfferProduct(product=town.tea, price=price))
+    town.now_ms += days * DAY_MS
+    order = from_the_tablet(town, "3.00", "3.00")
+    return order, town.does(town.tablet, town.picker, order, base=base)
+
+
+def booked(town: MarketTown) -> dict[str, int]:
+    """Debit less credit of sales and of price differences."""
+    sums = {"sales": 0, "price_difference": 0}
+    for entry in town.rows_of("journal_entry").values():
+        if entry["account"] in sums:
+            sums[entry["account"]] += signed(entry)
+    return sums
+
+
+def test_payments_price_honoured_and_the_difference_is_booked(town: MarketTown) -> None:
+    order, answered = changed_behind_its_back(town, "4.50")
+
+    assert told(town, answered) == noted(
+        "payments.price_honoured",
+        "Prices of order 77 have changed since the customer was told; what was told stands, and 3.00 KES are booked as "
+        "the difference.",
+    )
+    assert (money(town, order.id), booked(town)) == ((600, 0, 0), {"sales": -900, "price_difference": 300})
+
+
+def test_payments_price_difference_beyond_what_the_town_takes_for_granted(town: MarketTown) -> None:
+    order, answered = changed_behind_its_back(town, "14.00")
+
+    assert told(town, answered) == adjusted(
+        "payments.price_difference",
+        Left(
+            kind="price_difference",
+            sentence="Prices of order 77 had changed by 22.00 KES when the customer was told others; what was told "
+            "stands.",
+            about=("order", order.id),
+            by="order.place",
+            said={"prices": ["3.00", "3.00"]},
+            had={"prices_minor": [1400, 1400]},
+            outcome="what was told stands",
+            task="Order 77: find out why 22.00 KES less than the list was asked for",
+        ),
+    )
+    assert money(town, order.id) == (600, 0, 0)
+
+
+def test_payments_price_difference_after_the_towns_grace_period(town: MarketTown) -> None:
+    town.office(ChangeSettings(settings=TownSettings(price_grace_days=2)), actor=town.admin)
+
+    rules = [
+        changed_behind_its_back(town, price, days=days)[1].verdict.rule for price, days in (("3.10", 2), ("3.20", 3))
+    ]
+
+    assert rules == ["payments.price_honoured", "payments.price_difference"]
+
+
+def test_a_price_that_was_offered_again_as_it_was_has_not_changed(town: MarketTown) -> None:
+    assert told(town, changed_behind_its_back(town, "3.00")[1]) == ACCEPTED

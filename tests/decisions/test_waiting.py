@@ -14,6 +14,7 @@ from sync.kernel.draft import Draft, Refused, UnknownRow
 from sync.kernel.errors import InvalidMoney
 from sync.kernel.ids import derived_id
 from sync.modules.billing import TakePayment
+from sync.modules.billing.marks import DOUBLE_TAP_MS
 from sync.modules.casework import ResolveConflict
 from sync.modules.commerce import (
     AssignDispatch,
@@ -220,7 +221,10 @@ def test_people_keep_their_objections_to_what_waits(town: MarketTown) -> None:
 
 
 def test_a_stub_that_is_full_leaves_the_rest_to_quarantine(town: MarketTown) -> None:
-    verdicts = [town.does(town.van_a, town.driver_a, cash(amount="0.10")).verdict for _ in range(STUB_FACTS_MAX + 1)]
+    verdicts = []
+    for _ in range(STUB_FACTS_MAX + 1):
+        town.now_ms += DOUBLE_TAP_MS
+        verdicts.append(town.does(town.van_a, town.driver_a, cash(amount="0.10")).verdict)
 
     assert {verdict.rule for verdict in verdicts[:-1]} == {"payments.suspense"}
     assert (verdicts[-1].status.value, verdicts[-1].rule) == ("quarantined", "engine.unknown_reference")

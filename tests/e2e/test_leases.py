@@ -78,6 +78,8 @@ def test_a_van_takes_money_as_long_and_as_much_as_its_town_allows(site: Site, tm
         report = van.sync()
         assert (report.pushed, lease(van).cash_left, lease(van).is_over) == (1, {"GBP": "50.00"}, False)
         assert van.record(payment(site, "50.00")).seq == 2
+        by_card = payment(site, "60.00").model_copy(update={"method": "card", "reference": "T1"})
+        assert van.record(by_card).seq == 3  # the ceiling is for cash
         van.sync()
         assert list(van.verify()) == []
     assert books.verify(TOWN).findings == ()

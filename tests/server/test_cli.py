@@ -51,6 +51,9 @@ COMMANDS = [
     *("rescue", "quarantine list", "quarantine show", "quarantine retry", "quarantine refuse"),
     *("key list", "key rotate"),
     *("journal export", "journal check"),
+    "receipt verify",
+    "sandbox",
+    *("jobs list", "jobs retry"),
 ]
 NOTHING_SET = {"DATABASE_URL": "", "REDIS_URL": "", "TALLYSTICK_DATA_DIR": "", "NO_COLOR": "1", "COLUMNS": "200"}
 STOP_SECONDS_MAX = 10

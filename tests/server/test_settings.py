@@ -36,6 +36,11 @@ def test_without_any_variable_the_defaults_hold() -> None:
         "town_requests_per_minute": 12_000,
         "blob_dir": None,
         "tombstone_days": 90,
+        "momo_base_url": None,
+        "momo_api_user": None,
+        "momo_api_key": None,
+        "momo_subscription_key": None,
+        "momo_environment": "sandbox",
     }
 
 
@@ -59,6 +64,11 @@ def test_every_variable_is_read() -> None:
         "TALLYSTICK_CHECKOUT_TOWN_REQUESTS_PER_MINUTE": "0",
         "TALLYSTICK_BLOB_DIR": "/srv/blobs",
         "TALLYSTICK_TOMBSTONE_DAYS": "30",
+        "TALLYSTICK_MOMO_BASE_URL": "https://proxy.momoapi.example",
+        "TALLYSTICK_MOMO_API_USER": "a user",
+        "TALLYSTICK_MOMO_API_KEY": "a key",
+        "TALLYSTICK_MOMO_SUBSCRIPTION_KEY": "another key",
+        "TALLYSTICK_MOMO_ENVIRONMENT": "mtnghana",
     }
     assert load_settings(environ).model_dump() == {
         "database_url": SecretStr("postgresql://someone:secret@db:5432/tallystick"),
@@ -79,6 +89,11 @@ def test_every_variable_is_read() -> None:
         "checkout_town_requests_per_minute": 0,
         "blob_dir": Path("/srv/blobs"),
         "tombstone_days": 30,
+        "momo_base_url": "https://proxy.momoapi.example",
+        "momo_api_user": "a user",
+        "momo_api_key": SecretStr("a key"),
+        "momo_subscription_key": SecretStr("another key"),
+        "momo_environment": "mtnghana",
     }
 
 

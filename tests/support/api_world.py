@@ -16,9 +16,13 @@ from server.adapters.keys import KeySigner
 from server.adapters.memory import MemoryEnrolments, MemorySystem, SilentBell
 from server.adapters.memory_blobs import MemoryBlobs
 from server.adapters.memory_hints import MemoryHints
+from server.adapters.memory_statements import NoStatements
+from server.adapters.postgres.account_book import PostgresAccountBook
 from server.adapters.postgres.accounts import PostgresAccounts, PostgresSessions
 from server.adapters.postgres.connection import make_pool
 from server.adapters.postgres.listings import PostgresListings
+from server.adapters.postgres.outbox import PostgresInbox
+from server.adapters.postgres.receipts import PostgresReceipts
 from server.adapters.postgres.sealed import PostgresQuarantine, PostgresSealedUploads
 from server.adapters.postgres.shop import PostgresShop
 from server.adapters.postgres.snapshots import PostgresSnapshots
@@ -26,11 +30,12 @@ from server.adapters.postgres.towns import PostgresTowns
 from server.adapters.seals import KeySealer
 from server.api.app import create_app
 from server.api.body import BodyLimits
-from server.api.parts import LiveDoor, Parts, ShopDoor, SnapshotDoor, StaffDoor
+from server.api.parts import CallbackDoor, LiveDoor, Parts, ShopDoor, SnapshotDoor, StaffDoor
 from server.application.commands.apply_change_sets import Appliers
 from server.application.commands.enrol_device import make_enrolment
 from server.application.commands.found_town import found_town
 from server.application.people import People
+from server.application.queries.statements import Statements
 from server.domain.devices import server_device_id
 from sync.engine.chain import encode_bytes, genesis_hash, head_message, line_hash, sign
 from sync.kernel.changeset import ChangeSet, Operation
@@ -86,7 +91,7 @@ class Knocker:
         assert answer.status_code == 200, answer.text
         return str(answer.json()["access_token"])
 
-    def line(self, *operations: Operation) -> bytes:
+    def line(self, *operations: Operation, receipt: int | None = None) -> bytes:
         """The next line of the device's chain."""
         change_set = ChangeSet(
             town=self.town_id,
@@ -98,6 +103,7 @@ class Knocker:
             epoch=self.world.new_id(),
             at=str(Hlc(unix_ms=self.world.system.now_ms(), counter=0)),
             ops=operations,
+            receipt=receipt,
         )
         line = encode_change_set(change_set)
         self.seq, self.digest = self.seq + 1, line_hash(line)
@@ -190,6 +196,15 @@ class ApiWorld:
         return await self.client.post(TOKEN_PATH, data=form | changes)
 
 
+def _staff_door(pool: Any, people: People) -> StaffDoor:
+    return StaffDoor(
+        people=people,
+        listings=PostgresListings(pool),
+        quarantine=PostgresQuarantine(pool),
+        statements=Statements(book=PostgresAccountBook(pool), cache=NoStatements()),
+    )
+
+
 @asynccontextmanager
 async def api_world(
     database_url: str, *, body_limits: BodyLimits | None = None, **changes: Any
@@ -201,14 +216,11 @@ async def api_world(
     await pool.open()
     towns = PostgresTowns(pool)
     hints = MemoryHints()
-    appliers = Appliers(towns=towns, registry=registry(), signer=signer, system=system, bell=SilentBell(), hints=hints)
+    bell = SilentBell()
+    appliers = Appliers(towns=towns, registry=registry(), signer=signer, system=system, bell=bell, hints=hints)
 
-    people = People(
-        accounts=PostgresAccounts(pool),
-        sessions=PostgresSessions(pool),
-        sealer=KeySealer(signer, system),
-        system=system,
-    )
+    accounts, sessions = PostgresAccounts(pool), PostgresSessions(pool)
+    people = People(accounts=accounts, sessions=sessions, sealer=KeySealer(signer, system), system=system)
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
@@ -226,9 +238,11 @@ async def api_world(
         "running": running,
         "live": LiveDoor(hints=hints),
         "snapshots": SnapshotDoor(snapshots=PostgresSnapshots(pool), blobs=MemoryBlobs(system)),
-        "staff": StaffDoor(people=people, listings=PostgresListings(pool), quarantine=PostgresQuarantine(pool)),
+        "staff": _staff_door(pool, people),
         "shop": ShopDoor(shop=PostgresShop(pool), listings=PostgresListings(pool), tracking_secrets=(bytes(32),)),
         "sealed": PostgresSealedUploads(pool),
+        "callbacks": CallbackDoor(inbox=PostgresInbox(pool), bell=bell, secrets=(bytes(32),)),
+        "receipts": PostgresReceipts(pool),
         "body_limits": body_limits or BodyLimits(),
     }
     parts = Parts(**(dict(named) | changes))

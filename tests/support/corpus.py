@@ -310,7 +310,9 @@ def _parts(stack: Stack, core: Core) -> Parts:
         tries=core.people.sessions,
         checks={},
         running=running,
-        staff=StaffDoor(people=core.people, listings=core.listings, quarantine=core.quarantine),
+        staff=StaffDoor(
+            people=core.people, listings=core.listings, quarantine=core.quarantine, statements=core.statements
+        ),
     )
 
 

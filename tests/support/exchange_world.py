@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from client_sdk.adapters.http import HttpTransport
 from client_sdk.adapters.sqlite.store import SqliteStore
 from client_sdk.application.exchange import SyncReport, sync_to_quiet
-from client_sdk.application.ports import Entry, Identity, LineStatus
+from client_sdk.application.ports import Entry, Identity, LineStatus, Running
 from sync.engine.chain import encode_bytes, head_message, line_hash, sign
 from sync.engine.feed import BucketSum
 from sync.kernel.changeset import Status, Verdict
@@ -75,7 +75,7 @@ class World:
                     reads=frozenset(),
                     writes=frozenset(),
                 )
-                recording.append(entry, {}, {})
+                recording.append(entry, Running(), {})
 
     def digest(self, seq: int) -> bytes:
         return self.store.outbox_from(seq, lines_max=1, bytes_max=1)[0].digest

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from server.adapters.keys import KeySigner
+from server.domain.devices import certificate_claims
 from sync.engine.chain import (
     encode_bytes,
     genesis_hash,
@@ -26,6 +29,7 @@ from sync.engine.chain import (
     verdict_hash,
 )
 from sync.engine.feed import BucketSum, row_sum
+from sync.engine.receipts import CERTIFICATE_TYPE, issue, verify_receipt
 from sync.kernel.ids import derived_id, make_id
 from sync.protocol.messages import enrol_message
 from tests.support import make_evidence_vectors
@@ -270,6 +274,33 @@ def strict_json() -> dict[str, Any]:
     }
 
 
+def receipts() -> dict[str, Any]:
+    """Codes of receipts, and what they say; their certificates are signed by the server's seed."""
+    server, device = (Ed25519PrivateKey.from_private_bytes(seed) for seed in (SERVER_SEED, DEVICE_SEED))
+    signer = KeySigner(server)
+    told = []
+    for user, number, seq, money in RECEIPTS:
+        claims = certificate_claims(
+            town_id=TOWN,
+            device_id=DEVICE,
+            role="driver" if user else "warehouse_staff",
+            user_id=user,
+            public_key=public(DEVICE_SEED),
+            now_seconds=1_790_000_000,
+        )
+        certificate, digest = signer.jws(claims, CERTIFICATE_TYPE), hashlib.sha256(str(seq).encode()).digest()
+        code = issue(certificate, device, number=number, seq=seq, digest=digest, at_ms=1_795_248_902_114, sums=money)
+        receipt = verify_receipt(code, [signer.public_key])
+        told.append({"certificate": certificate, "code": code, "label": receipt.label, "says": asdict(receipt)})
+    return {"seed_hex": DEVICE_SEED.hex(), "server_key": signer.public_key, "receipts": told}
+
+
+RECEIPTS: list[tuple[str | None, int, int, dict[str, int]]] = [
+    (ACTOR, 17, 341, {"GBP": 1250}),
+    (None, 1_000_000, 1, {"KWD": 1, "GBP": 0, "JPY": 2**53 - 1}),
+]
+"""Of whom, number, place and sums."""
+
 MAKERS: dict[str, Callable[[], dict[str, Any]]] = {
     "chain": chain,
     "journal": journal,
@@ -280,6 +311,7 @@ MAKERS: dict[str, Callable[[], dict[str, Any]]] = {
     "clocks": clocks,
     "strict_json": strict_json,
     **make_evidence_vectors.MAKERS,
+    "receipts": receipts,
 }
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,14 +17,18 @@ from psycopg_pool import AsyncConnectionPool
 from server.adapters.keys import KeySigner
 from server.adapters.memory import MemorySystem, memory_signer
 from server.adapters.postgres.connection import Connection, make_pool, town_transaction
-from server.adapters.postgres.outbox import PostgresMessages, PostgresOutbox
+from server.adapters.postgres.outbox import PostgresInbox, PostgresMessages, PostgresOutbox
 from server.adapters.postgres.towns import PostgresTowns
 from server.application.batch import Upload
 from server.application.commands.apply_change_sets import Appliers
 from server.application.commands.found_town import found_town
+from server.application.commands.settle_payments import PaymentDesk
+from server.application.payment_ports import MobileMoney
 from server.application.ports import Bell
 from server.domain.devices import server_device_id
+from server.domain.payments import CALLBACK_PURPOSE
 from sync.engine.chain import encode_bytes, genesis_hash, head_message, line_hash, sign
+from sync.engine.town import Step
 from sync.kernel.changeset import ChangeSet, Operation
 from sync.kernel.clock import Hlc
 from sync.kernel.ids import RANDOM_BYTES, make_id
@@ -46,6 +50,8 @@ class RealTown:
     pool: AsyncConnectionPool[Connection]
     towns: PostgresTowns
     outbox: PostgresOutbox
+    inbox: PostgresInbox
+    payments: PaymentDesk
     messages: PostgresMessages
     appliers: Appliers
     signer: KeySigner
@@ -173,12 +179,17 @@ async def real_town(
     bell: Bell | None = None,
     system: MemorySystem | None = None,
     signer: KeySigner | None = None,
+    provider: MobileMoney | None = None,
+    committed: Callable[[Step], None] | None = None,
+    public_url: str = "http://127.0.0.1:1",
 ) -> AsyncIterator[RealTown]:
     """A town in a migrated database; `bell` is rung after commits with effects."""
     system, signer = system or MemorySystem(), signer or memory_signer()
     async with make_pool(database_url) as pool:
         towns = PostgresTowns(pool)
-        appliers = Appliers(towns=towns, registry=registry(), signer=signer, system=system, bell=bell)
+        appliers = Appliers(
+            towns=towns, registry=registry(), signer=signer, system=system, bell=bell, committed=committed
+        )
         town_id = await found_town(
             name="Ashford",
             currency="GBP",
@@ -192,6 +203,15 @@ async def real_town(
             pool=pool,
             towns=towns,
             outbox=PostgresOutbox(pool),
+            inbox=PostgresInbox(pool),
+            payments=PaymentDesk(
+                provider=provider,
+                towns=towns,
+                appliers=appliers,
+                system=system,
+                public_url=public_url,
+                callback_secret=signer.secrets_for(CALLBACK_PURPOSE)[signer.kid],
+            ),
             messages=PostgresMessages(pool),
             appliers=appliers,
             signer=signer,

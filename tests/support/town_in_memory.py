@@ -100,6 +100,7 @@ class MemoryTown:
         base: int | None = None,
         anchor: Mapping[str, Any] | None = None,
         seen: Mapping[str, Any] | None = None,
+        receipt: int | None = None,
     ) -> Submitted:
         """The next line of a device, not decided yet; operations without an id get one."""
         named = (op if op.id else op.model_copy(update={"id": self.new_id()}) for op in operations)
@@ -116,6 +117,7 @@ class MemoryTown:
             ops=tuple(named),
             anchor=anchor,
             seen=seen,
+            receipt=receipt,
         )
         line = encode_change_set(change_set)
         device.seq, device.digest = change_set.seq, line_hash(line)
@@ -216,25 +218,25 @@ class MarketTown(MemoryTown):
         return assign.id
 
 
-def found_market_town(*, tea: int = 10, rice: int = 10) -> MarketTown:
+def found_market_town(*, tea: int = 10, rice: int = 10, town: MarketTown | None = None) -> MarketTown:
     """A market town with so many pieces of tea (3.00) and rice (1.25) in its one warehouse, in KES."""
-    town = MarketTown()
+    town = town or MarketTown()
     found = FoundTown(id=town.town_id, name="Market", currency="KES", time_zone="Africa/Nairobi")
-    town.does(town.server, town.server.id, found, _enrol(town.server, "server"))
-    town.admin = _add_user(town, town.server.id, "Ada", "admin")
-    town.dispatcher = _add_user(town, town.admin, "Dina", "dispatcher")
-    town.picker = _add_user(town, town.admin, "Pit", "warehouse_staff")
-    town.driver_a = _add_user(town, town.admin, "Anton", "driver")
-    town.driver_b = _add_user(town, town.admin, "Berta", "driver")
+    town.does(town.server, town.server.id, found, enrol(town.server, "server"))
+    town.admin = add_user(town, town.server.id, "Ada", "admin")
+    town.dispatcher = add_user(town, town.admin, "Dina", "dispatcher")
+    town.picker = add_user(town, town.admin, "Pit", "warehouse_staff")
+    town.driver_a = add_user(town, town.admin, "Anton", "driver")
+    town.driver_b = add_user(town, town.admin, "Berta", "driver")
     town.warehouse = town.new_id()
     goods = (("TEA", "Tea", "3.00"), ("RICE", "Rice", "1.25"))
     town.office(
         OpenWarehouse(id=town.warehouse, name="Main"),
         *(DefineProduct(sku=sku, name=name) for sku, name, _ in goods),
         *(OfferProduct(product=product_id(sku), price=price) for sku, _, price in goods),
-        _enrol(town.tablet, "warehouse_staff", warehouse=town.warehouse),
-        _enrol(town.van_a, "driver", user=town.driver_a),
-        _enrol(town.van_b, "driver", user=town.driver_b),
+        enrol(town.tablet, "warehouse_staff", warehouse=town.warehouse),
+        enrol(town.van_a, "driver", user=town.driver_a),
+        enrol(town.van_b, "driver", user=town.driver_b),
         actor=town.admin,
     )
     for product, quantity in ((town.tea, tea), (town.rice, rice)):
@@ -247,21 +249,29 @@ def found_market_town(*, tea: int = 10, rice: int = 10) -> MarketTown:
     return town
 
 
-def _enrol(
-    device: MemoryDevice, role: DeviceRole, *, user: str | None = None, warehouse: str | None = None
+def enrol(
+    device: MemoryDevice,
+    role: DeviceRole,
+    *,
+    user: str | None = None,
+    warehouse: str | None = None,
+    school: str | None = None,
 ) -> EnrolDevice:
+    """The operation that makes it a device of the town."""
     return EnrolDevice(
         id=device.id,
         name=role,
         role=role,
         user=user,
         warehouse=warehouse,
+        school=school,
         public_key=encode_bytes(bytes(32)),
         certificate=f"certificate of {device.id}",
     )
 
 
-def _add_user(town: MarketTown, actor: str, name: str, role: Role) -> str:
+def add_user(town: MarketTown, actor: str, name: str, role: Role) -> str:
+    """A person of the town; the id."""
     user = AddUser(id=town.new_id(), name=name, login=name.lower(), user_roles=[role], pin_hash=f"hash of {name}")
     town.does(town.server, actor, user)
     return user.id

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,15 +54,22 @@ class WorkerProcess:
 
 @contextmanager
 def worker_process(
-    data_dir: Path, database_url: str, redis_url: str, failpoint: str = "", *, program: str = "worker"
+    data_dir: Path,
+    database_url: str,
+    redis_url: str,
+    failpoint: str = "",
+    *,
+    program: str = "worker",
+    more: Mapping[str, str] | None = None,
 ) -> Iterator[WorkerProcess]:
-    """A started process of that command, killed at the end if need be."""
+    """A started process of that command, with `more` settings, killed at the end if need be."""
     environment = {
         "PATH": "/usr/bin:/bin",
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
         "TALLYSTICK_DATA_DIR": str(data_dir),
         "TALLYSTICK_FAILPOINT": failpoint,
+        **(more or {}),
     }
     command = [sys.executable, "-m", "server.cli", program]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])

@@ -53,7 +53,8 @@ def read_head(connection: apsw.Connection) -> LocalHead:
 def write_head(connection: apsw.Connection, head: LocalHead) -> None:
     """Move the end of the local chain."""
     said = {"seq": head.seq, "digest": encode_bytes(head.digest), "signature": head.signature, "at": head.at}
-    put(connection, "head", {**said, "totals": {currency: dict(sums) for currency, sums in head.totals.items()}})
+    totals = {currency: dict(sums) for currency, sums in head.totals.items()}
+    put(connection, "head", {**said, "totals": totals, "receipts": head.receipts})
 
 
 def read_standing(connection: apsw.Connection) -> Standing:

@@ -11,7 +11,7 @@ import orjson
 from client_sdk.adapters.sqlite import meta
 from client_sdk.application.answer import read_verdict
 from client_sdk.application.lease_ports import Reading
-from client_sdk.application.ports import Entry, LineStatus, LocalHead, OutboxLine, Standing
+from client_sdk.application.ports import Entry, LineStatus, LocalHead, OutboxLine, Running, Standing
 from sync.kernel.changeset import Fields, RowKey
 from sync.protocol.messages import Told
 
@@ -56,7 +56,7 @@ class SqliteRecording:
         overlay = overlay_fields(self._connection, entity, row_id)
         return base_fields(self._connection, entity, row_id) if overlay is None else overlay
 
-    def append(self, entry: Entry, totals: Mapping[str, Mapping[str, int]], rows: Mapping[RowKey, Fields]) -> None:
+    def append(self, entry: Entry, running: Running, rows: Mapping[RowKey, Fields]) -> None:
         """The next line and its effect on what the user sees."""
         assert entry.seq == self._head.seq + 1, (entry.seq, self._head.seq)
         self._connection.execute(
@@ -76,7 +76,12 @@ class SqliteRecording:
         )
         put_overlay(self._connection, rows)
         self._head = LocalHead(
-            seq=entry.seq, digest=entry.digest, signature=entry.signature, at=entry.at, totals=totals
+            seq=entry.seq,
+            digest=entry.digest,
+            signature=entry.signature,
+            at=entry.at,
+            totals=running.totals,
+            receipts=running.receipts,
         )
         meta.write_head(self._connection, self._head)
 

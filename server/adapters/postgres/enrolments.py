@@ -10,7 +10,7 @@ from server.application.ports import Enrolment
 _TAKE = """
 UPDATE enrolments SET public_key = %(key)s
 WHERE code_hash = %(code)s AND (public_key = %(key)s OR (public_key IS NULL AND expires_at > %(now)s))
-RETURNING code_hash, town_id, role, user_id, warehouse_id, expires_at
+RETURNING code_hash, town_id, role, user_id, warehouse_id, expires_at, school_id
 """
 """One atomic statement: of two devices with one code, one wins, and the winner may ask again."""
 
@@ -26,8 +26,8 @@ class PostgresEnrolments:
         with translated():
             async with self._pool.connection() as connection:
                 await connection.execute(
-                    "INSERT INTO enrolments (code_hash, town_id, role, user_id, warehouse_id, expires_at) "
-                    "VALUES (%s, %s, %s, %s, %s, %s)",
+                    "INSERT INTO enrolments (code_hash, town_id, role, user_id, warehouse_id, expires_at, school_id) "
+                    "VALUES (%s, %s, %s, %s, %s, %s, %s)",
                     [
                         enrolment.code_hash,
                         enrolment.town_id,
@@ -35,6 +35,7 @@ class PostgresEnrolments:
                         enrolment.user_id,
                         enrolment.warehouse_id,
                         enrolment.expires_at,
+                        enrolment.school_id,
                     ],
                 )
 
@@ -46,7 +47,7 @@ class PostgresEnrolments:
                 row = await cursor.fetchone()
         if row is None:
             return None
-        code, town_id, role, user_id, warehouse_id, expires_at = row
+        code, town_id, role, user_id, warehouse_id, expires_at, school_id = row
         return Enrolment(
             code_hash=code,
             town_id=town_id,
@@ -54,6 +55,7 @@ class PostgresEnrolments:
             user_id=user_id,
             warehouse_id=warehouse_id,
             expires_at=expires_at,
+            school_id=school_id,
         )
 
     async def device_of_key(self, public_key: str) -> tuple[str, str] | None:

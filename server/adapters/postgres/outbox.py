@@ -1,4 +1,4 @@
-"""The outbox and the customers' messages in PostgreSQL.
+"""The outbox, the inbox and the customers' messages in PostgreSQL.
 
 A claim locks the rows it takes with SKIP LOCKED and commits at once: nobody waits for a row lock while an effect is
 being done, the lease in `due_at` is what keeps other workers away.
@@ -7,20 +7,25 @@ being done, the lease in `due_at` is what keeps other workers away.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
+import orjson
 from psycopg_pool import AsyncConnectionPool
 
 from server.adapters.postgres.connection import Connection, town_transaction
+from server.application.callback_ports import CALLBACKS_WAITING_MAX, Callback, Job
+from server.application.commands.work_off_outbox import NEVER
 from server.application.ports import OutboxItem
+from sync.kernel.errors import LimitExceeded
 
 # MATERIALIZED: the planner must not run the locking part again for each row of the outer one, which would pass LIMIT.
 _CLAIM = """
 WITH due AS MATERIALIZED (
-    SELECT id, due_at FROM outbox
+    SELECT id, due_at FROM {table}
     WHERE town_id = %(town)s AND done_at IS NULL AND due_at <= %(now)s
     ORDER BY due_at, version, id LIMIT %(items_max)s FOR UPDATE SKIP LOCKED
 ), claimed AS (
-    UPDATE outbox AS o SET attempts = o.attempts + 1, due_at = %(lease_until)s FROM due
+    UPDATE {table} AS o SET attempts = o.attempts + 1, due_at = %(lease_until)s FROM due
     WHERE o.town_id = %(town)s AND o.id = due.id
     RETURNING o.id, o.kind, o.data, o.attempts, o.traceparent, o.version, due.due_at AS was_due_at
 )
@@ -28,11 +33,11 @@ SELECT id, kind, data, attempts, traceparent FROM claimed ORDER BY was_due_at, v
 """
 
 _FINISH = """
-UPDATE outbox SET done_at = %(at)s, problem = NULL WHERE town_id = %(town)s AND id = %(id)s AND done_at IS NULL
+UPDATE {table} SET done_at = %(at)s, problem = NULL WHERE town_id = %(town)s AND id = %(id)s AND done_at IS NULL
 """
 
 _FAIL = """
-UPDATE outbox SET problem = %(problem)s, due_at = %(due_at)s, attempts = attempts - %(given_back)s
+UPDATE {table} SET problem = %(problem)s, due_at = %(due_at)s, attempts = attempts - %(given_back)s
 WHERE town_id = %(town)s AND id = %(id)s AND done_at IS NULL
 """
 
@@ -43,8 +48,32 @@ SELECT set_config('app.town_ids', '{' || coalesce(string_agg(town_id::text, ',')
 
 _TOWNS_DUE = """
 SELECT t.town_id FROM town_names AS t WHERE EXISTS (
-    SELECT FROM outbox AS o WHERE o.town_id = t.town_id AND o.done_at IS NULL AND o.due_at <= %(now)s
+    SELECT FROM {table} AS o WHERE o.town_id = t.town_id AND o.done_at IS NULL AND o.due_at <= %(now)s
 ) ORDER BY t.town_id
+"""
+
+_TABLES = ("outbox", "inbox")
+
+_KEEP = """
+INSERT INTO inbox (town_id, id, kind, data, version, received_at, method, content_type, body, times, due_at, attempts)
+SELECT %(town)s, %(id)s, %(kind)s, %(data)s, 0, %(at)s, %(method)s, %(content_type)s, %(body)s, 1, %(at)s, 0
+WHERE (SELECT count(*) FROM (
+    SELECT FROM inbox WHERE town_id = %(town)s AND done_at IS NULL LIMIT %(waiting_max)s
+) AS waiting) < %(waiting_max)s
+ON CONFLICT (town_id, id) DO UPDATE
+SET times = inbox.times + 1, due_at = excluded.due_at, attempts = 0, done_at = NULL, problem = NULL
+"""
+
+_UNDONE = """
+SELECT id, 'outbox', kind, data, due_at, attempts, problem FROM outbox WHERE town_id = %(town)s AND done_at IS NULL
+UNION ALL
+SELECT id, 'inbox', kind, data, due_at, attempts, problem FROM inbox WHERE town_id = %(town)s AND done_at IS NULL
+ORDER BY 5, 1 LIMIT %(jobs_max)s
+"""
+
+_RETRY = """
+UPDATE {table} SET due_at = %(at)s, attempts = 0, problem = NULL
+WHERE town_id = %(town)s AND id = %(id)s AND done_at IS NULL
 """
 
 _WRITE_MESSAGE = """
@@ -53,17 +82,22 @@ ON CONFLICT (town_id, id) DO NOTHING
 """
 
 
-class PostgresOutbox:
-    """The outboxes of all towns; each method is one transaction."""
+class PostgresWork:
+    """Work in leases, kept in one table; each method is one transaction."""
+
+    table: ClassVar[str]
 
     def __init__(self, pool: AsyncConnectionPool[Connection]) -> None:
         self._pool = pool
+        self._claim, self._finish, self._fail, self._towns_due = (
+            statement.format(table=self.table).encode() for statement in (_CLAIM, _FINISH, _FAIL, _TOWNS_DUE)
+        )
 
     async def claim(self, town_id: str, now: str, lease_until: str, items_max: int) -> Sequence[OutboxItem]:
         """Lease what is due, longest due first; rows that another claim has locked are passed over."""
         values = {"town": town_id, "now": now, "lease_until": lease_until, "items_max": items_max}
         async with town_transaction(self._pool, town_id) as connection:
-            cursor = await connection.execute(_CLAIM, values)
+            cursor = await connection.execute(self._claim, values)
             return [
                 OutboxItem(
                     id=item_id, town_id=town_id, kind=kind, data=data, attempts=attempts, traceparent=traceparent
@@ -74,21 +108,86 @@ class PostgresOutbox:
     async def finish(self, town_id: str, item_id: str, at: str) -> None:
         """Done for ever; the first time stands."""
         async with town_transaction(self._pool, town_id) as connection:
-            await connection.execute(_FINISH, {"town": town_id, "id": item_id, "at": at})
+            await connection.execute(self._finish, {"town": town_id, "id": item_id, "at": at})
 
-    async def fail(self, town_id: str, item_id: str, problem: str, due_at: str, *, is_counted: bool = True) -> None:
+    async def fail(
+        self, town_id: str, item_id: str, problem: str | None, due_at: str, *, is_counted: bool = True
+    ) -> None:
         """Due again later; what another worker has finished meanwhile stays finished."""
         given_back = 0 if is_counted else 1
         values = {"town": town_id, "id": item_id, "problem": problem, "due_at": due_at, "given_back": given_back}
         async with town_transaction(self._pool, town_id) as connection:
-            await connection.execute(_FAIL, values)
+            await connection.execute(self._fail, values)
 
     async def towns_due(self, now: str) -> Sequence[str]:
         """The towns with work due, by id; one probe of the partial index for each town there is."""
         async with town_transaction(self._pool) as connection:
             await connection.execute(SEE_ALL_TOWNS)
-            cursor = await connection.execute(_TOWNS_DUE, {"now": now})
+            cursor = await connection.execute(self._towns_due, {"now": now})
             return [row[0] async for row in cursor]
+
+
+class PostgresOutbox(PostgresWork):
+    """The outboxes of all towns: what commits have asked for."""
+
+    table = "outbox"
+
+
+class PostgresInbox(PostgresWork):
+    """The inboxes of all towns: what others have sent by themselves."""
+
+    table = "inbox"
+
+    async def keep(self, callback: Callback) -> None:
+        """One statement; the bound is counted in it."""
+        values = {
+            "town": callback.town_id,
+            "id": callback.id,
+            "kind": callback.kind,
+            "data": orjson.dumps(dict(callback.data)).decode(),
+            "at": callback.received_at,
+            "method": callback.method,
+            "content_type": callback.content_type,
+            "body": callback.body,
+            "waiting_max": CALLBACKS_WAITING_MAX,
+        }
+        async with town_transaction(self._pool, callback.town_id) as connection:
+            cursor = await connection.execute(_KEEP, values)
+            if cursor.rowcount == 0:
+                raise LimitExceeded(f"more than {CALLBACKS_WAITING_MAX} callbacks of this town wait to be looked at")
+
+
+class PostgresJobs:
+    """The `Jobs` port over both."""
+
+    def __init__(self, pool: AsyncConnectionPool[Connection]) -> None:
+        self._pool = pool
+
+    async def undone(self, town_id: str, jobs_max: int) -> Sequence[Job]:
+        """One statement over both tables."""
+        async with town_transaction(self._pool, town_id) as connection:
+            cursor = await connection.execute(_UNDONE, {"town": town_id, "jobs_max": jobs_max})
+            return [
+                Job(
+                    id=job_id,
+                    town_id=town_id,
+                    source=source,
+                    kind=kind,
+                    data=data,
+                    due_at=due_at,
+                    attempts=attempts,
+                    problem=problem,
+                    is_dead=due_at == NEVER,
+                )
+                async for job_id, source, kind, data, due_at, attempts, problem in cursor
+            ]
+
+    async def retry(self, town_id: str, job_id: str, now: str) -> bool:
+        """In whichever of the two it is."""
+        values = {"town": town_id, "id": job_id, "at": now}
+        async with town_transaction(self._pool, town_id) as connection:
+            cursors = [await connection.execute(_RETRY.format(table=table).encode(), values) for table in _TABLES]
+            return any(cursor.rowcount for cursor in cursors)
 
 
 class PostgresMessages:

@@ -241,8 +241,9 @@ class PostgresTownReader:
     async def device(self, device_id: str) -> DeviceRecord | None:
         """The device's row, the head of its chain and the buckets it may hold."""
         cursor = await self._connection.execute(
-            "SELECT d.status, d.role, d.public_key, d.certificate, d.user_id, d.warehouse_id, h.seq, h.hash, "
-            "coalesce(u.is_active AND u.roles @> to_jsonb(d.role), true), coalesce(t.settings, '{}') FROM devices d "
+            "SELECT d.status, d.role, d.public_key, d.certificate, d.user_id, d.warehouse_id, d.school_id, h.seq, "
+            "h.hash, coalesce(u.is_active AND u.roles @> to_jsonb(d.role), true), coalesce(t.settings, '{}') "
+            "FROM devices d "
             "LEFT JOIN device_heads h ON h.town_id = d.town_id AND h.device_id = d.id "
             "LEFT JOIN users u ON u.town_id = d.town_id AND u.id = d.user_id "
             "LEFT JOIN towns t ON t.town_id = d.town_id AND t.id = d.town_id "
@@ -252,8 +253,20 @@ class PostgresTownReader:
         row = await cursor.fetchone()
         if row is None:
             return None
-        status, role, public_key, certificate, user_id, warehouse_id, seq, digest, is_user_active, settings = row
-        assigned = {"role": role, "user_id": user_id, "warehouse_id": warehouse_id}
+        (
+            status,
+            role,
+            public_key,
+            certificate,
+            user_id,
+            warehouse_id,
+            school_id,
+            seq,
+            digest,
+            is_user_active,
+            settings,
+        ) = row
+        assigned = {"role": role, "user_id": user_id, "warehouse_id": warehouse_id, "school_id": school_id}
         return DeviceRecord(
             device_id=device_id,
             town_id=self.head.town,

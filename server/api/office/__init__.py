@@ -14,6 +14,7 @@ from server.api.office import (
     quarantine,
     sessions,
     settings,
+    statements,
     stock,
     users,
     warehouses,
@@ -33,6 +34,7 @@ OFFICE_ROUTERS = (
     products.router,
     quarantine.router,
     settings.router,
+    statements.router,
     stock.router,
 )
 """Every router for people. `orders` and `casework` are before `lists`: they have more to say about one row."""

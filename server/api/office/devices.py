@@ -33,13 +33,14 @@ CODE = {
 
 
 class NewEnrolment(BaseModel):
-    """A driver's device is for a user, a warehouse's tablet for a warehouse."""
+    """A driver's device is for a user, a warehouse's tablet for a warehouse, a school's for a school."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    role: Literal["driver", "warehouse_staff"]
+    role: Literal["driver", "warehouse_staff", "counter_clerk", "school_office"]
     user: Id | None = None
     warehouse: Id | None = None
+    school: Id | None = None
 
 
 @router.post(
@@ -61,6 +62,7 @@ async def post_enrolment(request: Request, staff: InTown) -> Response:
         role=said.role,
         user_id=said.user,
         warehouse_id=said.warehouse,
+        school_id=said.school,
         enrolments=parts.enrolments,
         towns=parts.towns,
         system=parts.system,

@@ -13,7 +13,7 @@ that makes a rule raise, or that the store refuses, is tried again and after `FA
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import replace
 
 from server.application.batch import (
@@ -87,6 +87,7 @@ class Appliers:
         system: System,
         bell: Bell | None = None,
         hints: Hints | None = None,
+        committed: Callable[[Step], None] | None = None,
     ) -> None:
         self._towns = towns
         self._registry = registry
@@ -94,6 +95,7 @@ class Appliers:
         self._system = system
         self._bell = bell
         self._hints = hints
+        self._committed = committed
         self._planner = Planner(registry, signer, system)
         self._lanes: dict[str, Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -270,6 +272,8 @@ class Appliers:
                 waiting.answer.set_result(outcome)
         if done.step and self._hints:
             self._hints.publish(lane.town_id, Hint(version=done.step.head.version, buckets=frozenset(done.step.sums)))
+        if done.step and self._committed:
+            self._committed(done.step)
         if done.step and done.step.effects and self._bell:
             await self._bell.ring(lane.town_id)
 

@@ -40,17 +40,18 @@ async def make_enrolment(
     role: str,
     user_id: str | None,
     warehouse_id: str | None,
+    school_id: str | None = None,
     enrolments: Enrolments,
     towns: Towns,
     system: System,
 ) -> tuple[str, Enrolment]:
     """A new code for one device of a town, good for 15 minutes, and what is kept of it.
 
-    The code is in the answer and nowhere else. Raises `NotEnrolable` when the role cannot be enrolled, the user or
-    warehouse it needs is not there, or the user does not work here in that role.
+    The code is in the answer and nowhere else. Raises `NotEnrolable` when the role cannot be enrolled, the user,
+    warehouse or school it needs is not there, or the user does not work here in that role.
     """
-    check_enrolable(role, user_id, warehouse_id)
-    named = {"user": user_id, "warehouse": warehouse_id}
+    check_enrolable(role, user_id, warehouse_id, school_id)
+    named = {"user": user_id, "warehouse": warehouse_id, "school": school_id}
     keys = [(entity, parse_id(row_id)) for entity, row_id in named.items() if row_id is not None]
     async with towns.writing(town_id) as writer:  # not for writing: rows are read by key only under the lock
         rows = await writer.load(keys)
@@ -67,6 +68,7 @@ async def make_enrolment(
         role=role,
         user_id=user_id,
         warehouse_id=warehouse_id,
+        school_id=school_id,
         expires_at=format_time(system.now_ms() + ENROLMENT_MINUTES * 60_000),
     )
     await enrolments.add(enrolment)
@@ -97,8 +99,9 @@ async def enrol(
         if device is None:
             _log.warning("enrolment_refused_by_rules", town_id=enrolment.town_id, verdict=verdict.decode())
             raise EnrolmentRefused
-    given = (device["role"], device["user_id"], device["warehouse_id"])
-    if given != (enrolment.role, enrolment.user_id, enrolment.warehouse_id) or device["status"] == "revoked":
+    given = (device["role"], device["user_id"], device["warehouse_id"], device["school_id"])
+    named = (enrolment.role, enrolment.user_id, enrolment.warehouse_id, enrolment.school_id)
+    if given != named or device["status"] == "revoked":
         raise KeyAlreadyUsed
     return EnrolAnswer(
         device_id=device_id,
@@ -142,6 +145,7 @@ def _operation(
             "role": enrolment.role,
             "user": enrolment.user_id,
             "warehouse": enrolment.warehouse_id,
+            "school": enrolment.school_id,
             "public_key": request.public_key,
             "certificate": certificate,
         }

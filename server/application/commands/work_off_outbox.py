@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from opentelemetry.trace import SpanKind
 
@@ -27,6 +28,9 @@ CLAIMS_MAX = 100
 LEASE_SECONDS = 30
 """How long the work of a worker that died lies still."""
 
+LEASE_WORKED_SECONDS = 20
+"""How long a lease is worked on: what takes longer, because somebody else is slow, is begun by nobody twice."""
+
 BACKOFF_SECONDS = 5
 BACKOFF_SECONDS_MAX = 3600
 """The wait after a failure: 5 s, then twice as long each time, at most an hour."""
@@ -43,7 +47,23 @@ NEVER = format_time(UNIX_MS_MAX)
 """When an item that was given up is due."""
 
 Handler = Callable[[OutboxItem, Messages, str], Awaitable[None]]
-"""Does one item's effect at a time; must be idempotent by the item's id."""
+"""Does one item's effect at a time; must be idempotent by the item's id. May raise `NotYet` or `Hopeless`."""
+
+
+class NotYet(TallystickError):
+    """The work waits for somebody else, and is looked at again after a while; that is no failure."""
+
+    code: ClassVar[str] = "not_yet"
+
+    def __init__(self, wait_seconds: float) -> None:
+        super().__init__()
+        self.wait_seconds = wait_seconds
+
+
+class Hopeless(TallystickError):
+    """The work cannot be done, however often it is tried; somebody has to look at it."""
+
+    code: ClassVar[str] = "hopeless"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,8 +74,19 @@ class WorkedOff:
     failed: int
 
 
-async def work_off_outbox(town_id: str, *, outbox: Outbox, messages: Messages, system: System) -> WorkedOff:
-    """Do what is due of one town, up to `CLAIMS_MAX` leases. Raises what the outbox raises, `Unavailable` mostly."""
+async def work_off_outbox(
+    town_id: str,
+    *,
+    outbox: Outbox,
+    messages: Messages,
+    system: System,
+    more: Mapping[str, Handler] | None = None,
+) -> WorkedOff:
+    """Do what is due of one town, up to `CLAIMS_MAX` leases; `more` are further kinds of work.
+
+    What a lease is too short for is handed back. Raises what the outbox raises, `Unavailable` mostly.
+    """
+    handlers = {**HANDLERS, **(more or {})}
     done = failed = 0
     for _ in range(CLAIMS_MAX):
         now_ms = system.now_ms()
@@ -65,17 +96,21 @@ async def work_off_outbox(town_id: str, *, outbox: Outbox, messages: Messages, s
             break
         system.reached("outbox.after_claim")
         for item in items:
-            is_done = await _work_off(item, outbox, messages, system)
+            if system.now_ms() > now_ms + LEASE_WORKED_SECONDS * 1000:
+                await _put_off(item, 0, outbox, system)
+                continue
+            is_done = await _work_off(item, handlers.get(item.kind), outbox, messages, system)
+            if is_done is None:
+                continue
             count_outbox_item(item.kind, is_done=is_done)
-            if is_done:
-                done += 1
-            else:
-                failed += 1
+            done, failed = done + is_done, failed + (not is_done)
     return WorkedOff(done=done, failed=failed)
 
 
-async def _work_off(item: OutboxItem, outbox: Outbox, messages: Messages, system: System) -> bool:
-    handler = HANDLERS.get(item.kind)
+async def _work_off(
+    item: OutboxItem, handler: Handler | None, outbox: Outbox, messages: Messages, system: System
+) -> bool | None:
+    """Whether it is done; None when it waits for somebody."""
     if handler is None:
         due_at = format_time(system.now_ms() + UNKNOWN_KIND_SECONDS * 1000)
         problem = f"this release does not know work of the kind {item.kind!r}"
@@ -88,6 +123,12 @@ async def _work_off(item: OutboxItem, outbox: Outbox, messages: Messages, system
     try:
         with resumed(f"outbox {item.kind}", SpanKind.CONSUMER, {"town.id": item.town_id}, item.traceparent):
             await handler(item, messages, format_time(system.now_ms()))
+    except NotYet as waiting:
+        await _put_off(item, waiting.wait_seconds, outbox, system)
+        return None
+    except Hopeless as fault:
+        await outbox.fail(item.town_id, item.id, _problem(fault)[:PROBLEM_CHARACTERS_MAX], NEVER)
+        return False
     except Exception as fault:  # noqa: BLE001  whatever it was stays with the item, and the next item is done
         await _fail(item, _problem(fault), outbox, system)
         return False
@@ -95,6 +136,12 @@ async def _work_off(item: OutboxItem, outbox: Outbox, messages: Messages, system
     await outbox.finish(item.town_id, item.id, format_time(system.now_ms()))
     system.reached("outbox.after_finish")
     return True
+
+
+async def _put_off(item: OutboxItem, wait_seconds: float, outbox: Outbox, system: System) -> None:
+    """Due again after a while, as if this attempt had not been."""
+    due_at = format_time(system.now_ms() + round(wait_seconds * 1000))
+    await outbox.fail(item.town_id, item.id, None, due_at, is_counted=False)
 
 
 async def _fail(item: OutboxItem, problem: str, outbox: Outbox, system: System) -> None:

@@ -18,6 +18,7 @@ from server.domain.devices import server_device_id
 from sync.engine.feed import BucketSum, encode_body
 from sync.engine.replay import FeedKey, Finding, KeptLine, Replay, differing_fields
 from sync.kernel.module import Registry
+from sync.modules.billing.audit import audit
 from sync.protocol.codec import parse_line
 
 FINDINGS_MAX = 200
@@ -121,6 +122,7 @@ async def _compare(replay: Replay, evidence: TownEvidence, registry: Registry) -
     await compare_work(replay, evidence)
     await compare_histories(replay, evidence)
     _check_stock(replay)
+    _check_money(replay)
 
 
 async def _compare_rows(replay: Replay, evidence: TownEvidence, entity: str) -> None:
@@ -202,6 +204,12 @@ def _check_stock(replay: Replay) -> None:
             said = f"level {on_hand} on hand, {reserved} reserved; movements give {moved[place]}"
             said += f", orders and quotas reserve {promised[place]}"
             _find(replay, where, said)
+
+
+def _check_money(replay: Replay) -> None:
+    """The laws of money, by themselves: every cent is placed, and what is shown is what the books say."""
+    for where, what in audit((key, stored.fields) for key, stored in replay.rows.items() if stored is not None):
+        _find(replay, where, what)
 
 
 def _feed_place(key: FeedKey) -> str:

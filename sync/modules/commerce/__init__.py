@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sync.kernel.module import Module, ModuleKind
-from sync.modules.billing import TakePayment
+from sync.modules.billing import MOVING, ApplyCredit, ExpirePayment, FailPayment
 from sync.modules.commerce import (
     cases,
     corrections,
@@ -12,6 +12,7 @@ from sync.modules.commerce import (
     entities,
     missing,
     orders,
+    paying,
     picking,
     quotas,
     retention,
@@ -91,7 +92,10 @@ MODULE = Module(
         PlaceOrder: orders.place,
         AmendOrder: orders.amend,
         CancelOrder: orders.cancel,
-        TakePayment: orders.post_payment,
+        **dict.fromkeys(MOVING, paying.post_payment),
+        ApplyCredit: paying.use_credit,
+        FailPayment: paying.no_money_came,
+        ExpirePayment: paying.no_money_came,
         StartPick: picking.start,
         PickLine: picking.pick,
         ShortPick: picking.short,

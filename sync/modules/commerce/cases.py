@@ -225,11 +225,35 @@ PRICED_BY_LIST = Case(
     conflict="price_unsaid",
     task="Order {number}: make sure that the customer was told {total} {currency}",
 )
+PRICE_HONOURED = Case(
+    id="payments.price_honoured",
+    sentence="Prices of order {number} have changed since the customer was told; what was told stands, and "
+    "{difference} {currency} are booked as the difference.",
+)
+PRICE_DIFFERENCE = Case(
+    id="payments.price_difference",
+    sentence="Prices of order {number} had changed by {difference} {currency} when the customer was told others; what "
+    "was told stands.",
+    conflict="price_difference",
+    task="Order {number}: find out why {difference} {currency} less than the list was asked for",
+)
 OVERPAYMENT = Case(
     id="payments.overpayment",
     sentence="{excess} {currency} more than order {number} owes were taken; they are kept as credit.",
     conflict="overpayment",
     task="Order {number}: refund {excess} {currency} or keep them as credit",
+)
+PAID_BEFORE_MOMO = Case(
+    id="payments.paid_before_momo",
+    sentence="Order {number} had been paid before its mobile money came; {excess} {currency} are kept as credit.",
+    conflict="overpayment",
+    task="Order {number}: refund {excess} {currency} by mobile money",
+)
+PAYMENT_FAILED_AFTER_DELIVERY = Case(
+    id="payments.delivered_unpaid",
+    sentence="Order {number} was handed over, and its mobile money has not come: {due} {currency} are owed.",
+    conflict="delivered_unpaid",
+    task="Order {number}: collect {due} {currency}",
 )
 PAID_AFTER_CANCEL = Case(
     id="payments.paid_after_cancel",

@@ -11,6 +11,7 @@ from sync.kernel.changeset import Fields, Intent, Operation, RowKey
 from sync.kernel.ids import Id
 from sync.kernel.module import Ref
 from sync.kernel.money import Amount, to_amount
+from sync.modules.billing.entities import invoice_id
 from sync.modules.catalogue import town_product_id
 from sync.modules.commerce.entities import fulfilment_id, stock_level_id, stock_quota_id
 
@@ -141,12 +142,11 @@ class PlaceOrder(Operation):
     """Who has allowed to sell more than the device's quota."""
 
     def reads(self) -> Iterable[RowKey]:
-        """What each line is, how much of it is there, and what it costs when the line does not say."""
+        """What each line is, how much of it is there, and what it costs by the list."""
         for line in self.lines:
             yield "product", line.product
             yield "stock_level", stock_level_id(self.warehouse, line.product)
-            if line.price is None:
-                yield "town_product", town_product_id(line.product)
+            yield "town_product", town_product_id(line.product)
 
     def reads_on(self, device: str) -> Iterable[RowKey]:
         """What the device may sell by itself."""
@@ -171,6 +171,10 @@ class AmendOrder(Operation):
         """With the prices that the customer was told."""
         return self.model_copy(update={"lines": priced(self.lines, row)})
 
+    def reads(self) -> Iterable[RowKey]:
+        """What is owed for it."""
+        return [("invoice", invoice_id(self.order))]
+
 
 class CancelOrder(Operation):
     """The order shall not be; on the van it becomes a recall. A customer may not ask for it once picking has begun.
@@ -186,6 +190,10 @@ class CancelOrder(Operation):
     reason: Text = ""
     by_customer: bool = False
     unpaid_only: bool = False
+
+    def reads(self) -> Iterable[RowKey]:
+        """What is owed for it."""
+        return [("invoice", invoice_id(self.order))]
 
 
 class _Picking(Operation):
@@ -224,6 +232,10 @@ class ShortPick(_Picking):
     roles: ClassVar = WAREHOUSE
     product: ProductRef
     quantity: Quantity
+
+    def reads(self) -> Iterable[RowKey]:
+        """The fulfilment, and the invoice, which becomes less."""
+        return [*super().reads(), ("invoice", invoice_id(self.order))]
 
 
 class CompletePack(_Picking):

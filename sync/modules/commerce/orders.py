@@ -1,4 +1,4 @@
-"""Orders: placing, amending, cancelling, paying, and the one way in which an order's axes move.
+"""Orders: placing, amending, cancelling, and the one way in which an order's axes move.
 
 Commercial, custody and payment are three axes; the displayed status follows from them by one table and is never set.
 Law of the money: what was received is paid + credit, and paid is never more than what the order owes.
@@ -13,9 +13,8 @@ from sync.kernel.changeset import Fields, Intent, Operation
 from sync.kernel.draft import Draft
 from sync.kernel.errors import InvalidMoney
 from sync.kernel.money import MINOR_MAX, to_amount, to_minor
-from sync.modules.billing import TakePayment
 from sync.modules.catalogue import town_product_id
-from sync.modules.commerce import cases, quotas, stock
+from sync.modules.commerce import accounts, cases, prices, quotas, stock
 from sync.modules.commerce.entities import (
     OFF_THE_SHELF,
     ON_THE_VAN,
@@ -60,6 +59,7 @@ def place(operation: PlaceOrder, draft: Draft) -> None:
     }
     draft.create("order", operation.id, order)
     _record_move(draft, operation.id, None, order)
+    accounts.begin(draft, operation.id, order)
     _set_lines(draft, operation, operation.id, operation.lines)
 
 
@@ -100,53 +100,6 @@ def cancel(operation: CancelOrder, draft: Draft) -> None:
         )
     give_credit(draft, operation, operation.order)
     draft.effect("customer.notify", order=operation.order, text=f"Order {order['number']} is cancelled.")
-
-
-def post_payment(operation: TakePayment, draft: Draft) -> None:
-    """Cash taken for an order counts towards what it owes; what is beyond that becomes credit."""
-    order = draft.need("order", operation.order)
-    amount_minor = to_minor(operation.amount, operation.currency)
-    data = {"number": order["number"], "amount": operation.amount, "currency": operation.currency}
-    said = {"amount": operation.amount, "currency": operation.currency}
-    subject = ("payment", operation.id)
-    if operation.currency != order["currency"]:
-        draft.adjust(
-            cases.CURRENCY_MISMATCH,
-            operation,
-            subject=subject,
-            said=said,
-            had={"currency": order["currency"]},
-            outcome="kept beside the order",
-            wanted=order["currency"],
-            **data,
-        )
-        return
-    received_minor = order["paid_minor"] + order["credit_minor"]
-    if received_minor + amount_minor > MINOR_MAX:
-        draft.adjust(
-            cases.SUM_TOO_LARGE,
-            operation,
-            subject=subject,
-            said=said,
-            had={"received_minor": received_minor},
-            outcome="kept beside the order",
-            **data,
-        )
-        return
-    after = settle(draft, operation.order, {**order, "credit_minor": order["credit_minor"] + amount_minor})
-    excess = after["credit_minor"] - order["credit_minor"]
-    if excess:
-        is_cancelled = is_void(order["commercial"], order["custody"])
-        draft.adjust(
-            cases.PAID_AFTER_CANCEL if is_cancelled else cases.OVERPAYMENT,
-            operation,
-            subject=subject,
-            said=said,
-            had={"total_minor": order["total_minor"], "paid_minor": order["paid_minor"]},
-            outcome=f"credit {to_amount(after['credit_minor'], operation.currency)} {operation.currency}",
-            excess=to_amount(excess, operation.currency),
-            **data,
-        )
 
 
 def need_open(draft: Draft, order_id: str) -> Fields:
@@ -229,13 +182,18 @@ def total(draft: Draft, order_id: str, lines: Iterable[Fields]) -> Fields:
     return settle(draft, order_id, {**draft.need("order", order_id), "lines": kept, "total_minor": total_minor})
 
 
-def settle(draft: Draft, order_id: str, order: Fields) -> Fields:
-    """Put what was received on what the order owes and the rest aside as credit, and tell the driver what is due."""
-    owed = 0 if is_void(order["commercial"], order["custody"]) else order["total_minor"]
+def settle(draft: Draft, order_id: str, order: Fields, *, payment: str | None = None) -> Fields:
+    """Put what was received on what the order owes and the rest aside as credit, and tell the driver what is due.
+
+    `payment` is the payment that has changed what was received. More may have been given back than was received: that
+    is owed beside the order, as credit below zero.
+    """
+    void = is_void(order["commercial"], order["custody"])
     received = order["paid_minor"] + order["credit_minor"]
-    paid = min(received, owed)
+    paid = max(0, min(received, 0 if void else order["total_minor"]))
     axis = _payment_axis(order["total_minor"], paid, received - paid)
     after = {**order, "paid_minor": paid, "credit_minor": received - paid, "payment": axis}
+    accounts.follow(draft, order_id, after, payment=payment)
     draft.put("order", order_id, after)
     dispatch = draft.get("dispatch", order["dispatch_id"]) if order["dispatch_id"] else None
     if dispatch and dispatch["state"] in OPEN_DISPATCHES:
@@ -270,14 +228,14 @@ def give_credit(draft: Draft, operation: Operation, order_id: str) -> None:
 
 
 def _payment_axis(total: int, paid: int, credit: int) -> str:
-    if credit:
+    if credit > 0:
         return "in_credit"
     if paid >= total:
         return "paid"
     return "partly" if paid else "unpaid"
 
 
-def _set_lines(draft: Draft, operation: Operation, order_id: str, wanted: Iterable[OrderLine]) -> None:
+def _set_lines(draft: Draft, operation: Operation, order_id: str, wanted: Sequence[OrderLine]) -> None:
     order = draft.need("order", order_id)
     is_wish = operation.intent_from(is_server=draft.context.is_server) is Intent.WISH
     lines = []
@@ -311,6 +269,8 @@ def _set_lines(draft: Draft, operation: Operation, order_id: str, wanted: Iterab
     total(draft, order_id, lines)
     if unsaid:
         _note_list_prices(draft, operation, order_id, unsaid)
+    if isinstance(operation, PlaceOrder):
+        prices.book_difference(draft, operation, order_id)
     for name, missing in oversold:
         draft.adjust(
             cases.OVERSOLD,

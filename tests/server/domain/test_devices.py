@@ -13,12 +13,12 @@ from server.domain.devices import (
     certificate_claims,
     check_enrolable,
     hash_code,
-    receipt_prefix,
     server_certificate_claims,
     server_device_id,
     write_code,
 )
 from sync.kernel.ids import parse_id
+from sync.kernel.receipts import receipt_prefix
 
 TOWN = "01970000-0000-7000-8000-000000000001"
 randomness = st.binary(min_size=CODE_RANDOM_BYTES, max_size=CODE_RANDOM_BYTES)

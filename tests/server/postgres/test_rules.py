@@ -15,6 +15,7 @@ from server.application.queries.verify_town import verify_town
 from server.jobs.missing import report_missing
 from sync.engine.chain import encode_bytes
 from sync.kernel.clock import format_time
+from sync.kernel.draft import RULES
 from sync.modules import registry
 from sync.modules.commerce import (
     AdjustStock,
@@ -137,7 +138,7 @@ async def test_entries_of_the_first_rules_are_decided_again_by_them(
     bodies = [
         orjson.loads(body) for (body,) in await rows(town, "SELECT body FROM journal ORDER BY version DESC LIMIT 2")
     ]
-    assert [body.get("rules") for body in bodies] == [2, None]
+    assert [body.get("rules") for body in bodies] == [RULES, None]
     moves = await rows(town, "SELECT booked_version IS NULL FROM stock_movements WHERE on_hand_delta < 0 ORDER BY seq")
     assert moves == [(True,), (False,)]
     assert await findings(town) == []

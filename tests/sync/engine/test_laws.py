@@ -22,6 +22,7 @@ from sync.engine.town import Submitted
 from sync.kernel.changeset import ChangeSet, Intent, Operation, Status
 from sync.kernel.ids import derived_id
 from sync.modules.billing import TakePayment
+from sync.modules.billing.audit import audit
 from sync.modules.commerce import (
     AdjustStock,
     AmendOrder,
@@ -186,8 +187,9 @@ def check_money(town: MarketTown) -> None:
     for order_id, order in town.rows_of("order").items():
         received = sum(
             row["amount_minor"]
-            for row in town.rows_of("payment").values()
+            for row_id, row in town.rows_of("payment").items()
             if (row["order_id"], row["currency"]) == (order_id, order["currency"])
+            and not town.row("settlement", row_id)["parked_minor"]
         )
         is_void = order["commercial"] == "cancelled" and order["custody"] != "customer"
         owed = 0 if is_void else order["total_minor"]
@@ -196,6 +198,11 @@ def check_money(town: MarketTown) -> None:
         assert order["total_minor"] == sum(
             (line["quantity"] - line["short"]) * line["price_minor"] for line in order["lines"]
         )
+
+
+def check_books(town: MarketTown) -> None:
+    assert audit((key, stored.fields) for key, stored in town.rows.items()) == []
+    assert town.rows_of("journal_entry")
 
 
 def check_custody(town: MarketTown) -> None:
@@ -289,7 +296,7 @@ def check_authority(town: MarketTown) -> None:
 
 
 CHECKS = (
-    check_stock, check_money, check_custody, check_dispatches, check_feed, check_buckets, check_verdicts,
+    check_stock, check_money, check_books, check_custody, check_dispatches, check_feed, check_buckets, check_verdicts,
     check_authority,
 )  # fmt: skip
 

@@ -38,8 +38,8 @@ def test_an_operation_says_what_it_claims_and_what_it_needs() -> None:
     lines = operations_page(registry()).splitlines()
 
     assert (
-        "| `payment.take` | Cash was taken for an order. | fact | admin, dispatcher, driver | "
-        "`order` id of order, `amount` string, `currency` string, `method`? `cash` |"
+        "| `credit.apply` | Credit is used to pay an invoice. | wish | admin, counter_clerk, dispatcher | "
+        "`credit` id of credit, `invoice` id of invoice, `amount` string |"
     ) in lines
     assert any("wish; fact from a device" in line and "`lines` list of OrderLine" in line for line in lines)
 
@@ -47,10 +47,11 @@ def test_an_operation_says_what_it_claims_and_what_it_needs() -> None:
 def test_a_cell_says_whether_a_role_may_do_an_operation() -> None:
     lines = permissions_page(registry(), ROLES).splitlines()
 
-    assert "| operation | `admin` | `dispatcher` | `warehouse_staff` | `driver` |" in lines
-    assert "| `conflict.resolve` | yes | yes | - | - |" in lines
-    assert "| `delivery.complete` | yes | yes | - | yes |" in lines
-    assert "| `stub.expire` | - | - | - | - |" in lines
+    roles = "`admin` | `dispatcher` | `warehouse_staff` | `driver` | `counter_clerk` | `school_office`"
+    assert f"| operation | {roles} |" in lines
+    assert "| `conflict.resolve` | yes | yes | - | - | - | - |" in lines
+    assert "| `delivery.complete` | yes | yes | - | yes | - | - |" in lines
+    assert "| `stub.expire` | - | - | - | - | - | - |" in lines
 
 
 def test_an_entity_says_its_view_its_fields_and_its_buckets() -> None:

@@ -194,3 +194,33 @@ def test_what_is_not_strict_json_is_refused(raw: bytes) -> None:
 def test_what_is_no_text_is_refused(text: str) -> None:
     with pytest.raises(Malformed):
         parse_json(bytes.fromhex(text))
+
+
+LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ$*-.:"
+
+
+def read_letters(code: str) -> bytes:
+    groups = [code[at : at + 3] for at in range(0, len(code), 3)]
+    values = [sum(LETTERS.index(letter) * 41**place for place, letter in enumerate(group)) for group in groups]
+    return b"".join(value.to_bytes(len(group) - 1) for value, group in zip(values, groups, strict=True))
+
+
+def test_a_receipt_code_is_signed_by_device_and_server_over_what_it_says() -> None:
+    told = vector("receipts")
+    device = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(told["seed_hex"])).public_key()
+
+    for one in told["receipts"]:
+        raw, claims = read_letters(one["code"]), one["certificate"].rpartition(".")
+        server_signature = base64.urlsafe_b64decode(claims[2] + "==")
+        assert raw[0] == 1
+        assert (
+            raw[1:9].hex() == one["says"]["kid"] == sha256(base64.urlsafe_b64decode(told["server_key"] + "="))[:8].hex()
+        )
+        assert [str(uuid.UUID(bytes=raw[at : at + 16])) for at in (9, 25)] == [
+            one["says"]["town_id"],
+            one["says"]["device_id"],
+        ]
+        assert raw[41:73] == device.public_bytes_raw()
+        assert server_signature in raw
+        assert base64.urlsafe_b64decode(one["says"]["hash"] + "=") in raw[raw.index(server_signature) :]
+        device.verify(raw[-64:], b"tallystick/receipt/1\n" + raw[:-64])

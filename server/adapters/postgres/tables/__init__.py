@@ -18,6 +18,7 @@ from server.adapters.postgres.tables import (
     identity,
     live,
     people,
+    schools,
 )
 from server.adapters.postgres.tables.base import SCHEMA, TownRow, metadata
 
@@ -39,4 +40,5 @@ __all__ = [
     "live",
     "metadata",
     "people",
+    "schools",
 ]

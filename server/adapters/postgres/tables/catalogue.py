@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Index
+from sqlalchemy import BigInteger, Index
+from sqlmodel import Field
 
-from server.adapters.postgres.tables.base import UUID, TownRow, whole
+from server.adapters.postgres.tables.base import UUID, TownRow, datetime, moment, whole
 
 
 class Product(TownRow, table=True):
@@ -26,3 +27,5 @@ class TownProduct(TownRow, table=True):
     price_minor: int = whole()
     currency: str
     is_enabled: bool
+    changed_at: datetime | None = moment(nullable=True)
+    changed_version: int | None = Field(sa_type=BigInteger)

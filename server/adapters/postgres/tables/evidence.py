@@ -115,6 +115,28 @@ class Outbox(SQLModel, table=True):
     traceparent: str | None
 
 
+class Inbox(SQLModel, table=True):
+    """What a provider has sent by itself, as it came: a hint, and work to be done once it is looked at."""
+
+    __tablename__ = "inbox"
+    __table_args__ = (Index("inbox_due_idx", "town_id", "due_at", postgresql_where="done_at IS NULL"),)
+    town_id: UUID = Field(primary_key=True)
+    id: UUID = Field(primary_key=True)
+    kind: str
+    data: dict[str, Any] = json()
+    version: int = whole()
+    received_at: datetime = moment()
+    method: str
+    content_type: str
+    body: bytes
+    times: int = whole()
+    due_at: datetime = moment()
+    attempts: int = whole()
+    done_at: datetime | None = moment(nullable=True)
+    problem: str | None
+    traceparent: str | None
+
+
 class Message(SQLModel, table=True):
     """A message to a customer, written once by the worker. Append-only."""
 
@@ -185,6 +207,7 @@ class Enrolment(SQLModel, table=True):
     warehouse_id: UUID | None
     expires_at: datetime = moment()
     public_key: str | None
+    school_id: UUID | None
 
 
 class DeviceKey(SQLModel, table=True):
@@ -215,6 +238,7 @@ GLOBAL_TABLES = frozenset(
 APPEND_ONLY_TABLES = frozenset(
     {
         *("change_sets", "journal", "messages", "fork_lines", "stock_movements", "order_status_events", "payments"),
+        *("payment_events", "allocations", "drawer_reports", "journal_entries", "receipts"),
         *("epochs", "halts", "resumptions"),
     }
 )

@@ -57,3 +57,4 @@ class Device(TownRow, table=True):
     ended_at: datetime | None = moment(nullable=True)
     lost_at: datetime | None = moment(nullable=True)
     reason: str | None
+    school_id: UUID | None

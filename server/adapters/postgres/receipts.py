@@ -1,0 +1,74 @@
+"""What the books say about a receipt, in PostgreSQL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from psycopg_pool import AsyncConnectionPool
+
+from server.adapters.postgres.connection import Connection, town_transaction
+from server.application.receipt_ports import BookedPayment, Found, Given, Line
+
+_TOWN = "SELECT name FROM town_names WHERE town_id = %(town)s"
+_LINE = """
+SELECT hash, line, status, verdict FROM change_sets
+WHERE town_id = %(town)s AND device_id = %(device)s AND seq = %(seq)s
+"""
+_GIVEN = """
+SELECT r.seq, c.hash, c.line, c.status, c.verdict, r.payment_ids
+FROM receipts AS r
+JOIN change_sets AS c ON c.town_id = r.town_id AND c.device_id = r.device_id AND c.seq = r.line_seq
+WHERE r.town_id = %(town)s AND r.device_id = %(device)s AND r.number = %(number)s
+ORDER BY r.version, r.id
+"""
+_PAYMENTS = """
+SELECT s.amount_minor, s.currency, s.status, coalesce(sum(f.paid_minor), 0)::bigint
+FROM settlements AS s LEFT JOIN refunds AS f ON f.town_id = s.town_id AND f.payment_id = s.id
+WHERE s.town_id = %(town)s AND s.id = ANY(%(ids)s::uuid[])
+GROUP BY s.id, s.amount_minor, s.currency, s.status ORDER BY s.id
+"""
+
+
+class PostgresReceipts:
+    """The `ReceiptBook` port."""
+
+    def __init__(self, pool: AsyncConnectionPool[Connection]) -> None:
+        self._pool = pool
+
+    async def find(self, town_id: str, device_id: str, *, number: int, seq: int) -> Found:
+        """A few statements in one snapshot, each by an index."""
+        asked = {"town": town_id, "device": device_id, "number": number, "seq": seq}
+        async with town_transaction(self._pool, town_id, snapshot=True) as connection:
+            name = await (await connection.execute(_TOWN, asked)).fetchone()
+            line = await (await connection.execute(_LINE, asked)).fetchone()
+            rows = await (await connection.execute(_GIVEN, asked)).fetchall()
+            given = [
+                Given(seq=at, line=_line(*told), payments=await _payments(connection, town_id, ids))
+                for at, *told, ids in rows
+            ]
+        return Found(town_name=name[0] if name else "", given=given, line=_line(*line) if line else None)
+
+
+async def _payments(connection: Connection, town_id: str, ids: list[str]) -> list[BookedPayment]:
+    cursor = await connection.execute(_PAYMENTS, {"town": town_id, "ids": ids})
+    return [
+        BookedPayment(amount_minor=amount, currency=currency, status=status, refunded_minor=refunded)
+        async for amount, currency, status, refunded in cursor
+    ]
+
+
+def _line(digest: bytes, line: bytes, status: str, verdict: bytes) -> Line:
+    replaced: dict[str, Any] = _object(line).get("replaces") or {}
+    notes = _object(verdict).get("notes") or []
+    reason = str(notes[0]["text"]) if notes else ""
+    return Line(digest=bytes(digest), replaces=replaced.get("hash"), status=status, reason=reason)
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    """A line in quarantine may be anything."""
+    try:
+        said = orjson.loads(raw)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}

@@ -1,0 +1,105 @@
+"""`/v1/towns/{town_id}/{parties|students|schools}/{id}/statement`: what an account owes, and how it came to that.
+
+Read from the read side: `as_of` says of which version of the town it is. `format=csv` gives a table for a spreadsheet.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from server.api.documents import gives, tagged
+from server.api.office.doing import path_id
+from server.api.office.lists import asked_of
+from server.api.parts import staff_door_of
+from server.api.staff import InTown
+from server.application.queries.paging import InvalidQuery
+from server.application.statement_ports import Of
+from server.domain.people import NotPermitted
+from server.domain.statements import as_csv, shown, within
+
+READERS: Final = frozenset({"admin", "dispatcher", "counter_clerk", "school_office"})
+CSV_TYPE: Final = "text/csv; charset=utf-8"
+
+EXAMPLE: Final = {
+    "town": {"id": "01970a6e-3c00-7a51-8c1f-0b1f6a3f6d11", "name": "Douglas"},
+    "account": {"kind": "student", "id": "01970a6e-3c00-7a51-8c1f-0b1f6a3f6d12", "name": "Grace Hopper"},
+    "as_of": {"version": 1207, "at": "2026-11-21T08:15:02.114Z"},
+    "currencies": [
+        {
+            "currency": "GBP",
+            "opening": "0.00",
+            "charged": "45.00",
+            "received": "20.00",
+            "closing": "25.00",
+            "lines": [
+                {
+                    "version": 1180,
+                    "at": "2026-11-01T09:00:00.000Z",
+                    "name": "",
+                    "what": "Autumn fees: Grace Hopper",
+                    "charged": "45.00",
+                    "received": "",
+                    "balance": "45.00",
+                }
+            ],
+        }
+    ],
+}
+_DAY: Final = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])")
+_DATE_SCHEMA: Final = {"type": "string", "format": "date"}
+_PARAMETERS: Final = [
+    {"name": "since", "in": "query", "required": False, "schema": _DATE_SCHEMA},
+    {"name": "until", "in": "query", "required": False, "schema": _DATE_SCHEMA},
+    {"name": "format", "in": "query", "required": False, "schema": {"type": "string", "enum": ["json", "csv"]}},
+]
+
+Route = Callable[..., Awaitable[Response]]
+
+router = APIRouter(prefix="/v1/towns/{town_id}", tags=["statements"])
+
+
+def _route(of: Of) -> Route:
+    async def get_statement(request: Request, staff: InTown, owner_id: str) -> Response:
+        asked = _asked(request)
+        if not staff.roles & READERS:
+            raise NotPermitted
+        statements = staff_door_of(request).statements
+        said = await statements.statement(staff.town_id, of, path_id(owner_id))
+        sections = within(said["currencies"], asked.get("since"), asked.get("until"))
+        if asked.get("format") == "csv":
+            name = f"statement-{said['account']['id']}-{said['as_of']['version']}.csv"
+            headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "private, no-cache"}
+            return Response(as_csv(sections), media_type=CSV_TYPE, headers=headers)
+        return tagged(request, {**said, "currencies": shown(sections)})
+
+    told = "line by line with the balance after it, for some days or from the beginning."
+    get_statement.__doc__ = f"What a {of.value} was charged and what came in, {told}"
+    return get_statement
+
+
+def _asked(request: Request) -> dict[str, Any]:
+    asked = asked_of(request)
+    if asked.keys() - {"since", "until", "format"}:
+        raise InvalidQuery("a statement has the parameters since, until and format")
+    for name in asked.keys() & {"since", "until"}:
+        if not _DAY.fullmatch(asked[name]):
+            raise InvalidQuery(f"{name} is a day like 2026-11-21")
+    if asked.get("format", "json") not in {"json", "csv"}:
+        raise InvalidQuery("format is json or csv")
+    return asked
+
+
+for _of, _plural in ((Of.PARTY, "parties"), (Of.STUDENT, "students"), (Of.SCHOOL, "schools")):
+    router.add_api_route(
+        f"/{_plural}/{{owner_id}}/statement",
+        _route(_of),
+        name=f"get_{_of.value}_statement",
+        responses=gives("The statement, with an ETag.", EXAMPLE, problems=[400, 403]),
+        openapi_extra={"parameters": _PARAMETERS},
+    )

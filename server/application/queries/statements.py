@@ -1,0 +1,51 @@
+"""Statements, from where they are kept or from the books; each says of which version of its town it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from server.application.statement_ports import AccountBook, Of, StatementCache
+from server.domain.access import NotFound
+from server.domain.statements import statement_of
+from sync.engine.town import Step
+
+
+def tell_changes(cache: StatementCache, step: Step) -> None:
+    """After a commit: the accounts that it has changed are others now. Returns at once."""
+    parties = {row.after["party_id"] for row in step.rows if row.entity == "journal_entry" and row.after["party_id"]}
+    of_schools = (row for row in step.rows if row.entity in {"invoice", "student"} and row.after["school_id"])
+    schools = {row.after["school_id"] for row in of_schools}
+    if parties or schools:
+        cache.changed(step.head.version, parties, schools)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Statements:
+    """The read side of the ledger."""
+
+    book: AccountBook
+    cache: StatementCache
+
+    async def statement(self, town_id: str, of: Of, owner_id: str) -> dict[str, Any]:
+        """The whole statement, amounts in minor units; `as_of` is the version and time of the town that it shows.
+
+        Raises `NotFound`, also for what is another town's.
+        """
+        kept = await self.cache.find(of, owner_id)
+        if kept.body is not None:
+            said: dict[str, Any] = orjson.loads(kept.body)
+            if said["town"]["id"] != town_id:
+                raise NotFound
+            return said
+        account = await self.book.account(town_id, of, owner_id)
+        made = {
+            "town": {"id": town_id, "name": account.town_name},
+            "account": {"kind": of.value, "id": owner_id, "name": account.name},
+            "as_of": {"version": account.version, "at": account.at},
+            "currencies": statement_of(account.booked),
+        }
+        await self.cache.keep(of, owner_id, kept.counter, account.version, orjson.dumps(made))
+        return made

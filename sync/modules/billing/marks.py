@@ -1,0 +1,69 @@
+"""What may be one payment recorded twice: a double tap, or a provider's reference that another payment has already.
+
+Where the truth is, the last payment of each kind leaves a mark under its natural key. The second is recorded like any
+other, and parked: a person says what it is.
+"""
+
+from __future__ import annotations
+
+from sync.kernel.changeset import Fields, Operation
+from sync.kernel.clock import parse_time
+from sync.kernel.draft import Draft
+from sync.kernel.money import to_amount
+from sync.modules.billing import cases
+from sync.modules.billing.entities import mark_id
+from sync.modules.billing.operations import TakePayment
+
+DOUBLE_TAP_MS = 60_000
+"""Two payments that look alike, closer together than this, may be one."""
+
+
+def look_for_double(operation: TakePayment, draft: Draft) -> None:
+    """The same taken twice in a minute by the same person on the same device, or one card payment recorded twice."""
+    if not draft.context.is_truth:
+        return
+    if operation.method == "card" and operation.reference:
+        other = claim_reference(draft, "card", operation.reference, operation.id)
+        if other:
+            park(draft, operation, operation.id, other)
+            return
+    said = draft.change_set
+    key = mark_id("tap", said.device, operation.order or operation.invoice or "", operation.amount, operation.currency)
+    before = draft.get("payment_mark", key)
+    draft.put("payment_mark", key, _mark(draft, operation.id))
+    if before is None or before["actor_id"] != said.actor or before["seq"] == said.seq:
+        return
+    if abs(parse_time(draft.claimed_at) - parse_time(before["at"])) < DOUBLE_TAP_MS:
+        park(draft, operation, operation.id, before["payment_id"])
+
+
+def claim_reference(draft: Draft, kind: str, reference: str, payment: str) -> str | None:
+    """The other payment that has this reference; without one it is this payment's from now on."""
+    key = mark_id("reference", kind, reference)
+    before = draft.get("payment_mark", key)
+    if before is None:
+        draft.put("payment_mark", key, _mark(draft, payment))
+        return None
+    other: str = before["payment_id"]
+    return other if other != payment else None
+
+
+def park(draft: Draft, operation: Operation, payment: str, other: str) -> None:
+    """Keep a payment apart, until a person says whether it is the `other` once more."""
+    settlement = draft.update("settlement", payment, is_parked=True)
+    amount = to_amount(settlement["amount_minor"], settlement["currency"])
+    draft.adjust(
+        cases.POSSIBLE_DUPLICATE,
+        operation,
+        subject=("payment", payment),
+        said={"amount": amount, "currency": settlement["currency"], "reference": settlement["reference"]},
+        had={"payment": other},
+        outcome="parked as credit",
+        amount=amount,
+        currency=settlement["currency"],
+    )
+
+
+def _mark(draft: Draft, payment: str) -> Fields:
+    said = draft.change_set
+    return {"payment_id": payment, "actor_id": said.actor, "at": draft.claimed_at, "seq": said.seq}

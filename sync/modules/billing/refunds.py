@@ -1,0 +1,151 @@
+"""Refunds: asked for, agreed to by a second person above the town's limit, and given back.
+
+What is agreed comes out of what the payment had paid or left as credit, into refunds payable; what is given back comes
+out of there. What was given back without being agreed is a fact: it comes out of the payment all the same.
+"""
+
+from __future__ import annotations
+
+from sync.kernel.changeset import Fields, Operation
+from sync.kernel.draft import Draft
+from sync.kernel.errors import InvalidMoney
+from sync.kernel.money import to_amount, to_minor
+from sync.modules.billing import cases, drawers
+from sync.modules.billing.ledger import BANK, CARD, MOMO, REFUNDS, SUSPENSE, drawer_account, post
+from sync.modules.billing.operations import ApproveRefund, PayRefund, RejectRefund, RequestRefund
+from sync.modules.billing.settlements import settlement_of, turn
+
+REFUND_UNITS_MAX = 100
+"""The most that one person may refund, in whole units of its currency, where a town says nothing else."""
+
+_ACCOUNTS = {"momo": MOMO, "card": CARD, "bank": BANK}
+
+
+def request(operation: RequestRefund, draft: Draft) -> None:
+    """Bounded by what is left of the payment; small ones are agreed at once."""
+    settlement = settlement_of(draft, operation.payment)
+    minor = to_minor(operation.amount, operation.currency)
+    left = _left(settlement) if settlement["currency"] == operation.currency else 0
+    if not 0 < minor <= left:
+        told = to_amount(left, operation.currency)
+        raise draft.refuse(cases.REFUND_TOO_MUCH, left=told, currency=operation.currency, amount=operation.amount)
+    row = {
+        "payment_id": operation.payment,
+        "amount_minor": minor,
+        "currency": operation.currency,
+        "method": operation.method,
+        "reason": operation.reason,
+        "state": "REQUESTED",
+        "paid_minor": 0,
+        "device_id": draft.change_set.device,
+        "requested_by": draft.change_set.actor,
+        "requested_at": draft.claimed_at,
+        "decided_by": None,
+        "paid_by": None,
+        "reference": "",
+    }
+    draft.create("refund", operation.id, row)
+    draft.update("settlement", operation.payment, refunded_minor=settlement["refunded_minor"] + minor)
+    if minor <= to_minor(str(_units_max(draft)), operation.currency):
+        _agree(operation, draft, operation.id)
+
+
+def approve(operation: ApproveRefund, draft: Draft) -> None:
+    """By another person than the one who asked."""
+    refund = draft.need("refund", operation.refund)
+    if refund["state"] != "REQUESTED":
+        raise draft.refuse(cases.REFUND_DECIDED, state=refund["state"].lower())
+    if refund["requested_by"] == draft.change_set.actor:
+        raise draft.refuse(cases.SECOND_PERSON)
+    _agree(operation, draft, operation.refund)
+
+
+def reject(operation: RejectRefund, draft: Draft) -> None:
+    """What was asked for can be asked for again."""
+    refund = draft.need("refund", operation.refund)
+    if refund["state"] != "REQUESTED":
+        raise draft.refuse(cases.REFUND_DECIDED, state=refund["state"].lower())
+    settlement = settlement_of(draft, refund["payment_id"])
+    left = settlement["refunded_minor"] - refund["amount_minor"]
+    draft.update("settlement", refund["payment_id"], refunded_minor=left)
+    draft.update("refund", operation.refund, state="REJECTED", decided_by=draft.change_set.actor)
+
+
+def pay(operation: PayRefund, draft: Draft) -> None:
+    """Out of the drawer or an account, against what was agreed; the rest against the payment itself."""
+    settlement = settlement_of(draft, operation.payment)
+    minor, currency = to_minor(operation.amount, operation.currency), operation.currency
+    if minor == 0:
+        raise InvalidMoney("nothing was given back")
+    if currency != settlement["currency"]:
+        raise InvalidMoney(f"a payment in {settlement['currency']} is given back in {settlement['currency']}")
+    refund = draft.get("refund", operation.refund) if operation.refund else None
+    agreed = minor if operation.refund and not draft.sees("refund", operation.refund) else _agreed(refund, operation)
+    covered = min(minor, agreed)
+    drawer = drawers.put_in(draft, operation, -minor) if operation.method == "cash" else None
+    account = drawer_account(drawer) if drawer else _ACCOUNTS[operation.method]
+    post(draft, account, -minor, currency, payment_id=operation.payment, drawer_id=drawer)
+    post(draft, REFUNDS, covered, currency, payment_id=operation.payment)
+    post(draft, SUSPENSE, minor - covered, currency, payment_id=operation.payment)
+    if operation.refund and refund and covered:
+        paid = refund["paid_minor"] + covered
+        state = "PAID" if paid == refund["amount_minor"] else refund["state"]
+        by = {"paid_by": draft.change_set.actor, "reference": operation.reference}
+        draft.update("refund", operation.refund, paid_minor=paid, state=state, **by)
+    _step(operation, draft, settlement, minor - covered)
+    if minor > covered:
+        _tell_excess(operation, draft, minor - covered, agreed)
+
+
+def _agreed(refund: Fields | None, operation: PayRefund) -> int:
+    if refund is None or refund["state"] != "APPROVED" or refund["payment_id"] != operation.payment:
+        return 0
+    left: int = refund["amount_minor"] - refund["paid_minor"]
+    return left
+
+
+def _step(operation: PayRefund, draft: Draft, settlement: Fields, excess: int) -> None:
+    now = {"refunded_minor": settlement["refunded_minor"] + excess}
+    if excess:
+        now["suspense_minor"] = settlement["suspense_minor"] - excess
+    turn(draft, operation, operation.payment, settlement["status"], **now)
+
+
+def _tell_excess(operation: PayRefund, draft: Draft, excess: int, agreed: int) -> None:
+    currency = operation.currency
+    draft.adjust(
+        cases.OVER_REFUND,
+        operation,
+        subject=("payment", operation.payment),
+        said={"amount": operation.amount, "currency": currency},
+        had={"agreed_minor": agreed},
+        outcome="owed again",
+        excess=to_amount(excess, currency),
+        currency=currency,
+    )
+
+
+def _agree(operation: Operation, draft: Draft, key: str) -> None:
+    """The money is owed to the customer from now on."""
+    refund = draft.update("refund", key, state="APPROVED", decided_by=draft.change_set.actor)
+    payment, minor, currency = refund["payment_id"], refund["amount_minor"], refund["currency"]
+    settlement = draft.need("settlement", payment)
+    post(draft, REFUNDS, -minor, currency, payment_id=payment)
+    post(draft, SUSPENSE, minor, currency, payment_id=payment)
+    turn(draft, operation, payment, settlement["status"], suspense_minor=settlement["suspense_minor"] - minor)
+    if refund["method"] == "momo":
+        draft.effect("momo.refund", refund=key)
+
+
+def _left(settlement: Fields) -> int:
+    """What came and was not given back, nor is about to be; nothing while it is not known what it is."""
+    if settlement["status"] != "CONFIRMED" or settlement["suspense_minor"]:
+        return 0
+    left: int = settlement["amount_minor"] - settlement["refunded_minor"]
+    return left
+
+
+def _units_max(draft: Draft) -> int:
+    town = draft.get("town", draft.change_set.town)
+    units: int | None = town["settings"].get("refund_units_max") if town else None
+    return REFUND_UNITS_MAX if units is None else units

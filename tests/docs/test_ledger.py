@@ -1,0 +1,116 @@
+"""The examples of the ledger's page are done, and leave what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from sync.kernel.ids import derived_id
+from sync.modules.billing import CancelInvoice, FailPayment, PayRefund, RequestRefund, ReversePayment, VoidPayment
+from tests.support.counters import CounterTown, found_counter_town
+
+PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "ledger.md"
+
+
+def examples() -> Iterator[tuple[str, dict[str, int]]]:
+    """The name of each example, and the accounts that it leaves."""
+    rows = PAGE.read_text().partition("| example |")[2].splitlines()[2:]
+    for row in rows:
+        name, _, left = (cell.strip() for cell in row.strip("|").split("|"))
+        yield name, {part.split()[0]: int(part.split()[1]) for part in left.split(",")}
+
+
+def twice(town: CounterTown, invoice: str) -> None:
+    town.pays(invoice, "9.00")
+    town.hears(town.asks(invoice=invoice))
+
+
+def cancelled(town: CounterTown, invoice: str) -> None:
+    town.office(CancelInvoice(invoice=invoice))
+    town.pays(invoice, "9.00")
+
+
+def tap(town: CounterTown, invoice: str) -> None:
+    town.pays(invoice, "4.00")
+    town.does(town.desk_a, town.clerk, town.payment(invoice, "4.00"))
+
+
+def voided(town: CounterTown, invoice: str) -> None:
+    town.does(town.desk_a, town.clerk, VoidPayment(payment=town.pays(invoice, "9.00")[0], reason="r"))
+
+
+def late(town: CounterTown, invoice: str) -> None:
+    payment = town.asks(invoice=invoice)
+    town.does(town.server, town.server.id, FailPayment(payment=payment))
+    town.hears(payment)
+
+
+def reversed_again(town: CounterTown, invoice: str) -> None:
+    payment = town.asks(invoice=invoice)
+    town.hears(payment)
+    town.does(town.server, town.server.id, ReversePayment(payment=payment, reference="R"))
+
+
+def agreed(town: CounterTown, invoice: str) -> tuple[str, str]:
+    payment, _ = town.pays(invoice, "9.00")
+    refund = RequestRefund(id=town.new_id(), payment=payment, amount="2.00", currency="KES", reason="r")
+    town.does(town.desk_a, town.clerk, refund)
+    return payment, refund.id
+
+
+def given(town: CounterTown, invoice: str) -> None:
+    payment, refund = agreed(town, invoice)
+    town.does(town.desk_a, town.clerk, PayRefund(payment=payment, refund=refund, amount="2.00", currency="KES"))
+
+
+def unasked(town: CounterTown, invoice: str) -> None:
+    payment, _ = town.pays(invoice, "9.00")
+    town.does(town.desk_a, town.clerk, PayRefund(payment=payment, amount="2.00", currency="KES"))
+
+
+def short_day(town: CounterTown, invoice: str) -> None:
+    drawer = town.opens("20.00")
+    town.pays(invoice, "9.00")
+    town.counts(drawer, "28.50")
+    town.closes(drawer)
+
+
+def paid_then_cancelled(town: CounterTown, invoice: str) -> None:
+    town.pays(invoice, "9.00")
+    town.office(CancelInvoice(invoice=invoice))
+
+
+DONE: Mapping[str, Callable[[CounterTown, str], object]] = {
+    "issued": lambda _town, _invoice: None,
+    "paid": lambda town, invoice: town.pays(invoice, "9.00"),
+    "paid in part": lambda town, invoice: town.pays(invoice, "4.00"),
+    "overpaid": lambda town, invoice: town.pays(invoice, "10.50"),
+    "paid twice": twice,
+    "cancelled, then paid": cancelled,
+    "paid, then cancelled": paid_then_cancelled,
+    "unknown invoice": lambda town, _invoice: town.pays(derived_id("another"), "4.00"),
+    "double tap": tap,
+    "voided": voided,
+    "asked by mobile money": lambda town, invoice: town.asks(invoice=invoice),
+    "confirmed late": late,
+    "reversed by the provider": reversed_again,
+    "refund agreed": agreed,
+    "refund paid": given,
+    "given back unasked": unasked,
+    "a day with a shortage": short_day,
+}
+
+
+def test_every_example_of_the_page_is_done() -> None:
+    assert [name for name, _ in examples()] == list(DONE)
+
+
+@pytest.mark.parametrize(("name", "left"), list(examples()), ids=[name for name, _ in examples()])
+def test_an_example_leaves_what_the_page_says(name: str, left: dict[str, int]) -> None:
+    town = found_counter_town()
+
+    DONE[name](town, town.bills("9.00"))
+
+    assert town.balances() == left

@@ -1,0 +1,176 @@
+"""Money in PostgreSQL: no transaction ends with books that are off, and whoever changes an amount is found out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any, LiteralString
+
+import psycopg
+import pytest
+from psycopg import Connection, errors
+
+from server.embedded import EmbeddedPostgres
+from sync.modules.billing import InvoiceLine, IssueInvoice, RegisterParty, TakePayment
+from sync.modules.commerce import PlaceOrder
+from sync.modules.commerce.operations import OrderLine
+from tests.server.postgres.test_verify import NOBODY, places, tamper, verified
+from tests.support.real_town import PRODUCT, RealTown, real_town
+from tests.support.stack import database_from
+
+TOWN = "00000000-0000-7000-8000-0000000000aa"
+ENTRY: LiteralString = """
+INSERT INTO tallystick.journal_entries
+  (town_id, id, version, account, debit_minor, credit_minor, currency, device_id, seq, claimed_at, booked_at)
+VALUES (%(town)s, gen_random_uuid(), 1, %(account)s, %(debit)s, %(credit)s, %(currency)s, %(town)s, 1, now(), now())
+"""
+
+
+@pytest.fixture
+def api(migrated_database: str) -> Iterator[Connection[Any]]:
+    """As the application writes to one town."""
+    with psycopg.connect(migrated_database) as connection:
+        connection.execute("SET ROLE tallystick_api")
+        connection.execute("SELECT set_config('app.town_ids', %s, false)", ["{" + TOWN + "}"])
+        connection.commit()
+        connection.execute("SET ROLE tallystick_api")
+        yield connection
+
+
+def post(connection: Connection[Any], account: str, debit: int, credit: int, currency: str = "KES") -> None:
+    said = {"town": TOWN, "account": account, "debit": debit, "credit": credit, "currency": currency}
+    connection.execute(ENTRY, said)
+
+
+def test_entries_that_balance_in_the_end_are_written_in_any_order(api: Connection[Any]) -> None:
+    post(api, "bank", 0, 300)
+    post(api, "sales", 100, 0)
+    post(api, "drawer", 200, 0)
+
+    api.commit()
+
+    assert api.execute("SELECT count(*) FROM tallystick.journal_entries").fetchone() == (3,)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [("drawer", 100, 0)],
+        [("drawer", 100, 0), ("sales", 0, 99)],
+        [("drawer", 100, 0, "KES"), ("sales", 0, 100, "GBP")],
+    ],
+    ids=["one side", "off by one", "two currencies"],
+)
+def test_a_change_set_that_does_not_balance_is_refused_at_its_commit(
+    api: Connection[Any], entries: list[tuple[Any, ...]]
+) -> None:
+    for entry in entries:
+        post(api, *entry)
+
+    with pytest.raises(errors.CheckViolation, match="are off by"):
+        api.commit()
+
+    assert api.execute("SELECT count(*) FROM tallystick.journal_entries").fetchone() == (0,)
+
+
+def test_what_is_added_to_a_change_set_later_has_to_balance_too(api: Connection[Any]) -> None:
+    post(api, "drawer", 100, 0)
+    post(api, "sales", 0, 100)
+    api.commit()
+    post(api, "drawer", 1, 0)
+
+    with pytest.raises(errors.CheckViolation):
+        api.commit()
+
+
+async def _trade(url: str) -> dict[str, str]:
+    """An order that is overpaid on a van, and an invoice that is paid in the office."""
+    async with real_town(url) as town:
+        names = {"town": town.id, "nobody": NOBODY}
+        names |= await _sell(town)
+        names |= await _bill(town)
+        return names
+
+
+async def _sell(town: RealTown) -> dict[str, str]:
+    tablet, van = await town.enrol("warehouse_staff"), await town.enrol("driver")
+    order, payment = town.new_id(), town.new_id()
+    lines = [OrderLine(product=PRODUCT, quantity=1, price="9.00")]
+    await tablet.send(
+        tablet.line(PlaceOrder(id=order, number="A1", warehouse=town.warehouse_id, customer_name="Grace", lines=lines))
+    )
+    await van.send(van.line(TakePayment(id=payment, order=order, amount="10.00", currency="GBP")))
+    return {"order": order, "payment": payment}
+
+
+async def _bill(town: RealTown) -> dict[str, str]:
+    party, invoice, payment = town.new_id(), town.new_id(), town.new_id()
+    await town.author(RegisterParty(id=party, name="Zoë"))
+    lines = [InvoiceLine(text="rent", amount="30.00")]
+    await town.author(IssueInvoice(id=invoice, party=party, title="Rent", lines=lines, currency="GBP"))
+    await town.author(TakePayment(id=payment, invoice=invoice, amount="12.00", currency="GBP"))
+    return {"invoice": invoice, "paid": payment}
+
+
+@pytest.fixture(scope="module")
+def kept(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[tuple[str, dict[str, str]]]:
+    with database_from(postgres, migrated_template) as url:
+        yield url.rpartition("/")[2], asyncio.run(_trade(url))
+
+
+@pytest.fixture
+def copy(postgres: EmbeddedPostgres, kept: tuple[str, dict[str, str]]) -> Iterator[str]:
+    with database_from(postgres, kept[0]) as url:
+        yield url
+
+
+TAMPERED: dict[str, tuple[str, str]] = {
+    "the amount of a payment": (
+        "UPDATE payments SET amount_minor = amount_minor + 1 WHERE id = '{paid}'",
+        "payment {paid}",
+    ),
+    "what became of a payment": (
+        "UPDATE settlements SET allocated_minor = 1 WHERE id = '{paid}'",
+        "settlement {paid}",
+    ),
+    "what remains of an invoice": (
+        "UPDATE invoices SET remaining_minor = 0, state = 'PAID' WHERE id = '{invoice}'",
+        "invoice {invoice}",
+    ),
+    "an allocation, removed": ("DELETE FROM allocations WHERE invoice_id = '{invoice}'", "allocation "),
+    "an allocation, moved": (
+        "UPDATE allocations SET invoice_id = '{nobody}' WHERE invoice_id = '{invoice}'",
+        "allocation ",
+    ),
+    "credit, one cent more": ("UPDATE credits SET left_minor = left_minor + 1", "credit "),
+    "an entry, one cent more": (
+        "UPDATE journal_entries SET debit_minor = debit_minor + 1 WHERE payment_id = '{paid}' AND debit_minor > 0",
+        "journal_entry ",
+    ),
+    "an entry, moved to another account": (
+        "UPDATE journal_entries SET account = 'bank' WHERE payment_id = '{paid}' AND debit_minor > 0",
+        "journal_entry ",
+    ),
+    "an entry, removed": ("DELETE FROM journal_entries WHERE account = 'sales'", "journal_entry "),
+    "what a drawer should hold": (
+        """UPDATE drawer_sessions SET expected = '{{"GBP": 0}}' WHERE is_implied""",
+        "drawer_session ",
+    ),
+}
+
+
+def test_the_books_of_a_town_that_nobody_has_touched_add_up(copy: str, kept: tuple[str, dict[str, str]]) -> None:
+    assert verified(copy, kept[1]["town"]).findings == ()
+
+
+@pytest.mark.parametrize(("statement", "place"), TAMPERED.values(), ids=TAMPERED)
+def test_money_that_was_changed_is_found(
+    copy: str, kept: tuple[str, dict[str, str]], statement: str, place: str
+) -> None:
+    names = kept[1]
+
+    tamper(copy, statement.format(**names))
+
+    found = places(verified(copy, names["town"]))
+    assert found
+    assert all(where.startswith(place.format(**names)) for where in found)

@@ -1,0 +1,47 @@
+"""The payment sandbox on a port of its own, as a real server in a thread; a test looks into its memory."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+import uvicorn
+
+from server.adapters.payments.momo import MomoAccount
+from server.adapters.payments.sandbox import Sandbox
+from sync.kernel.ids import derived_id
+
+CALL_SECONDS_MAX = 0.5
+"""A test's patience with a provider that hangs."""
+
+
+@contextmanager
+def provider() -> Iterator[tuple[Sandbox, str]]:
+    """The sandbox and its address."""
+    sandbox = Sandbox()
+    config = uvicorn.Config(
+        sandbox.app, host="127.0.0.1", port=0, log_config=None, ws="none", timeout_graceful_shutdown=0
+    )
+    server = uvicorn.Server(config)
+    listener = config.bind_socket()
+    listener.listen()  # who calls before the server is up waits for it
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield sandbox, f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+def account(url: str) -> MomoAccount:
+    """Somebody whom the sandbox knows."""
+    return MomoAccount(base_url=url, api_user="user", api_key="key", subscription_key="subscription")
+
+
+def reference(number: int) -> str:
+    """A UUID of version 4, always the same."""
+    return str(UUID(derived_id("reference", number), version=4))
