@@ -26,10 +26,10 @@ from sync.engine.town import Step, TownHead
 from sync.kernel.changeset import RowKey
 from sync.protocol.messages import Hello, SignedHead
 
-TOWN_BYTES_MAX = 4 * 1024 * 1024
+TOWN_BYTES_MAX = 2 * 1024 * 1024
 """Feed rows of one town's last steps that are kept, by the size of their bodies."""
 
-ALL_BYTES_MAX = 32 * 1024 * 1024
+ALL_BYTES_MAX = 16 * 1024 * 1024
 """The same for all towns together; the town that was asked for longest ago gives way."""
 
 DEVICES_MAX = 1_000

@@ -18,7 +18,7 @@ import pytest
 
 from client_sdk import Replica
 from server.adapters.postgres.examine import examine_database
-from server.adapters.postgres.migrate import newest_revision
+from server.adapters.postgres.revision import newest_revision
 from server.application.commands.work_off_outbox import NEVER
 from server.embedded import EmbeddedPostgres
 from server.stack import Stack

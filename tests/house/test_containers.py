@@ -23,7 +23,8 @@ from psycopg.conninfo import make_conninfo
 
 from server.adapters.keys import open_signer
 from server.adapters.postgres.examine import examine_database
-from server.adapters.postgres.migrate import migrate, newest_revision
+from server.adapters.postgres.migrate import migrate
+from server.adapters.postgres.revision import newest_revision
 from server.application.commands.work_off_outbox import NEVER
 from server.cli.app import app
 from server.domain.examination import Level, judge_fences, judge_role

@@ -12,10 +12,9 @@ import psycopg
 from psycopg.errors import InvalidSchemaName, UndefinedTable
 
 from server.adapters.postgres.connection import Connection, configure, translated
-from server.adapters.postgres.migrate import current_revision
 from server.adapters.postgres.outbox import SEE_ALL_TOWNS
+from server.adapters.postgres.revision import current_revision
 from server.adapters.postgres.sights import read_sights
-from server.adapters.postgres.tables.evidence import GLOBAL_TABLES
 from server.application.ports import TownSight
 from server.domain.examination import DatabaseFacts, TownFacts
 from sync.engine.chain import is_journal_signed, parse_public_key
@@ -57,6 +56,8 @@ async def examine_database(
 
     Only the schema `revision` is looked into. Work that is due at `never` was given up.
     """
+    from server.adapters.postgres.tables.evidence import GLOBAL_TABLES  # noqa: PLC0415 - they bring SQLAlchemy
+
     async with _connected(database_url) as connection:
         facts = await _facts(connection)
         if facts.revision != revision or not facts.may_become_api:

@@ -1,22 +1,19 @@
-"""Bringing a database to the schema that this code needs, and asking whether it is there."""
+"""Bringing a database to the schema that this code needs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
-from psycopg import AsyncConnection
 from sqlalchemy import create_engine, pool
 from sqlalchemy.exc import OperationalError
 
+from server.adapters.postgres.revision import migrations_folder
 from server.application.ports import Unavailable
 from sync.kernel.errors import Malformed
 
@@ -43,18 +40,6 @@ def migrate(database_url: str, revision: str = "head") -> str:
         return there.get_current_revision() or "nothing"
 
 
-def newest_revision() -> str:
-    """The revision that this code needs."""
-    return ScriptDirectory.from_config(_config()).get_current_head() or "nothing"
-
-
-async def current_revision(connection: AsyncConnection[Any]) -> str:
-    """The revision that the database is at; readable by the application's role."""
-    cursor = await connection.execute("SELECT version_num FROM tallystick_meta.alembic_version")
-    row = await cursor.fetchone()
-    return str(row[0]) if row else "nothing"
-
-
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
@@ -67,10 +52,7 @@ def _translated() -> Iterator[None]:
 
 def _config() -> Config:
     config = Config()
-    found = find_spec("migrations")  # by name: migrations import the tables, nothing here may import them back
-    assert found is not None
-    assert found.origin is not None
-    config.set_main_option("script_location", str(Path(found.origin).parent))
+    config.set_main_option("script_location", str(migrations_folder()))
     return config
 
 

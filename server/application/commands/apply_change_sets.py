@@ -367,13 +367,9 @@ class Appliers:
             lane.rows.update(await writer.load(missing))
 
     def _signed(self, made: Step) -> JournalEntry:
-        message = journal_message(made.head.town, made.head.epoch, made.head.version, made.head.journal)
-        return JournalEntry(
-            version=made.head.version,
-            body=made.body,
-            digest=made.head.journal,
-            signature=self._signer.sign(message),
-        )
+        head = made.head
+        signature = self._signer.sign(journal_message(head.town, head.epoch, head.version, head.journal))
+        return JournalEntry(version=head.version, body=made.body, digest=head.journal, signature=signature)
 
     def _remember(self, lane: Lane, made: Step) -> None:
         """The cache moves with the version; rows that the batch changed are known without reading them again."""

@@ -16,7 +16,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from server.adapters.postgres import migrate as migrations
-from server.adapters.postgres.migrate import migrate, newest_revision
+from server.adapters.postgres.migrate import migrate
+from server.adapters.postgres.revision import newest_revision
 from tests.support.old_release import OldRelease
 
 PLANT = "9999"
@@ -67,6 +68,10 @@ def plant(monkeypatch: pytest.MonkeyPatch, folder: Path, statement: str) -> str:
     config.set_main_option("script_location", str(folder / "migrations"))
     monkeypatch.setattr(migrations, "_config", lambda: config)
     return newest
+
+
+def test_the_newest_revision_is_where_the_migrations_end() -> None:
+    assert newest_revision() == revisions()[-1]
 
 
 @pytest.mark.parametrize(("before", "after"), list(pairwise(revisions())))
