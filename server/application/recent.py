@@ -38,7 +38,7 @@ DEVICES_MAX = 1_000
 PAGES_MAX = 8
 """Pages of one town that are kept for those who ask the same; each may be as large as what is kept of the town."""
 
-_ROW_BYTES = 300  # what a row takes in memory beside its body
+_ROW_BYTES = 300  # what a row or an entry takes in memory beside its body
 _DECIDING = frozenset({"device", "user", "town"})  # what a device may do and hold follows from these rows
 
 Standing = tuple[TownHead, bool]
@@ -86,6 +86,12 @@ class RecentTown:
     def base(self) -> int:
         """The oldest version whose journal entry is here; what came after it in the feed is here too."""
         return self.past[0].entry.version
+
+    def forget_devices(self) -> None:
+        """And what was read for them."""
+        self.devices.clear()
+        self.states.clear()
+        self.checked.clear()
 
     async def journal_entry(self, version: int) -> JournalEntry | None:
         """The entry of a version from `base` on."""
@@ -168,11 +174,8 @@ class RecentTowns:
         if device is None or device.status != "active" or not town.states.keys() >= set(device.buckets):
             return None
         told = (*hello.cursors.values(), hello.witness.version)
-        if (
-            hello.cursors.keys() != set(device.buckets)
-            or min(told) < max(1, town.base)
-            or max(told) > town.head.version
-        ):
+        is_within = max(1, town.base) <= min(told) and max(told) <= town.head.version
+        if hello.cursors.keys() != set(device.buckets) or not is_within or _is_behind_horizon(town, hello):
             return None
         self._known.move_to_end(town_id)
         return town
@@ -187,7 +190,7 @@ class RecentTowns:
             self._append(town, seen.entry, ())
         if town.head == head:
             if len(town.devices) >= DEVICES_MAX:
-                town.devices.clear()
+                town.forget_devices()
             town.devices[seen.device.device_id] = seen.device
             town.states.update(seen.states)
 
@@ -199,6 +202,11 @@ class RecentTowns:
         elif town:
             town.is_moving = True
 
+    def stands_still(self, town_id: str) -> None:
+        """The step that was on its way is made, or came to nothing."""
+        if town := self._known.get(town_id):
+            town.is_moving = False
+
     def wrote(self, step: Step, entry: JournalEntry) -> None:
         """Remember a step that is committed."""
         head = step.head
@@ -208,14 +216,12 @@ class RecentTowns:
         if (town.head.epoch, town.head.version + 1) != (head.epoch, head.version):
             self.forget(head.town)
             return
-        town.head, town.is_moving = head, False
+        town.head = head
         town.pages.clear()
         self._append(town, entry, step.feed)
         _follow(town, step)
         while town.size > self._town_bytes_max and len(town.past) > 1:
             self._move_base(town)
-        while self._size > self._all_bytes_max and len(self._known) > 1:
-            self.forget(next(iter(self._known)))
 
     def forget(self, town_id: str) -> None:
         """Know nothing of this town any more."""
@@ -226,16 +232,23 @@ class RecentTowns:
         by_bucket = defaultdict(list)
         for row in feed:
             by_bucket[row.bucket].append(line_row(row))
-        size = len(entry.body) + sum(len(row.said) + _ROW_BYTES for rows in by_bucket.values() for row in rows)
+        size = (
+            _ROW_BYTES
+            + len(entry.body)
+            + sum(len(row.said) + _ROW_BYTES for rows in by_bucket.values() for row in rows)
+        )
         town.past.append(_Past(entry=entry, feed=by_bucket, size=size))
         self._resize(town, size)
+        while self._size > self._all_bytes_max and next(iter(self._known)) != town.head.town:
+            self.forget(next(iter(self._known)))
 
     def _move_base(self, town: RecentTown) -> None:
         """Forget the oldest version, and of the next one what led to it."""
         self._resize(town, -town.past.popleft().size)
         base = town.past[0]
-        self._resize(town, len(base.entry.body) - base.size)
-        base.feed, base.size = {}, len(base.entry.body)
+        size = _ROW_BYTES + len(base.entry.body)
+        self._resize(town, size - base.size)
+        base.feed, base.size = {}, size
 
     def _resize(self, town: RecentTown, by: int) -> None:
         town.size += by
@@ -266,9 +279,8 @@ class RecentTowns:
 
 def _follow(town: RecentTown, step: Step) -> None:
     """Move what is remembered of devices and buckets to the step's version."""
-    for row in step.rows:
-        if row.entity in _DECIDING:
-            town.devices.clear()
+    if any(row.entity in _DECIDING for row in step.rows):
+        town.forget_devices()
     for answer in step.answered:
         line = answer.submitted
         if line.device in town.devices:
@@ -278,6 +290,13 @@ def _follow(town: RecentTown, step: Step) -> None:
         if bucket in town.states:
             before = town.states[bucket] or BucketState(version=0, total=BucketSum())
             town.states[bucket] = replace(before, version=step.head.version, total=before.total + change)
+
+
+def _is_behind_horizon(town: RecentTown, hello: Hello) -> bool:
+    """Whether tombstones have ended that the device has not seen: then its bucket begins anew, out of the store."""
+    return any(
+        (state := town.states.get(bucket)) and cursor < state.horizon for bucket, cursor in hello.cursors.items()
+    )
 
 
 def _is_before(known: TownHead, head: TownHead) -> bool:

@@ -260,7 +260,10 @@ class Appliers:
 
     async def _apply(self, lane: Lane, batch: Sequence[Waiting]) -> None:
         """Decide and commit one batch; answers or fails every waiter, or raises with nothing committed."""
-        done = await observed(lane.town_id, batch, self._commit(lane, batch))
+        try:
+            done = await observed(lane.town_id, batch, self._commit(lane, batch))
+        finally:
+            self.recent.stands_still(lane.town_id)
         self._system.reached("apply.after_commit")
         if done.step and done.entry:
             self._remember(lane, done.step)

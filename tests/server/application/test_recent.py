@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from server.application.ports import BucketState, DeviceRecord, JournalEntry, Unavailable
-from server.application.recent import PAGES_MAX, RecentTowns, Seen
+from server.application.recent import DEVICES_MAX, PAGES_MAX, RecentTowns, Seen
 from sync.engine.chain import ChainHead
 from sync.engine.feed import BucketSum, FeedRow
 from sync.engine.town import ChangedRow, Step, TownHead
@@ -103,7 +103,7 @@ def town() -> _Town:
 
 @pytest.fixture
 def recent(town: _Town) -> RecentTowns:
-    made = RecentTowns(cast("Any", town), town_bytes_max=2_500, all_bytes_max=6_000)
+    made = RecentTowns(cast("Any", town), town_bytes_max=3_200, all_bytes_max=8_500)
     made.saw(seen())
     return made
 
@@ -146,6 +146,44 @@ async def test_a_device_that_is_not_active_is_asked_of_the_store(recent: RecentT
     recent.saw(seen(device=replace(DEVICE_ROW, status="suspended")))
 
     assert recent.known(TOWN, DEVICE, hello()) is None
+
+
+async def test_a_device_that_has_not_seen_tombstones_that_are_gone_is_answered_out_of_the_store(
+    recent: RecentTowns,
+) -> None:
+    behind = {"town": BucketState(version=5, total=BucketSum(rows=1), horizon=8)}
+    recent.saw(replace(seen(), states=behind))
+
+    assert recent.known(TOWN, DEVICE, hello()) is None
+
+
+async def test_a_step_that_came_to_nothing_does_not_keep_later_heads_out(recent: RecentTowns) -> None:
+    made, _ = step(8)
+    recent.stands(HEAD)
+    recent.stands_still(TOWN)
+    recent.saw(seen(made.head))
+
+    later = {"cursors": {"town": 8}, "witness": {"version": 8, "journal": "j" * 43}}
+    assert recent.known(TOWN, DEVICE, hello(**later)) is not None
+
+
+async def test_what_is_kept_of_devices_is_bounded(recent: RecentTowns) -> None:
+    for number in range(DEVICES_MAX + 1):
+        name = f"device:{number}"
+        recent.saw(
+            replace(seen(device=replace(DEVICE_ROW, device_id=str(number), buckets=(name,))), states={name: None})
+        )
+        known = recent._known[TOWN]
+        known.checked[str(number)] = hello().head
+
+    assert max(len(known.devices), len(known.states), len(known.checked)) < 10
+
+
+async def test_towns_that_are_only_read_are_bounded_too(recent: RecentTowns) -> None:
+    for number in range(100):
+        recent.saw(seen(replace(HEAD, town=f"{OTHER_TOWN[:-2]}{number:02}")))
+
+    assert len(recent._known) < 30
 
 
 async def test_a_step_brings_its_rows_to_a_device_that_stands_before_it(recent: RecentTowns) -> None:
@@ -204,13 +242,13 @@ async def test_what_is_kept_of_a_town_is_bounded_and_the_oldest_gives_way(recent
 async def test_pages_are_shared_and_few(recent: RecentTowns) -> None:
     for version in range(8, 20):
         recent.wrote(*step(version, body=b"{}"))
-    behind = {"cursors": {"town": 14}, "witness": {"version": 14, "journal": "j" * 43}}
+    behind = {"cursors": {"town": 18}, "witness": {"version": 18, "journal": "j" * 43}}
     known = recent.known(TOWN, DEVICE, hello(**behind))
     assert known is not None
 
-    assert await known.feed_page("town", 15, 100, 1_000) is await known.feed_page("town", 15, 100, 1_000)
+    assert await known.feed_page("town", 18, 100, 1_000) is await known.feed_page("town", 18, 100, 1_000)
     for rows_max in range(100):
-        await known.feed_page("town", 15, rows_max, 1_000)
+        await known.feed_page("town", 18, rows_max, 1_000)
     assert len(known.pages) <= PAGES_MAX
 
 
