@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import os
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import BinaryIO, ClassVar, Protocol
 
 from backports import zstd
 
@@ -35,17 +37,28 @@ class _Lines(Protocol):
 def new_file(path: Path) -> Iterator[Callable[[bytes], object]]:
     """Writes lines into a new file, which is there when the block ends: zstd for a name with `.zst`, else gzip.
 
+    Nobody but its owner may read it: there are names, addresses and payments in it.
+
     Raises `FileThere`, `OSError`.
     """
+    there = FileThere(f"{path} is there already; give another name")
     if path.exists():
-        raise FileThere(f"{path} is there already; give another name")
-    draft = path.with_name(f"{path.name}.part")
+        raise there
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # for its owner alone
+    draft = Path(name)
     try:
-        with zstd.open(draft, "wb") if path.suffix == ".zst" else gzip.open(draft, "wb") as file:
+        with os.fdopen(handle, "wb") as raw, _compressed(path, raw) as file:
             yield lambda line: file.write(line + b"\n")
-        draft.rename(path)
+        try:
+            os.link(draft, path)  # a file that was made meanwhile stays
+        except FileExistsError:
+            raise there from None
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _compressed(path: Path, raw: BinaryIO) -> zstd.ZstdFile | gzip.GzipFile:
+    return zstd.ZstdFile(raw, "wb") if path.suffix == ".zst" else gzip.GzipFile(fileobj=raw, mode="wb")
 
 
 def read_lines(path: Path) -> Iterator[bytes]:

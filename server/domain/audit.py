@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +20,7 @@ from sync.protocol.messages import ServerKey
 
 _KEY_BYTES = 32
 _KID_LETTERS = 16
+_SUM = re.compile(r"(0|[1-9][0-9]{0,19})(\.[0-9]{1,4})?")
 Sums = Mapping[tuple[str, str], Decimal]
 """Money by (currency, "in" or "out")."""
 
@@ -71,7 +73,7 @@ class Amounts:
         before = self._sums
         try:
             said, moved = dict(_said(line)), dict(_moved(line))
-        except (InvalidOperation, ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             self._sums = None
             return "its running totals cannot be read" if is_read else ""
         now = None if before is None else _sum(before, moved)
@@ -94,7 +96,7 @@ def _sum(one: Sums, other: Sums) -> Sums:
 def _said(line: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], Decimal]]:
     for currency, sums in (line.get("totals") or {}).items():
         for way, amount in sums.items():
-            yield (str(currency), str(way)), Decimal(amount)
+            yield (str(currency), str(way)), _decimal(amount)
 
 
 def _moved(line: Mapping[str, Any]) -> Sums:
@@ -102,8 +104,15 @@ def _moved(line: Mapping[str, Any]) -> Sums:
     for operation in line.get("ops") or ():
         if way := MONEY.get(operation.get("op")):
             key = (operation["currency"], way)
-            moved[key] = moved.get(key, Decimal(0)) + Decimal(operation["amount"])
+            moved[key] = moved.get(key, Decimal(0)) + _decimal(operation["amount"])
     return moved
+
+
+def _decimal(told: object) -> Decimal:
+    """A sum as the wire has it. What else a line may hold, one that was quarantined above all, raises `ValueError`."""
+    if not isinstance(told, str) or not _SUM.fullmatch(told):
+        raise ValueError("no sum of money")
+    return Decimal(told)
 
 
 def _unpadded(part: str) -> bytes:

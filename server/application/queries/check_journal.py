@@ -90,6 +90,7 @@ class JournalCheck:
         self._devices: dict[str, _Device] = {}
         self._marks: dict[str, dict[str, Any]] = {}
         self._awaited: list[Any] = []
+        self._awaited_places: set[tuple[str, int]] = set()
         self._version, self._journal, self._epoch = 0, encode_bytes(bytes(32)), ""
         self._verdicts: Counter[str] = Counter()
         self._end: dict[str, Any] | None = None
@@ -171,6 +172,9 @@ class JournalCheck:
             self._find(f"the certificate of device {device_id} is not the server's")
         elif {name: claims.get(name) for name in told} != told:
             self._find(f"the certificate of device {device_id} is about another device, town or key")
+        if device_id in self._devices or self._version:
+            self._find(f"device {device_id} is told again, or behind what it did")
+            return
         parse_public_key(public_key)
         before = encode_bytes(genesis_hash(certificate))
         self._devices[device_id] = _Device(public_key=public_key, before=before)
@@ -179,6 +183,9 @@ class JournalCheck:
         message = epoch_message({"town": self._town, **said})
         if not self._is_by_server(said["sig"], message):
             self._find(f"the beginning of epoch {said['epoch']} is not what the server has signed")
+        if said["epoch"] in self._marks or self._version:
+            self._find(f"epoch {said['epoch']} is told again, or behind what it began")
+            return
         self._marks[said["epoch"]] = said
 
     def _take_entry(self, said: dict[str, Any]) -> None:
@@ -200,6 +207,7 @@ class JournalCheck:
         if self._epoch and epoch != self._epoch:
             self._check_epoch(epoch, place)
         self._awaited = list(body.get("sets", ()))[::-1]
+        self._awaited_places = {(one[0], one[1]) for one in self._awaited}
         self._version, self._journal, self._epoch = version, named, epoch
 
     def _check_epoch(self, epoch: str, place: str) -> None:
@@ -211,12 +219,12 @@ class JournalCheck:
     def _take_set(self, said: dict[str, Any]) -> None:
         device_id, seq = said["device"], said["seq"]
         place, line, verdict = f"change set {seq} of device {device_id}", _bytes(said["line"]), _bytes(said["verdict"])
-        if [device_id, seq] not in [one[:2] for one in self._awaited]:
+        if (device_id, seq) not in self._awaited_places:
             self._find(f"{place}: journal version {self._version} does not name it, or not twice")
             return
         while self._awaited[-1][:2] != [device_id, seq]:
-            self._miss(*self._awaited.pop())
-        *_, line_named, verdict_named = self._awaited.pop()
+            self._miss(*self._next_awaited())
+        *_, line_named, verdict_named = self._next_awaited()
         if encode_bytes(line_hash(line)) != line_named:
             self._find(f"{place}: its bytes are not those that journal version {self._version} names")
         if encode_bytes(verdict_hash(verdict)) != verdict_named:
@@ -243,6 +251,8 @@ class JournalCheck:
         """The device's signature over where this line brings its chain; only the last one of an upload has one."""
         if said["sig"] is None:
             device.unsigned_from = device.unsigned_from or device.seq
+            if said["device"] == server_device_id(self._town):
+                self._find(f"{place}: the server signs each of its own lines, and this one is not signed")
             return
         device.unsigned_from = None
         message = head_message(said["device"], device.seq, decode_bytes(device.before, HASH_BYTES))
@@ -266,7 +276,12 @@ class JournalCheck:
 
     def _close_entry(self) -> None:
         while self._awaited:
-            self._miss(*self._awaited.pop())
+            self._miss(*self._next_awaited())
+
+    def _next_awaited(self) -> list[Any]:
+        named: list[Any] = self._awaited.pop()
+        self._awaited_places.discard((named[0], named[1]))
+        return named
 
     def _miss(self, device_id: str, seq: int, line_named: str, _verdict_named: str) -> None:
         self._find(f"missing: change set {seq} of device {device_id}, which journal version {self._version} names")
@@ -278,7 +293,8 @@ class JournalCheck:
         return any(is_signed(parse_public_key(key), signature, message) for key in self._keys.values())
 
     def _find(self, what: str) -> None:
-        self._findings.append(Finding(where=f"line {self._number}", what=what))
+        if not self.is_hopeless:
+            self._findings.append(Finding(where=f"line {self._number}", what=what))
 
 
 def _read(line: bytes) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from server.adapters.keys import KeySigner
 from server.adapters.postgres.connection import make_pool
 from server.adapters.postgres.evidence import PostgresEvidence
-from server.application.queries.check_journal import Checked, JournalCheck, NotAJournal
+from server.application.queries.check_journal import FINDINGS_MAX, Checked, JournalCheck, NotAJournal
 from server.application.queries.export_journal import export_journal, export_message
 from server.embedded import EmbeddedPostgres
 from sync.engine.chain import decode_bytes, encode_bytes, journal_hash, journal_message, line_hash
@@ -259,6 +259,41 @@ def test_an_epoch_that_no_record_vouches_for_is_named(exported: Exported) -> Non
     [(_, what)] = told(check(lines, exported.key))
 
     assert "no signed record says so" in what
+
+
+def test_a_device_that_is_told_twice_cannot_wash_its_chain(exported: Exported) -> None:
+    lines = list(exported.lines)
+    devices, end = [lines[place] for place in places(lines, "device")], places(lines, "end")[0]
+    checked = check([*lines[:end], *devices, *lines[end:]], exported.key)
+
+    assert [what for _, what in told(checked)] == [
+        f"device {orjson.loads(line)['device']} is told again, or behind what it did" for line in devices
+    ]
+
+
+def test_a_line_of_the_server_that_is_not_signed_any_more_is_told(exported: Exported) -> None:
+    servers = orjson.loads(exported.lines[places(exported.lines, "set")[0]])["device"]
+    which = [
+        place
+        for place, line in enumerate(exported.lines[number] for number in places(exported.lines, "set"))
+        if orjson.loads(line)["device"] == servers
+    ][1]
+    lines, number = altered(exported, "set", which, lambda said: said.update(sig=None))
+
+    ((where, what),) = told(check(lines, exported.key))
+    assert where == f"line {number}"
+    assert "this one is not signed" in what
+
+
+def test_a_file_in_which_all_is_wrong_has_so_many_findings_and_no_more(exported: Exported) -> None:
+    journal = JournalCheck(exported.key)
+    journal.take(exported.lines[0])
+    many = [["0" * 36, seq, "", ""] for seq in range(50_000)]
+    body = orjson.dumps({"sets": many}).decode()
+    journal.take(orjson.dumps({"t": "entry", "version": 1, "hash": "A" * 43, "sig": "", "body": body}))
+
+    assert len(journal.result().findings) == FINDINGS_MAX
+    assert len(journal._findings) <= FINDINGS_MAX + 1
 
 
 def test_no_character_of_the_file_can_be_another(exported: Exported) -> None:

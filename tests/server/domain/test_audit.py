@@ -56,6 +56,13 @@ def test_after_what_nobody_could_read_or_nobody_has_the_next_totals_are_believed
     )
 
 
+@pytest.mark.parametrize("amount", ["sNaN", "1e1000000", "-1", "Infinity", 5, None, "9" * 21])
+def test_a_quarantined_line_may_say_any_totals_and_the_next_one_is_read_all_the_same(amount: object) -> None:
+    amounts = Amounts()
+    assert amounts.take({"totals": {"GBP": {"in": amount}}}, is_read=False) == ""
+    assert amounts.take({"totals": {"GBP": {"in": "5.00", "out": "0.00"}}, "ops": []}, is_read=True) == ""
+
+
 def test_a_certificate_is_read_when_a_key_of_the_ring_has_signed_it() -> None:
     claims = {"sub": "a device"}
     keys = ring_of(RING.published, RING.public_key)
