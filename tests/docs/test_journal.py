@@ -76,6 +76,7 @@ def test_the_page_proves_a_town_to_somebody_who_has_nothing_but_the_file(
     key = listed.stdout.split(" signs ")[1].split()[0]
     checked = do(CHECK, program, {"FILE": names["FILE"], "KEY": key})
 
+    assert Path(names["FILE"]).stat().st_mode & 0o777 == 0o600
     assert (again.returncode, "is there already" in again.stderr) == (1, True)
     assert checked.returncode == 0, checked.stdout
     assert "nothing is altered, and nothing is missing" in checked.stdout

@@ -16,10 +16,32 @@ from server.adapters.memory_town import TownState
 from server.application.evidence import StoredSet
 from sync.engine.chain import encode_bytes, genesis_hash, journal_hash, line_hash, verdict_hash
 from sync.engine.feed import row_sum
+from sync.engine.town import RULE_FAILED
 from sync.kernel.changeset import Fields, Status
-from tests.simulation.facts import Facts, replaced
+from tests.simulation.facts import Facts, Replicated, replaced
+from tests.simulation.rules import SERVER_RULES, Poison
 
 Checker = Callable[[Facts], Iterator[str]]
+
+POISON = Poison.op.encode()
+
+KINDS_OF: Mapping[str, frozenset[str]] = {
+    "town": frozenset({"town"}),
+    "user": frozenset({"town"}),
+    "warehouse": frozenset({"town"}),
+    "product": frozenset({"town"}),
+    "town_product": frozenset({"town"}),
+    "pin": frozenset({"driver", "staff"}),
+    "stock_level": frozenset({"warehouse"}),
+    "fulfilment": frozenset({"warehouse"}),
+    "stock_quota": frozenset({"device"}),
+    "conflict": frozenset({"device"}),
+    "payment": frozenset({"device"}),
+    "dispatch": frozenset({"driver"}),
+    "order": frozenset({"driver", "warehouse"}),
+    "task": frozenset({"driver", "warehouse"}),
+}
+"""In which kinds of bucket each kind of row may come to a device, said here once more; of others, what they declare."""
 
 STEPS: Mapping[str | None, frozenset[str]] = {
     None: frozenset({"warehouse"}),
@@ -112,7 +134,7 @@ def chain(facts: Facts) -> Iterator[str]:
 
 
 def dense(facts: Facts) -> Iterator[str]:
-    """Versions are 1, 2, 3 and so on; a row that is newer than a cursor comes with the next pull, never later."""
+    """Versions are 1, 2, 3 and so on; what is committed comes with the next pull, and nothing of it later."""
     for town in facts.towns.values():
         versions = [entry.version for entry in town.journal]
         if versions != list(range(1, len(versions) + 1)) or town.head.version != len(versions):
@@ -120,6 +142,9 @@ def dense(facts: Facts) -> Iterator[str]:
     for heard in facts.heard:
         if heard.version <= heard.cursor:
             yield f"{heard.entity} {heard.row_id} of version {heard.version} came after the cursor {heard.cursor}"
+    for pulled in facts.pulled:
+        if pulled.version < pulled.before:
+            yield f"{pulled.name} was told of version {pulled.version}, and had asked at {pulled.before}"
 
 
 def converged(facts: Facts) -> Iterator[str]:
@@ -144,13 +169,17 @@ def converged(facts: Facts) -> Iterator[str]:
             if served.get(key) != held.get(key):
                 yield f"{replica.name} holds {key[0]} {key[1]} otherwise than the server"
         yield from _sums(replica.name, replica.state.base, town, record.buckets)
+        if replica.town_id not in facts.went_back:  # after that a verdict may be of the lost part (known, open)
+            yield from _verdicts(replica, town)
 
 
 def scoped(facts: Facts) -> Iterator[str]:
     """No row comes to a device but of its town and of a bucket that it may hold."""
     for heard in facts.heard:
-        if heard.bucket not in facts.holds[heard.device_id]:
+        kinds = KINDS_OF.get(heard.entity, SERVER_RULES.entities[heard.entity].bucket_kinds)
+        if heard.bucket not in facts.holds[heard.device_id] or heard.bucket.partition(":")[0] not in kinds:
             yield f"{heard.device_id} was shown {heard.entity} {heard.row_id} of {heard.bucket}"
+    yield from (f"{one.name} was answered, though it was put out of use" for one in facts.pulled if one.is_barred)
     own: dict[str, set[str]] = {town_id: {row_id for _, row_id in town.rows} for town_id, town in facts.towns.items()}
     shared = set.intersection(*own.values()) if len(own) > 1 else set()
     for heard in facts.heard:
@@ -211,13 +240,18 @@ def replay(facts: Facts) -> Iterator[str]:
 
 
 def explained(facts: Facts) -> Iterator[str]:
-    """Every verdict but `accepted` has a rule and a reason; every conflict is there, and what is open has its task."""
+    """Every verdict but `accepted` has a rule and a reason; every conflict is there, and what is open has its task.
+
+    No rule fails, but for the one that was made to.
+    """
     for town in facts.towns.values():
         for one in town.sets.values():
             said = _verdict(one)
             where = f"change set {one.seq} of {one.device}"
             if said["status"] != "accepted" and not (said.get("rule") and said.get("notes")):
                 yield f"{where} is {said['status']} without a rule or a reason"
+            if said.get("rule") == RULE_FAILED and POISON not in one.line:
+                yield f"{where} made a rule fail: {said['notes'][0]['text']}"
             for conflict in said.get("conflicts", ()):
                 if ("conflict", conflict) not in town.rows:
                     yield f"{where} names conflict {conflict}, which is not there"
@@ -340,6 +374,19 @@ def _chains(town: TownState) -> Iterator[str]:
             if one.seq != seq or said.get("prev", encode_bytes(before)) != encode_bytes(before):
                 yield f"change set {one.seq} of {device} does not follow on from the one before it"
             before = one.digest
+
+
+def _verdicts(replica: Replicated, town: TownState) -> Iterator[str]:
+    """Where a replica has been told a verdict otherwise than the journal has it."""
+    for entry in replica.state.entries.values():
+        stored = town.sets.get((replica.device_id, entry.seq))
+        if entry.verdict is None or stored is None or stored.digest != entry.digest:
+            continue
+        said = _verdict(stored)
+        held = (entry.verdict.status.value, entry.verdict.rule, entry.version)
+        if held != (said["status"], said.get("rule"), said["version"]):
+            now = (said["status"], said.get("rule"), said["version"])
+            yield f"{replica.name} was told {held} of change set {entry.seq}, which is {now}"
 
 
 def _sums(name: str, base: Mapping[tuple[str, str], Any], town: TownState, buckets: tuple[str, ...]) -> Iterator[str]:

@@ -67,6 +67,19 @@ class Heard:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Pulled:
+    """A sync that succeeded: where its town stood when it began, and where the replica is after it.
+
+    `is_barred`: the device was out of use all the time.
+    """
+
+    name: str
+    before: int
+    version: int
+    is_barred: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Replicated:
     """A replica at the end. `is_settled`: it could sync, so it must be what the server is; `findings` are its own."""
 
@@ -85,6 +98,7 @@ class Facts:
     recorded: list[Recorded] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)
     heard: list[Heard] = field(default_factory=list)
+    pulled: list[Pulled] = field(default_factory=list)
     lost: set[str] = field(default_factory=set)
     towns: dict[str, TownState] = field(default_factory=dict)
     reports: dict[str, Report] = field(default_factory=dict)

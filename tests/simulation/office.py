@@ -283,6 +283,8 @@ def jobs(desk: Desk) -> Asked | None:
     chosen: list[Operation] = []
     if stub := desk.one("stub", lambda row: row["state"] == "waiting"):
         chosen.append(ExpireStub(stub=stub[0]))
+    if order := desk.one("order"):
+        chosen.append(CancelOrder(order=order[0], reason="never paid", unpaid_only=True))
     late = desk.one("order", lambda row: row["custody"] == "undelivered")
     if late:
         since = format_time(desk.now_ms - 8 * DAY_MS)

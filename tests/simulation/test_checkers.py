@@ -16,7 +16,8 @@ from server.adapters.memory_town import TownState
 from server.application.evidence import StoredSet
 from server.application.queries.verify_town import verify_town
 from sync.engine.feed import Stored
-from sync.kernel.changeset import Fields
+from sync.engine.town import RULE_FAILED
+from sync.kernel.changeset import Fields, Status, Verdict
 from tests.simulation.checkers import CHECKERS, check
 from tests.simulation.facts import Facts, Promised, Recorded, Replicated, Told
 from tests.simulation.loop import SimLoop, using
@@ -29,10 +30,6 @@ Break = Callable[[Facts], None]
 
 def town_of(facts: Facts) -> TownState:
     return next(iter(facts.towns.values()))
-
-
-def other_town(facts: Facts) -> TownState:
-    return list(facts.towns.values())[1]
 
 
 def replica_of(facts: Facts) -> Replicated:
@@ -130,6 +127,14 @@ def send_a_row_late(facts: Facts) -> None:
     facts.heard[0] = replace(facts.heard[0], cursor=facts.heard[0].version)
 
 
+def see_an_old_town(facts: Facts) -> None:
+    facts.pulled[-1] = replace(facts.pulled[-1], before=facts.pulled[-1].version + 1)
+
+
+def answer_a_device_out_of_use(facts: Facts) -> None:
+    facts.pulled[-1] = replace(facts.pulled[-1], is_barred=True)
+
+
 def miss_a_row(facts: Facts) -> None:
     base = replica_of(facts).state.base
     del base[next(iter(base))]
@@ -146,8 +151,18 @@ def hold_a_row_that_was_taken_away(facts: Facts) -> None:
     base["order", NOWHERE] = next(iter(base.values()))
 
 
+def tell_a_device_otherwise(facts: Facts) -> None:
+    entries = replica_of(facts).state.entries
+    entries[1] = replace(entries[1], verdict=Verdict(status=Status.QUARANTINED, rule="engine.poison"))
+
+
 def show_a_row_of_another_bucket(facts: Facts) -> None:
     facts.heard[0] = replace(facts.heard[0], bucket="driver:somebody")
+
+
+def show_a_row_in_a_bucket_of_everybody(facts: Facts) -> None:
+    place = next(place for place, heard in enumerate(facts.heard) if heard.entity == "order")
+    facts.heard[place] = replace(facts.heard[place], bucket="town")
 
 
 def show_a_row_of_another_town(facts: Facts) -> None:
@@ -187,6 +202,12 @@ def say_no_reason(facts: Facts) -> None:
     town.sets[line.device, line.seq] = replace(line, verdict=orjson.dumps(said))
 
 
+def fail_over_a_line(facts: Facts) -> None:
+    town, line = a_line(facts)
+    verdict = orjson.dumps({**orjson.loads(line.verdict), "rule": RULE_FAILED, "notes": [{"text": "KeyError"}]})
+    town.sets[line.device, line.seq] = replace(line, verdict=verdict)
+
+
 def lose_a_conflict(facts: Facts) -> None:
     town, key = some(facts, "conflict")
     del town.rows[key]
@@ -217,16 +238,21 @@ BROKEN: list[tuple[str, Break]] = [
     ("chain", change_a_journal_entry),
     ("dense", leave_a_version_out),
     ("dense", send_a_row_late),
+    ("dense", see_an_old_town),
     ("converged", miss_a_row),
     ("converged", hold_an_old_row),
     ("converged", hold_a_row_that_was_taken_away),
+    ("converged", tell_a_device_otherwise),
+    ("scoped", answer_a_device_out_of_use),
     ("scoped", show_a_row_of_another_bucket),
+    ("scoped", show_a_row_in_a_bucket_of_everybody),
     ("scoped", show_a_row_of_another_town),
     ("stock", change_a_level),
     ("stock", reserve_without_saying),
     ("legal", jump_over_steps),
     ("legal", leave_goods_somewhere_else),
     ("explained", say_no_reason),
+    ("explained", fail_over_a_line),
     ("explained", lose_a_conflict),
     ("explained", lose_a_task),
     ("orderly", hear_of_a_fault_without_a_name),

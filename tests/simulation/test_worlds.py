@@ -15,12 +15,13 @@ from tests.simulation import many
 from tests.simulation.conftest import quiet_options
 from tests.simulation.faults import KINDS, Faults
 from tests.simulation.many import run_many, run_some, shrink
+from tests.simulation.mutants import MUTANTS
 from tests.simulation.options import draw_options
 from tests.simulation.run import run_seed
 from tests.simulation.sometimes import NOT_REACHED, missing, wanted
 
 ROOT = Path(__file__).resolve().parents[2]
-SEEDS = 240
+SEEDS = 200
 SEEDS_AT_ONCE = 40
 BUSY_SEED = 58
 OTHER_PROCESS = "from tests.simulation.run import run_seed; print(run_seed({seed}).digest)"
@@ -145,3 +146,8 @@ def test_options_of_a_world_can_be_given() -> None:
 
     assert outcome.options.acts == 1
     assert outcome.findings == []
+
+
+def test_the_source_of_every_mutant_is_there_once() -> None:
+    assert len(MUTANTS) >= 25
+    assert [one.name for one in MUTANTS if (ROOT / one.path).read_text(encoding="utf-8").count(one.before) != 1] == []

@@ -23,18 +23,18 @@ from tests.simulation.database import Backup, Database
 from tests.simulation.device import BOOT_SECONDS, Device
 from tests.simulation.facts import Facts, Replicated
 from tests.simulation.faults import Faults
-from tests.simulation.lives import Clerk, Keeper, Resident
+from tests.simulation.lives import Resident
 from tests.simulation.loop import Actor, Actors, SimLoop
 from tests.simulation.options import Options, draw_options
 from tests.simulation.rules import DEVICE_RULES, SERVER_RULES
 from tests.simulation.server import RESTART_SECONDS, Process, work_off
+from tests.simulation.staff import Clerk, Keeper
 from tests.simulation.stage import Stage, StagedTown, staged
 
 HEAL_ROUNDS_MAX: Final = 12
 """Rounds in which everybody syncs once, after which a healed world must have come to rest."""
 
 ROUND_SECONDS_MAX: Final = 24 * 3600
-BACKUPS_MAX: Final = 4
 
 
 class World:
@@ -62,6 +62,7 @@ class World:
         self.buried: list[Process] = []
         self.residents: list[Resident] = []
         self.is_healing = False
+        self.swaps = 0
         self._made = 0
         self._chance = self.random("world")
         self._context = Context()
@@ -149,6 +150,7 @@ class World:
         for process in list(self.processes):
             process.die()
         self.database.restore(town_id, backup)
+        self.swaps += 1
         self.facts.went_back.add(town_id)
         self.facts.lost |= self.facts.let_go.get(town_id, set())
 
