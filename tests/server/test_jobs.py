@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from server.adapters.keys import open_signer
 from server.adapters.postgres.outbox import PostgresJobs
+from server.adapters.postgres.sights import PostgresSights
 from server.adapters.system import RealSystem
 from server.application.callback_ports import Callback
 from server.application.commands.work_off_outbox import NEVER
@@ -130,3 +131,12 @@ async def test_work_that_is_not_there_cannot_be_tried_again(office: Office) -> N
     done = await office.run("retry", derived_id("nothing"))
 
     assert (done.exit_code, "no work" in done.output) == (2, True)
+
+
+@pytest.mark.parametrize("kind", ["customer.notify", "momo.callback"])
+async def test_what_was_given_up_is_seen_at_a_glance(office: Office, kind: str) -> None:
+    await office.give_up(kind)
+
+    sights = await PostgresSights(office.town.pool).towns(format_time(office.town.system.now_ms()), NEVER)
+
+    assert [(sight.waiting, sight.given_up) for sight in sights] == [(1, 1)]
