@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import LiteralString
 
 from psycopg_pool import AsyncConnectionPool
@@ -52,10 +52,10 @@ class PostgresAccountBook:
     def __init__(self, pool: AsyncConnectionPool[Connection]) -> None:
         self._pool = pool
 
-    async def account(self, town_id: str, of: Of, owner_id: str) -> Account:
+    async def account(self, seen: Collection[str], town_id: str, of: Of, owner_id: str) -> Account:
         """A few statements in one snapshot, each by an index."""
         asked = {"town": town_id, "owner": owner_id}
-        async with town_transaction(self._pool, town_id, snapshot=True) as connection:
+        async with town_transaction(self._pool, *seen, snapshot=True) as connection:
             owner = await (await connection.execute(_OWNERS[of].encode(), asked)).fetchone()
             town = await (await connection.execute(_TOWN, asked)).fetchone()
             if owner is None or town is None:

@@ -71,7 +71,7 @@ def _route(of: Of) -> Route:
         if not staff.roles & READERS:
             raise NotPermitted
         statements = staff_door_of(request).statements
-        body = await statements.document(staff.town_id, of, path_id(owner_id))
+        body = await statements.document(staff.seen, staff.town_id, of, path_id(owner_id))
         if not asked.keys() - {"format"} and asked.get("format") != "csv":
             return tagged_body(request, body)
         said = orjson.loads(body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import orjson
@@ -28,18 +29,20 @@ class Statements:
     book: AccountBook
     cache: StatementCache
 
-    async def document(self, town_id: str, of: Of, owner_id: str) -> bytes:
+    async def document(self, seen: Collection[str], town_id: str, of: Of, owner_id: str) -> bytes:
         """The whole statement as a JSON document; `as_of` is the version and time of the town that it shows.
 
-        Raises `NotFound`, also for what is another town's.
+        `seen` are the towns that are open to whoever asks. Raises `NotFound`, also for what is another town's.
         """
+        if town_id not in seen:  # what is kept is behind no fence of PostgreSQL's
+            raise NotFound
         kept = await self.cache.find(of, owner_id)
         if kept.body is not None:
             town, _, body = kept.body.partition(b"\n")
             if town != town_id.encode():
                 raise NotFound
             return body
-        account = await self.book.account(town_id, of, owner_id)
+        account = await self.book.account(seen, town_id, of, owner_id)
         made = orjson.dumps(
             {
                 "town": {"id": town_id, "name": account.town_name},
