@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from server.adapters.payments.scripts import Script
+from server.adapters.postgres.outbox import PostgresJobs
 from server.application.commands.settle_payments import (
     ASK_PAYER_SECONDS_MAX,
     DEADLINE_SECONDS,
@@ -16,7 +17,8 @@ from server.application.commands.settle_payments import (
 from server.application.commands.work_off_outbox import ATTEMPTS_MAX, BACKOFF_SECONDS_MAX
 from server.application.payment_ports import WordKind
 from server.domain.payments import provider_reference
-from sync.modules.billing import ApproveRefund, RequestPayment, RequestRefund
+from sync.kernel.clock import format_time
+from sync.modules.billing import ApproveRefund, PayRefund, RequestPayment, RequestRefund
 from tests.support.momo_town import PAYS, MomoTown, momo_town
 from tests.support.write_path import findings, stored
 
@@ -220,3 +222,26 @@ async def test_a_refund_is_paid_once_by_the_provider(money: MomoTown) -> None:
     assert (row, len(money.sandbox.refunds)) == ([("PAID", 150, "100000002")], 1)
     assert await findings(money.town) == ()
     assert ApproveRefund.op not in await money.said()
+
+
+async def test_a_refund_that_the_provider_does_not_pay_is_paid_in_another_way_and_its_job_ends(money: MomoTown) -> None:
+    payment = await money.ask_for()
+    await money.settle()
+    money.sandbox.requests[provider_reference(payment)].set_to = WordKind.FAILED  # it refunds nothing of that
+    refund = money.town.new_id()
+    request = {"payment": payment, "amount": "1.50", "currency": "GBP"}
+    await money.town.author(RequestRefund.model_validate({**request, "id": refund, "method": "momo", "reason": "r"}))
+    await money.settle(times=4)
+    jobs = PostgresJobs(money.town.pool)
+    (dead,) = await jobs.undone(money.town.id, 10)
+    assert (dead.is_dead, dead.problem) == (
+        True,
+        "refund_failed: the provider has not paid this refund: PAYMENT_NOT_APPROVED",
+    )
+
+    await money.town.author(PayRefund.model_validate({**request, "refund": refund, "method": "bank"}))
+    assert await jobs.retry(money.town.id, dead.id, format_time(money.town.system.now_ms()))
+    await money.work()
+
+    assert (await money.town.undone(), len(money.sandbox.refunds)) == (0, 1)
+    assert await stored(money.town, "SELECT state, paid_minor FROM refunds") == [("PAID", 150)]

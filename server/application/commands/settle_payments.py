@@ -47,7 +47,7 @@ _NOT_ARRIVED = frozenset({"PENDING", "FAILED", "EXPIRED"})
 
 
 class RefundFailed(Hopeless):
-    """The provider has not paid this refund; pay it in another way, or have it tried again."""
+    """The provider has not paid this refund, and will not; pay it in another way, then have this tried again."""
 
     code: ClassVar[str] = "refund_failed"
 
