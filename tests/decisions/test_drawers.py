@@ -197,3 +197,37 @@ def test_in_the_office_each_person_has_a_drawer(counters: CounterTown) -> None:
     expected = [row["expected"] for row in counters.rows_of("drawer_session").values()]
 
     assert sorted(sums["KES"] for sums in expected) == [500, 1400]
+
+
+def test_payments_drawer_not_here_is_closed_by_its_device_or_the_office(counters: CounterTown) -> None:
+    drawer = counters.opens("20.00")
+    counters.counts(drawer, "20.00")
+
+    elsewhere = counters.does(counters.desk_b, counters.other_clerk, CloseDrawer(drawer=drawer))
+
+    assert told(counters, elsewhere) == refused(
+        "payments.drawer_not_here", "This is the drawer of another device; it is closed there, or in the office."
+    )
+    assert told(counters, counters.office(CloseDrawer(drawer=drawer))) == ACCEPTED
+
+
+def test_payments_counted_elsewhere_changes_nothing_and_somebody_finds_out_why(counters: CounterTown) -> None:
+    drawer = counters.opens("20.00")
+    counted = CountDrawer(drawer=drawer, counted=[Money(amount="1.00", currency="KES")])
+
+    answered = counters.does(counters.desk_b, counters.other_clerk, counted)
+
+    assert told(counters, answered) == adjusted(
+        "payments.counted_elsewhere",
+        Left(
+            kind="counted_elsewhere",
+            sentence="A drawer of another device was counted here; the count is kept, and changes nothing.",
+            about=("drawer_session", drawer),
+            by="drawer.count",
+            said={"counted": {"KES": 100}},
+            had={"device_id": counters.desk_a.id, "state": "OPEN"},
+            outcome="kept, without effect",
+            task="Find out how the drawer of another device came to be counted here",
+        ),
+    )
+    assert counters.row("drawer_session", drawer)["state"] == "OPEN"

@@ -140,6 +140,17 @@ DRAWER_NOT_COUNTED = Case(
     sentence="This drawer is {state}; it is closed once, after it was counted.",
     is_refusal=True,
 )
+DRAWER_NOT_HERE = Case(
+    id="payments.drawer_not_here",
+    sentence="This is the drawer of another device; it is closed there, or in the office.",
+    is_refusal=True,
+)
+COUNTED_ELSEWHERE = Case(
+    id="payments.counted_elsewhere",
+    sentence="A drawer of another device was counted here; the count is kept, and changes nothing.",
+    conflict="counted_elsewhere",
+    task="Find out how the drawer of another device came to be counted here",
+)
 DRAWER_CLOSED = Case(
     id="payments.drawer_closed",
     sentence="This drawer had been closed before it was counted again; the count is kept, and changes nothing.",

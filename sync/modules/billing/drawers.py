@@ -40,6 +40,9 @@ def open_drawer(operation: OpenDrawer, draft: Draft) -> None:
 def count(operation: CountDrawer, draft: Draft) -> None:
     """What was seen; a later count takes the place of an earlier one, until the drawer is closed."""
     session = draft.need("drawer_session", operation.drawer)
+    if not _is_here(draft, session):
+        _tell_elsewhere(operation, draft, session)
+        return
     if session["state"] == "CLOSED":
         draft.adjust(cases.DRAWER_CLOSED, operation, subject=("drawer_session", operation.drawer))
         return
@@ -50,6 +53,8 @@ def count(operation: CountDrawer, draft: Draft) -> None:
 def close(operation: CloseDrawer, draft: Draft) -> None:
     """The Z report: what was counted goes to the bank, the difference to over/short."""
     session = draft.need("drawer_session", operation.drawer)
+    if not _is_here(draft, session):
+        raise draft.refuse(cases.DRAWER_NOT_HERE)
     if session["state"] != "COUNTED":
         raise draft.refuse(cases.DRAWER_NOT_COUNTED, state=session["state"].lower())
     expected, counted = session["expected"] or {}, session["counted"]
@@ -132,6 +137,23 @@ def _subject(operation: TakePayment | PayRefund) -> str:
 def _holder(draft: Draft) -> str:
     """Whose drawer it is: the device's, and in the office the person's."""
     return draft.change_set.actor if draft.context.is_server else draft.change_set.device
+
+
+def _is_here(draft: Draft, session: Fields) -> bool:
+    """The office may look into every drawer, a device into its own."""
+    is_own: bool = session["device_id"] == draft.change_set.device
+    return is_own or draft.context.is_server
+
+
+def _tell_elsewhere(operation: CountDrawer, draft: Draft, session: Fields) -> None:
+    draft.adjust(
+        cases.COUNTED_ELSEWHERE,
+        operation,
+        subject=("drawer_session", operation.drawer),
+        said={"counted": _sums(operation.counted)},
+        had={"device_id": session["device_id"], "state": session["state"]},
+        outcome="kept, without effect",
+    )
 
 
 def _session(draft: Draft, holder: str) -> Fields | None:
