@@ -3,6 +3,7 @@
 #   make up     the whole system, left running with its console
 #   make test   lint, types, import contracts and the whole test suite
 #   make docs   the reference pages that follow from the code
+#   make mutants  deliberate defects, each of which must be found; takes half an hour
 #   make lock   new locks after a change of dependencies (UPGRADE=--upgrade takes the newest of everything)
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ STAMP = $(VENV)/.installed
 LOCK_TOOLS = build/lock-tools
 PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: demo up test lint docs lock clean
+.PHONY: demo up test lint docs mutants lock clean
 
 demo: $(STAMP)
 	$(BIN)/tallystick demo
@@ -35,6 +36,9 @@ lint: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python -m docs.generate
+
+mutants: $(STAMP)
+	$(BIN)/python -m tests.simulation.mutants
 
 # The stamp is written last: an install that was interrupted is taken up again, one that is complete costs nothing.
 $(STAMP): requirements.lock pyproject.toml

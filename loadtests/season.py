@@ -132,11 +132,10 @@ def play(
 
 def check(server: Server, played: Played, processes: int) -> tuple[list[str], dict[str, Any]]:
     """What is not as it must be, and the figures."""
-    findings = [*_checked(server, played.devices, processes), *_wrong_sums(server, played)]
     started = time.perf_counter()
     books = _books(server)
     verify_seconds = time.perf_counter() - started
-    findings.extend(f"{town['name']}: {found}" for town in books for found in town["findings"])
+    findings = [*_checked(server, played.devices, processes), *_wrong_sums(server, played), *_told(books)]
     by_devices = sum(report.change_sets for report in played.reports)
     return findings, {
         "invoices": played.invoices,
@@ -151,6 +150,14 @@ def check(server: Server, played: Played, processes: int) -> tuple[list[str], di
         "api_peak_mib": _peak_mib(server.pid),
         "database_mib": _database_mib(server.database_url),
     }
+
+
+def findings_of(server: Server, played: Played, name: str) -> list[str]:
+    """What is not as it must be in one town."""
+    town = played.towns[name]
+    devices = [report.devices for report in played.reports if report.town == town]
+    wrong = [found for found in _wrong_sums(server, played) if found.startswith(f"{name}:")]
+    return [*_checked(server, devices, processes=1), *wrong, *_told(_books(server, "--town", town))]
 
 
 def _cut(file: Path, lines_max: int | None, directory: Path) -> Path:
@@ -290,9 +297,13 @@ def _wrong_sums(server: Server, played: Played) -> Iterator[str]:
             yield f"{name}: the file says {expected}, the books say {whole}"
 
 
-def _books(server: Server) -> list[dict[str, Any]]:
-    books: list[dict[str, Any]] = _asked(server, "verify", is_good=(0, 1))
+def _books(server: Server, *options: str) -> list[dict[str, Any]]:
+    books: list[dict[str, Any]] = _asked(server, "verify", *options, is_good=(0, 1))
     return books
+
+
+def _told(books: Sequence[dict[str, Any]]) -> list[str]:
+    return [f"{town['name']}: {found}" for town in books for found in town["findings"]]
 
 
 def _database_mib(database_url: str) -> float:

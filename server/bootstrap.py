@@ -38,6 +38,7 @@ from server.adapters.postgres.sights import PostgresSights
 from server.adapters.postgres.snapshots import PostgresSnapshots
 from server.adapters.postgres.tombstones import PostgresTombstones
 from server.adapters.postgres.towns import PostgresTowns
+from server.adapters.postgres.unpaid import PostgresUnpaidOrders
 from server.adapters.redis.breaker import Breaker
 from server.adapters.redis.examine import redis_version
 from server.adapters.redis.hints import RedisHints
@@ -53,7 +54,6 @@ from server.application.commands.settle_payments import PaymentDesk
 from server.application.commands.work_off_outbox import NEVER
 from server.application.people import People
 from server.application.queries.statements import Statements, tell_changes
-from server.application.quiet import QuietAnswers
 from server.application.rates import RateLimits
 from server.domain import payments, tracking
 from server.domain.rates import Rates
@@ -94,6 +94,7 @@ class Core:
     tombstones: PostgresTombstones
     tombstone_days: int
     closed_orders: PostgresClosedOrders
+    unpaid_orders: PostgresUnpaidOrders
 
 
 def database_url(settings: Settings) -> str:
@@ -168,6 +169,7 @@ def build_core(settings: Settings) -> Core:
         tombstones=PostgresTombstones(pool),
         tombstone_days=settings.tombstone_days,
         closed_orders=PostgresClosedOrders(pool),
+        unpaid_orders=PostgresUnpaidOrders(pool),
     )
 
 
@@ -231,7 +233,6 @@ def build_app(settings: Settings) -> FastAPI:
             towns=core.towns,
             enrolments=core.enrolments,
             appliers=core.appliers,
-            quiet=QuietAnswers(core.towns),
             signer=core.signer,
             system=core.system,
             checks={"database": check_database, "schema": check_schema, "redis": core.bell.check},
@@ -272,6 +273,8 @@ def _rates(settings: Settings) -> Rates:
         device_per_minute=settings.device_requests_per_minute,
         address_per_minute=settings.address_requests_per_minute,
         town_per_minute=settings.town_requests_per_minute,
+        checkout_address_per_minute=settings.checkout_address_requests_per_minute,
+        checkout_town_per_minute=settings.checkout_town_requests_per_minute,
     )
 
 

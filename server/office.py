@@ -19,6 +19,7 @@ from server.application.commands.found_town import found_town
 from server.application.queries.verify_town import Report, verify_town
 from server.bootstrap import Core, open_parts
 from server.domain.devices import server_device_id
+from server.jobs.snapshots import build_snapshots
 from server.settings import Settings
 from sync.kernel.changeset import Operation
 from sync.modules import registry
@@ -57,6 +58,10 @@ class Office:
             )
         )
         return self.towns[name]
+
+    def offer_snapshots(self) -> None:
+        """Build what snapshots are due, as the scheduler does each minute."""
+        self.run(build_snapshots(self._core))
 
     def author(self, town: str, *operations: Operation) -> list[str]:
         """Have the town's own server device do this, as many change sets as it takes; returns the statuses."""

@@ -25,6 +25,7 @@ from server.jobs.overdue import report_overdue
 from server.jobs.relay import sweep
 from server.jobs.snapshots import build_snapshots
 from server.jobs.tombstones import expire_tombstones
+from server.jobs.unpaid import cancel_unpaid
 from server.metrics import count_periodic
 from server.settings import Settings
 from server.standing import asked_to_stop, beat_for_ever
@@ -48,6 +49,7 @@ PERIODICS = (
     Periodic(name="sweep", pause_seconds=5, run=sweep),
     Periodic(name="forget", pause_seconds=300, run=forget),
     Periodic(name="overdue", pause_seconds=300, run=report_overdue),
+    Periodic(name="unpaid", pause_seconds=300, run=cancel_unpaid),
     Periodic(name="missing", pause_seconds=3600, run=report_missing),
     Periodic(name="snapshots", pause_seconds=60, run=build_snapshots),
     Periodic(name="archive", pause_seconds=3600, run=archive_closed),

@@ -18,6 +18,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from server.domain.rates import (
     ADDRESS_REQUESTS_PER_MINUTE,
+    CHECKOUT_ADDRESS_REQUESTS_PER_MINUTE,
+    CHECKOUT_TOWN_REQUESTS_PER_MINUTE,
     DEVICE_REQUESTS_PER_MINUTE,
     TOWN_REQUESTS_PER_MINUTE,
 )
@@ -70,6 +72,8 @@ def _http_url(value: str | None) -> str | None:
 
 def _networks(value: str) -> str:
     networks = [ip_network(part.strip()) for part in value.split(",")] if value else []
+    if any(network.prefixlen == 0 for network in networks):
+        raise ValueError("a network of everybody")
     return ",".join(str(network) for network in networks)
 
 
@@ -194,7 +198,10 @@ class Settings(BaseSettings):
         default="",
         alias="TALLYSTICK_TRUSTED_PROXIES",
         description="Reverse proxies of which `X-Forwarded-For` is believed; of everybody else it is ignored.",
-        json_schema_extra={"expected": "addresses and networks with commas between them, like 10.0.0.2,10.1.0.0/16"},
+        json_schema_extra={
+            "expected": "addresses and networks of your proxies with commas between them, like 10.0.0.2,10.1.0.0/16. "
+            "Not 0.0.0.0/0 or ::/0: then every caller could name any address as its own, and no limit would hold"
+        },
     )
     device_requests_per_minute: Annotated[int, Field(ge=0, le=REQUESTS_PER_MINUTE_MAX)] = Field(
         default=DEVICE_REQUESTS_PER_MINUTE,
@@ -212,6 +219,18 @@ class Settings(BaseSettings):
         default=TOWN_REQUESTS_PER_MINUTE,
         alias="TALLYSTICK_TOWN_REQUESTS_PER_MINUTE",
         description="What the devices of one town may ask together. 0: no limit.",
+        json_schema_extra={"expected": "a whole number, 0 or more"},
+    )
+    checkout_address_requests_per_minute: Annotated[int, Field(ge=0, le=REQUESTS_PER_MINUTE_MAX)] = Field(
+        default=CHECKOUT_ADDRESS_REQUESTS_PER_MINUTE,
+        alias="TALLYSTICK_CHECKOUT_ADDRESS_REQUESTS_PER_MINUTE",
+        description="What one network address may order and call off in one town. 0: no limit.",
+        json_schema_extra={"expected": "a whole number, 0 or more"},
+    )
+    checkout_town_requests_per_minute: Annotated[int, Field(ge=0, le=REQUESTS_PER_MINUTE_MAX)] = Field(
+        default=CHECKOUT_TOWN_REQUESTS_PER_MINUTE,
+        alias="TALLYSTICK_CHECKOUT_TOWN_REQUESTS_PER_MINUTE",
+        description="What all customers may order and call off in one town. 0: no limit.",
         json_schema_extra={"expected": "a whole number, 0 or more"},
     )
 

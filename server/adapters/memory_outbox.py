@@ -19,6 +19,7 @@ class OutboxRow:
     effect: Effect
     due_at: str
     place: int
+    version: int = 0
     attempts: int = 0
     done_at: str | None = None
     problem: str | None = None
@@ -39,10 +40,10 @@ class MemoryOutbox:
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str], OutboxRow] = {}
 
-    def add(self, town_id: str, effects: Iterable[Effect], due_at: str) -> None:
-        """What a commit does with the effects of its step."""
+    def add(self, town_id: str, effects: Iterable[Effect], due_at: str, *, version: int = 0) -> None:
+        """What the commit of a town version does with the effects of its step."""
         for effect in effects:
-            row = OutboxRow(town_id=town_id, effect=effect, due_at=due_at, place=len(self.rows))
+            row = OutboxRow(town_id=town_id, effect=effect, due_at=due_at, place=len(self.rows), version=version)
             self.rows[town_id, effect.id] = row
 
     async def claim(self, town_id: str, now: str, lease_until: str, items_max: int) -> Sequence[OutboxItem]:

@@ -8,6 +8,8 @@ device, which takes nothing without one, asks again.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, replace
 
 import orjson
 import structlog
@@ -28,9 +30,9 @@ from server.application.commands.issue_token import check_status
 from server.application.histories import Sight, look_at, sound_alarm
 from server.application.history_ports import TownHalted
 from server.application.leases import grant
-from server.application.ports import DeviceRecord
-from server.application.queries.exchange_page import Page, pages, receipt
-from server.application.quiet import Kept
+from server.application.ports import DeviceRecord, TownReader
+from server.application.queries.exchange_page import Page, Reading, pages, receipt
+from server.application.queries.older_heads import in_older_form
 from server.application.released import check_released
 from server.domain.access import DeviceCaller, Unauthorized
 from sync.engine.chain import (
@@ -48,7 +50,7 @@ from sync.kernel.errors import ChainBroken, ChainForked, Malformed
 from sync.modules import registry
 from sync.protocol.codec import parse_json, read_as
 from sync.protocol.messages import Hello, HelloLine
-from sync.protocol.version import PROTOCOLS_SERVED
+from sync.protocol.version import EPOCH_IN_HEADS_SCHEMA, PROTOCOLS_SERVED
 
 router = APIRouter()
 _log = structlog.stdlib.get_logger(__name__)
@@ -70,12 +72,8 @@ async def post_exchange(request: Request, town_id: str) -> Response:
 async def _exchange(request: Request, parts: Parts, caller: DeviceCaller, place: Place) -> AdmittedAnswer:
     hello_line, *lines = await read_lines(request, parts.body_limits)
     hello = _read_hello(hello_line)
-    kept = None if lines else await parts.quiet.find(hello, caller.device_id)
-    if kept is None:
-        device, head, sight = await _look_up(parts, caller, hello)
-        _check_head(hello, lines, device)
-    else:
-        device, head, sight = kept.device, kept.head, kept.sight
+    found = await _look_up(parts, caller, hello, lines)
+    device, head, sight = found.device, found.head, found.sight
     if device.status != "active":
         await keep_aside(parts, device, hello, lines)
     lag_versions = _lag_versions(hello, head)
@@ -108,14 +106,16 @@ async def _exchange(request: Request, parts: Parts, caller: DeviceCaller, place:
     }
     if sight.news:
         welcome["epochs"] = [{**record.mark(), "sig": record.signature} for record in sight.news]
-    first, rest = await _first_page(parts, caller, hello, lines, kept)
-    if not (lines or kept):
-        parts.quiet.keep(Kept(hello=hello, head=head, device=device, sight=sight, page=first))
+    if found.down:
+        first, down = found.down
+    else:
+        down = _as_known(parts, caller, hello, _pages(parts, caller, hello, lines, head))
+        first = await anext(down)
     opening = [orjson.dumps(welcome), *verdicts]
-    return AdmittedAnswer(_answer(request, opening, first, rest), place=place)
+    return AdmittedAnswer(_answer(request, opening, first, down), place=place)
 
 
-def _answer(request: Request, opening: Sequence[bytes], first: Page, rest: AsyncIterator[Page] | None) -> Response:
+def _answer(request: Request, opening: Sequence[bytes], first: Page, rest: AsyncIterator[Page]) -> Response:
     """One piece when it is small and whole, else streamed."""
     encoding = chosen_encoding(request.headers.get("accept-encoding", ""))
     headers = {"Vary": "Accept-Encoding"} | ({} if encoding == "identity" else {"Content-Encoding": encoding})
@@ -147,11 +147,39 @@ def _read_hello(line: bytes) -> Hello:
     return hello
 
 
-async def _look_up(parts: Parts, caller: DeviceCaller, hello: Hello) -> tuple[DeviceRecord, TownHead, Sight]:
-    """The device, the town's head and what the device's witness comes to, in one snapshot.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Found:
+    """The device, the town's head and what the device's witness comes to, as of one version.
 
-    Raises `Unauthorized`, `DeviceRevoked`, `TownHalted`, `HistoryAltered`.
+    For a device that only asks, what comes `down` is read at once: the first page, and what follows it.
     """
+
+    device: DeviceRecord
+    head: TownHead
+    sight: Sight
+    down: tuple[Page, AsyncIterator[Page]] | None = None
+
+
+async def _look_up(parts: Parts, caller: DeviceCaller, hello: Hello, lines: Sequence[bytes]) -> _Found:
+    """Out of memory where that is enough, else from the store; the head of the device's chain is checked.
+
+    Raises `Unauthorized`, `DeviceRevoked`, `TownHalted`, `HistoryAltered`, `ChainBroken`, `ChainForked`.
+    """
+    town = await parts.appliers.recent.current(caller.town_id, caller.device_id, hello)
+    if town is None:
+        return await _read_up(parts, caller, hello, lines)
+    sight = await look_at(town, hello)
+    if sight.is_alarming:
+        return await _read_up(parts, caller, hello, lines)
+    found = _Found(device=town.devices[caller.device_id], head=town.head, sight=sight)
+    is_checked = not lines and town.checked.get(caller.device_id) == hello.head
+    _check_head(hello, lines, found.device, is_signature_checked=is_checked)
+    town.checked[caller.device_id] = hello.head
+    return found
+
+
+async def _read_up(parts: Parts, caller: DeviceCaller, hello: Hello, lines: Sequence[bytes]) -> _Found:
+    """The same in one snapshot of the store."""
     async with parts.towns.reading(caller.town_id) as reader:
         device = await reader.device(caller.device_id)
         if device is None:
@@ -160,10 +188,16 @@ async def _look_up(parts: Parts, caller: DeviceCaller, hello: Hello) -> tuple[De
             check_status(device)
         if reader.is_halted:
             raise TownHalted
-        sight, head = await look_at(reader, hello), reader.head
-    if sight.is_alarming:
+        found = _Found(device=device, head=reader.head, sight=await look_at(reader, hello))
+        if not found.sight.is_alarming:
+            _check_head(hello, lines, device)
+        is_only_asking = not (lines or hello.told) and hello.head.seq == device.head.seq
+        if is_only_asking and device.status == "active" and not found.sight.is_alarming:
+            down = _as_known(parts, caller, hello, _down(parts, caller, hello, reader))
+            found = replace(found, down=(await anext(down), down))
+    if found.sight.is_alarming:
         await sound_alarm(
-            sight,
+            found.sight,
             hello,
             caller.town_id,
             caller.device_id,
@@ -171,18 +205,20 @@ async def _look_up(parts: Parts, caller: DeviceCaller, hello: Hello) -> tuple[De
             signer=parts.signer,
             system=parts.system,
         )
-    if sight.lost_versions:
+    if found.sight.lost_versions:
         _log.warning(
             "history_lost",
             town_id=caller.town_id,
             device_id=caller.device_id,
             epoch=hello.epoch,
-            lost_versions=sight.lost_versions,
+            lost_versions=found.sight.lost_versions,
         )
-    return device, head, sight
+    return found
 
 
-def _check_head(hello: Hello, lines: Sequence[bytes], device: DeviceRecord) -> None:
+def _check_head(
+    hello: Hello, lines: Sequence[bytes], device: DeviceRecord, *, is_signature_checked: bool = False
+) -> None:
     """Check the device's signature over the last line it sends, or over where it stands when it sends none.
 
     Without lines its head may be ahead of ours (we were restored from a backup: it hears so in the welcome and sends
@@ -194,8 +230,8 @@ def _check_head(hello: Hello, lines: Sequence[bytes], device: DeviceRecord) -> N
     digest = line_hash(lines[-1]) if lines else decode_bytes(claimed.hash, HASH_BYTES)
     if encode_bytes(digest) != claimed.hash:
         raise ChainBroken("the signed head is not the hash of the last line")
-    key = parse_public_key(device.public_key)
-    if not is_signed(key, claimed.sig, head_message(device.device_id, claimed.seq, digest)):
+    message = head_message(device.device_id, claimed.seq, digest)
+    if not (is_signature_checked or is_signed(parse_public_key(device.public_key), claimed.sig, message)):
         raise ChainBroken("the signature over the head does not fit")
     if not lines and claimed.seq == device.head.seq and digest != device.head.digest:
         raise ChainForked(claimed.seq)
@@ -214,29 +250,47 @@ async def _submit(parts: Parts, caller: DeviceCaller, hello: Hello, lines: Seque
     return await parts.appliers.submit(upload)
 
 
-async def _first_page(
-    parts: Parts, caller: DeviceCaller, hello: Hello, lines: Sequence[bytes], kept: Kept | None
-) -> tuple[Page, AsyncIterator[Page] | None]:
-    """What comes down first, and what comes after it, if anything does."""
-    if kept:
-        return kept.page, None
-    down = _pages(parts, caller, hello, lines)
-    return await anext(down), down
+async def _pages(
+    parts: Parts, caller: DeviceCaller, hello: Hello, lines: Sequence[bytes], head: TownHead
+) -> AsyncIterator[Page]:
+    """What comes down: rows up to a checkpoint, or only a receipt while the device says that it has more to send.
 
-
-async def _pages(parts: Parts, caller: DeviceCaller, hello: Hello, lines: Sequence[bytes]) -> AsyncIterator[Page]:
-    """What comes down: rows up to a checkpoint, or only a receipt while the device says that it has more to send."""
+    The town stood at `head` at some moment of this exchange, and what was submitted since is remembered.
+    """
+    known = parts.appliers.recent.known(caller.town_id, caller.device_id, hello)
+    is_enough = known is not None and known.head.epoch == head.epoch and known.head.version >= head.version
+    reader = known if is_enough else None
     if lines and hello.pending > len(lines):
-        yield await receipt(parts.towns, caller.town_id)
+        yield await receipt(_reading(parts, caller, reader))
         return
-    async for page in pages(parts.towns, caller.town_id, caller.device_id, hello, page_rows=parts.page_rows):
+    async for page in _down(parts, caller, hello, reader):
         yield page
 
 
-async def _blocks(first: bytes, rest: AsyncIterator[Page] | None) -> AsyncIterator[bytes]:
+def _as_known(parts: Parts, caller: DeviceCaller, hello: Hello, down: AsyncIterator[Page]) -> AsyncIterator[Page]:
+    """The pages with heads that are signed in a form which the device knows."""
+    return in_older_form(down, caller.town_id, parts.signer) if hello.schema_ < EPOCH_IN_HEADS_SCHEMA else down
+
+
+def _down(parts: Parts, caller: DeviceCaller, hello: Hello, reader: TownReader | None) -> AsyncIterator[Page]:
+    """Rows up to a checkpoint."""
+    reading = _reading(parts, caller, reader)
+    saw = parts.appliers.recent.saw
+    return pages(reading, caller.device_id, hello, page_rows=parts.page_rows, saw=saw)
+
+
+def _reading(parts: Parts, caller: DeviceCaller, reader: TownReader | None) -> Reading:
+    """Opens a snapshot of the town for each page; `reader` is what the first one is read with, if it is there."""
+    readers = [reader] if reader else []
+
+    def reading() -> AbstractAsyncContextManager[TownReader]:
+        return nullcontext(readers.pop()) if readers else parts.towns.reading(caller.town_id)
+
+    return reading
+
+
+async def _blocks(first: bytes, rest: AsyncIterator[Page]) -> AsyncIterator[bytes]:
     """The answer as blocks of whole lines, each ending in a checkpoint."""
     yield first
-    if rest is None:
-        return
     async for page in rest:
         yield b"\n".join([*page.lines, b""])

@@ -19,7 +19,6 @@ from server.application.people import People
 from server.application.people_ports import Listings
 from server.application.ports import Bell, Enrolments, Sights, Signer, System, Towns
 from server.application.queries.statements import Statements
-from server.application.quiet import QuietAnswers
 from server.application.rate_ports import Tries
 from server.application.rates import RateLimits
 from server.application.receipt_ports import ReceiptBook
@@ -102,7 +101,6 @@ class Parts:
     towns: Towns
     enrolments: Enrolments
     appliers: Appliers
-    quiet: QuietAnswers
     signer: Signer
     system: System
     tries: Tries

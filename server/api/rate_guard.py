@@ -50,6 +50,13 @@ async def counted_device(request: Request, parts: Parts, town_id: str, *, may_be
     return caller
 
 
+async def counted_customer(request: Request, parts: Parts, town_id: str) -> None:
+    """Count what a customer asks a town to do, at the till's own rates. Raises `RateLimited`."""
+    address = client_address(request.scope)
+    subject = None if _is_of_this_machine(address) else address_subject(address).hex()
+    await parts.rates.take_customer(subject, town_id)
+
+
 def client_address(scope: Scope) -> str:
     """Where the request comes from; empty when the server does not know."""
     client = scope.get("client")

@@ -16,6 +16,8 @@ from server.api.documents import CREATED, document, gives, read_document, tagged
 from server.api.office.doing import path_id
 from server.api.office.lists import CURSOR, asked_of
 from server.api.parts import parts_of, shop_door_of
+from server.api.rate_guard import counted_customer
+from server.application.commands.cancel_order import call_off
 from server.application.commands.check_out import Checkout, check_out
 from server.application.commands.pay_order import Paying, pay_order, payments_of
 from server.application.queries.paging import PAGE_ROWS, PAGE_ROWS_MAX
@@ -164,6 +166,7 @@ async def get_catalogue(request: Request, town_id: str) -> Response:
 async def post_checkout(request: Request, town_id: str) -> Response:
     """Order at the town's prices. What is not there is `stock.insufficient`, with what is there of each line."""
     town, door, parts = path_id(town_id), shop_door_of(request), parts_of(request)
+    await counted_customer(request, parts, town)
     said = await read_document(request)
     checkout = understood(Checkout, said)
     order_id = await check_out(
@@ -191,6 +194,20 @@ async def get_tracked_order(request: Request, town_id: str, code: str) -> Respon
     order_id = tracked_order(door.tracking_secrets, town, code)
     async with door.listings.reading((town,), town) as reader:
         return tagged(request, await tracked(reader, order_id))
+
+
+@router.post(
+    "/{town_id}/orders/track/{code}/cancel",
+    responses=gives("The order is cancelled, or was already.", ORDER, problems=[409, 504], usual=[404, 503]),
+)
+async def post_tracked_cancellation(request: Request, town_id: str, code: str) -> Response:
+    """Call off one's own order, before picking has begun. Asked again, it is answered again; there is no body."""
+    door, town, parts = shop_door_of(request), path_id(town_id), parts_of(request)
+    await counted_customer(request, parts, town)
+    order_id = tracked_order(door.tracking_secrets, town, code)
+    await call_off(town, order_id, listings=door.listings, appliers=parts.appliers)
+    async with door.listings.reading((town,), town) as reader:
+        return document(await tracked(reader, order_id))
 
 
 @router.post(

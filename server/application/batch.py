@@ -12,7 +12,7 @@ import orjson
 from opentelemetry.trace import SpanContext
 
 from server import tracing
-from server.application.ports import Founding, OutcomeUnknown, StoredLine, Towns, TownUnknown, Unavailable
+from server.application.ports import Founding, JournalEntry, OutcomeUnknown, StoredLine, Towns, TownUnknown, Unavailable
 from server.domain.requests import AnsweredRequest, IdempotencyMismatch, KeyedRequest, RequestKey
 from sync.engine.chain import ChainHead, Link, encode_bytes, genesis_hash, line_hash
 from sync.engine.feed import Stored
@@ -201,9 +201,10 @@ class Book:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Done:
-    """What a batch came to: the step, if anything was new, and each waiter's answer or fault."""
+    """What a batch came to: the step with its journal entry, if anything was new, and each waiter's answer or fault."""
 
     step: Step | None
+    entry: JournalEntry | None
     outcomes: Sequence[tuple[Waiting, Sequence[bytes] | Exception]]
 
 

@@ -3,7 +3,12 @@
 A device shows the last journal head that the server has signed. In the town's epoch the journal must contain it. In an
 older one it must contain it up to where the next epoch began; what came later is known to be lost, and sent again. An
 epoch that this history does not know was lost as a whole: that is known when a halt over it has ended in a new epoch.
+So is a part of an epoch that was lost, and written again before anybody noticed: from where is not known, so a witness
+of it that does not fit is no alarm any more, and its device goes over into the last epoch.
 Everything else halts the town, but only on the word of the server's own key, so that no tablet can do it alone.
+
+The key says in which epoch it signed: a head of a history that was given up is no head of another one. A signature from
+before it said so is believed until the town has begun an epoch, because only then a history has been given up.
 """
 
 from __future__ import annotations
@@ -16,7 +21,15 @@ import structlog
 
 from server.application.history_ports import EpochRecord, Halt, TownHalted
 from server.application.ports import Signer, System, TownReader, Towns
-from sync.engine.chain import HASH_BYTES, decode_bytes, encode_bytes, is_signed, journal_message, parse_public_key
+from sync.engine.chain import (
+    HASH_BYTES,
+    decode_bytes,
+    encode_bytes,
+    is_signed,
+    journal_message,
+    older_journal_message,
+    parse_public_key,
+)
 from sync.kernel.clock import format_time
 from sync.kernel.errors import Malformed, TallystickError
 from sync.kernel.ids import RANDOM_BYTES, make_id
@@ -64,6 +77,8 @@ async def look_at(reader: TownReader, hello: Hello) -> Sight:
         kept = epochs[place].version
         lost = max(0, witness.version - kept) if witness else 0
         is_contradicted = not lost and not await _has(reader, witness, kept)
+        if is_contradicted and await _is_given_up(reader, hello.epoch):
+            return Sight(head_version=head.version, news=epochs[-1:], lost_versions=1)
         news = epochs[place:]
         return Sight(head_version=head.version, news=news, lost_versions=lost, is_contradicted=is_contradicted)
     is_known = await _has(reader, witness, head.version) or await _is_given_up(reader, hello.epoch)
@@ -83,8 +98,10 @@ async def sound_alarm(
     told = {"town_id": town_id, "device_id": device_id, "head_version": sight.head_version}
     seen = witness.version if witness else max(hello.cursors.values(), default=0)
     _log.error("history_altered", **told, witness_version=seen, epoch=hello.epoch)
-    is_proven = sight.is_contradicted and witness is not None and _is_ours(witness, town_id, signer)
-    if witness is None or hello.epoch is None or not is_proven:
+    if witness is None or hello.epoch is None or not sight.is_contradicted:
+        raise HistoryAltered
+    has_given_up = bool(await towns.histories.epochs(town_id))
+    if not _is_ours(witness, town_id, hello.epoch, signer, is_older_form_believed=not has_given_up):
         raise HistoryAltered
     digest = decode_bytes(witness.journal, HASH_BYTES)
     halts = await towns.histories.halts(town_id)
@@ -120,11 +137,14 @@ async def _is_given_up(reader: TownReader, epoch: str) -> bool:
     return any(halt.epoch == epoch and halt.ended not in {None, "resumed"} for halt in halts)
 
 
-def _is_ours(witness: Witness, town_id: str, signer: Signer) -> bool:
+def _is_ours(witness: Witness, town_id: str, epoch: str, signer: Signer, *, is_older_form_believed: bool) -> bool:
     try:
-        message = journal_message(town_id, witness.version, decode_bytes(witness.journal, HASH_BYTES))
+        digest = decode_bytes(witness.journal, HASH_BYTES)
     except Malformed:
         return False
-    signature = witness.sig
-    keys = (signer.public_key, *signer.older_keys)
-    return signature is not None and any(is_signed(parse_public_key(key), signature, message) for key in keys)
+    messages = [journal_message(town_id, epoch, witness.version, digest)]
+    if is_older_form_believed:
+        messages.append(older_journal_message(town_id, witness.version, digest))
+    keys = [parse_public_key(key) for key in (signer.public_key, *signer.older_keys)]
+    signature = witness.sig or ""
+    return any(is_signed(key, signature, message) for message in messages for key in keys)

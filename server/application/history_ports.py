@@ -121,7 +121,7 @@ class Histories(Protocol):
     async def keep_lines(
         self, town_id: str, device_id: str, seq: int, lines: Sequence[bytes], *, signature: str, at: str
     ) -> None:
-        """Keep lines from position `seq` on as evidence, each once; no more than `KEPT_LINES_MAX` of a device."""
+        """Keep lines from position `seq` on as evidence, each once; of a device no more than the limits below."""
         ...
 
     async def released_head(self, town_id: str, device_id: str, fork: bytes | None) -> ReleasedHead | None:
@@ -134,3 +134,6 @@ class Histories(Protocol):
 
 KEPT_LINES_MAX = 10_000
 """Lines kept aside of one device; what comes beyond them stays on the device."""
+
+KEPT_BYTES_MAX = 64 * 1024 * 1024
+"""The bytes of these lines together: ten thousand lines of an honest device are a sixth of it."""

@@ -61,7 +61,7 @@ class StoredLine:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JournalEntry:
-    """One version of a town: the exact bytes, their hash, and the server's signature over town, version and hash."""
+    """One version of a town: the exact bytes, their hash, and the server's signature over where it stands."""
 
     version: int
     body: bytes

@@ -12,11 +12,13 @@ from server.cli import (
     doctor,
     epochs,
     jobs,
+    journals,
     keys,
     orders,
     processes,
     quarantine,
     receipts,
+    simulate,
     towns,
     up,
     users,
@@ -52,6 +54,7 @@ towns.register(app)
 users.register(app)
 devices.register(app)
 epochs.register(app)
+journals.register(app)
 orders.register(app)
 quarantine.register(app)
 keys.register(app)
@@ -59,3 +62,4 @@ receipts.register(app)
 jobs.register(app)
 demo.register(app)
 bench.register(app)
+simulate.register(app)

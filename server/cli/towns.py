@@ -20,6 +20,17 @@ from sync.modules.identity import ChangeSettings, TownSettings
 InTown = Annotated[str, typer.Option("--town", metavar="TOWN", help="The town, by name or id.")]
 
 
+_DECIDED = {
+    "payment_units_max": "one payment is at most {:,}",
+    "count_correction_max": "a count corrects up to {:,} pieces before somebody is asked",
+    "return_days_max": "goods that did not come back are missed after {:,} days",
+    "offline_days": "a device may take money for {:,} days without the server",
+    "cash_ceiling_units": "a device may take {:,} in cash before it has synced",
+    "sells_online": "customers can order: {}",
+    "unpaid_minutes_max": "orders by mobile money that are not paid are given up after {:,} minutes",
+}
+
+
 def register(app: typer.Typer) -> None:
     """Add the two groups."""
     town = typer.Typer(no_args_is_help=True, help="Towns: each has its own people, devices and books.")
@@ -104,6 +115,12 @@ def _set_town(
         typer.Option(metavar="UNITS", help="How much cash it may take meanwhile, in whole units of each currency."),
     ] = None,
     sells_online: Annotated[bool | None, typer.Option(help="Whether customers can see and order what it has.")] = None,
+    unpaid_minutes: Annotated[
+        int | None,
+        typer.Option(
+            metavar="MINUTES", help="After how many minutes an order by mobile money that is not paid is given up."
+        ),
+    ] = None,
     data: DataDir = None,
 ) -> None:
     """Say what a town decides for itself; what is not named stays as it is.
@@ -117,6 +134,7 @@ def _set_town(
         "offline_days": offline_days,
         "cash_ceiling_units": cash_ceiling,
         "sells_online": sells_online,
+        "unpaid_minutes_max": unpaid_minutes,
     }
     named = {name: value for name, value in said.items() if value is not None}
     if not named:
@@ -131,16 +149,8 @@ def _set_town(
         return await have_done(core.appliers, town_id, ChangeSettings(settings=settings))
 
     with_server(data, change)
-    told = {
-        "payment_units_max": "one payment is at most {:,}",
-        "count_correction_max": "a count corrects up to {:,} pieces before somebody is asked",
-        "return_days_max": "goods that did not come back are missed after {:,} days",
-        "offline_days": "a device may take money for {:,} days without the server",
-        "cash_ceiling_units": "a device may take {:,} in cash before it has synced",
-        "sells_online": "customers can order: {}",
-    }
     for name, value in named.items():
-        out.print(f"In {escape(town)} {told[name].format(value)}.")
+        out.print(f"In {escape(town)} {_DECIDED[name].format(value)}.")
 
 
 def _resume(

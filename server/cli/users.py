@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from server.application.commands.accounts import PasswordNeeded, account_for, set_password
+from server.application.commands.add_person import add_person
 from server.application.commands.administer import add_user, have_done
 from server.application.queries.town_rows import find_row, find_town, rows_of
 from server.bootstrap import Core
@@ -70,7 +71,8 @@ def _add(
 ) -> None:
     """Add a person to a town and print the id; with `--email` the person can sign in.
 
-    A new account needs a password. One that is there already keeps its own.
+    A new account needs a password. One that is there already keeps its own. Run again after it was cut off, it finds
+    the person and gives the account.
     """
 
     async def account(core: Core) -> str | None:
@@ -87,12 +89,23 @@ def _add(
     async def add(core: Core) -> str:
         town_id = await find_town(core.towns, town)
         account_id = await account(core)  # before the user: what is wrong with it must not leave half of it behind
-        user_id = await add_user(
-            town_id=town_id, name=name, login=login, roles=role, pin=pin, appliers=core.appliers, system=core.system
+        if email is None or account_id is None:
+            return await add_user(
+                town_id=town_id, name=name, login=login, roles=role, pin=pin, appliers=core.appliers, system=core.system
+            )
+        return await add_person(
+            town_id=town_id,
+            name=name,
+            login=login,
+            roles=role,
+            pin=pin,
+            account_id=account_id,
+            email=email,
+            accounts=core.people.accounts,
+            evidence=core.evidence,
+            appliers=core.appliers,
+            system=core.system,
         )
-        if account_id is not None:
-            await core.people.accounts.link(account_id, town_id, user_id)
-        return user_id
 
     print_id(with_server(data, add), as_json=as_json)
 

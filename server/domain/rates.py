@@ -22,6 +22,12 @@ ADDRESS_REQUESTS_PER_MINUTE: Final = 6_000
 TOWN_REQUESTS_PER_MINUTE: Final = 12_000
 """What the devices of a town together may ask. People of the office are not in it: they must be able to act."""
 
+CHECKOUT_ADDRESS_REQUESTS_PER_MINUTE: Final = 60
+"""What one network address may order and call off in a town: a mobile network has many customers behind one."""
+
+CHECKOUT_TOWN_REQUESTS_PER_MINUTE: Final = 600
+"""What customers may order and call off in a town together: each order takes a turn of the town and holds goods."""
+
 ENROLMENT_DELAYS_SECONDS: Final = (0, 0, 0, 0, 30, 60, 120, 240, 480, 900)
 """How long an address may not try to enrol after its first, second ... wrong code; the last one stays."""
 
@@ -61,6 +67,8 @@ class Rates:
     device_per_minute: int = DEVICE_REQUESTS_PER_MINUTE
     address_per_minute: int = ADDRESS_REQUESTS_PER_MINUTE
     town_per_minute: int = TOWN_REQUESTS_PER_MINUTE
+    checkout_address_per_minute: int = CHECKOUT_ADDRESS_REQUESTS_PER_MINUTE
+    checkout_town_per_minute: int = CHECKOUT_TOWN_REQUESTS_PER_MINUTE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
@@ -93,8 +93,13 @@ def head_message(device: str, seq: int, digest: bytes) -> bytes:
     return f"tallystick/head/1\n{device}\n{seq}\n{encode_bytes(digest)}".encode()
 
 
-def journal_message(town: str, version: int, digest: bytes) -> bytes:
-    """What the server signs when it makes a journal entry."""
+def journal_message(town: str, epoch: str, version: int, digest: bytes) -> bytes:
+    """What the server signs when it makes a journal entry: in which epoch, too."""
+    return f"tallystick/journal/2\n{town}\n{epoch}\n{version}\n{encode_bytes(digest)}".encode()
+
+
+def older_journal_message(town: str, version: int, digest: bytes) -> bytes:
+    """What the server signed before it named the epoch; kept signatures and older devices know only this form."""
     return f"tallystick/journal/1\n{town}\n{version}\n{encode_bytes(digest)}".encode()
 
 
@@ -124,6 +129,14 @@ def is_signed(key: Ed25519PublicKey, signature: str, message: bytes) -> bool:
     except (InvalidSignature, Malformed):
         return False
     return True
+
+
+def is_journal_signed(
+    keys: Collection[Ed25519PublicKey], signature: str, *, town: str, epoch: str, version: int, digest: bytes
+) -> bool:
+    """Whether one of `keys` has signed this journal head, in the form of now or in the older one."""
+    messages = (journal_message(town, epoch, version, digest), older_journal_message(town, version, digest))
+    return any(is_signed(key, signature, message) for message in messages for key in keys)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

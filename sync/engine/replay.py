@@ -22,6 +22,7 @@ from sync.engine.chain import (
     journal_hash,
     journal_message,
     line_hash,
+    older_journal_message,
     parse_public_key,
     verdict_hash,
 )
@@ -181,19 +182,22 @@ class Replay:
     def _read_body(self, entry: KeptEntry, place: str) -> dict[str, Any] | None:
         if journal_hash(entry.body) != entry.digest:
             self._find(place, "its bytes do not give its hash")
-        message = journal_message(self.town, entry.version, journal_hash(entry.body))
-        if not self._is_by_server(entry.signature, message):
+        body = _read_entry(entry.body)
+        if not self._is_entry_signed(entry, body["epoch"] if body else ""):
             self._find(place, "its signature is not the server's")
-        try:
-            body: dict[str, Any] = orjson.loads(entry.body)
-            names = (body["town"], body["version"], body["prev"])
-            _check_shape(body)
-        except (ValueError, KeyError, TypeError):
+        if body is None:
             self._find(place, "its bytes cannot be read")
             return None
+        names = (body["town"], body["version"], body["prev"])
         if names != (self.town, entry.version, encode_bytes(self.journal)):
             self._find(place, "it does not follow on from the entry before it")
         return body
+
+    def _is_entry_signed(self, entry: KeptEntry, epoch: str) -> bool:
+        digest = journal_hash(entry.body)
+        message = journal_message(self.town, epoch, entry.version, digest)
+        older = older_journal_message(self.town, entry.version, digest)
+        return self._is_by_server(entry.signature, message) or self._is_by_server(entry.signature, older)
 
     def _line(self, kept: Mapping[tuple[str, int], KeptLine], said: Sequence[Any], place: str) -> KeptLine | None:
         device, seq, digest, verdict = said
@@ -323,6 +327,17 @@ def _is_by(public_key: str, signature: str, message: bytes) -> bool:
     except Malformed:
         return False
     return is_signed(key, signature, message)
+
+
+def _read_entry(body: bytes) -> dict[str, Any] | None:
+    """What an entry says, or None when it is not built as the server builds it."""
+    try:
+        said: dict[str, Any] = orjson.loads(body)
+        _ = said["town"], said["version"], said["prev"]
+        _check_shape(said)
+    except (ValueError, KeyError, TypeError):
+        return None
+    return said
 
 
 def _check_shape(body: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import ValidationError
 
-from sync.engine.chain import HASH_BYTES, decode_bytes, epoch_message, is_signed, journal_message
+from sync.engine.chain import HASH_BYTES, decode_bytes, epoch_message, is_journal_signed, is_signed
 from sync.engine.leases import lease_message, lease_of
 from sync.engine.transitions import Action, Event, State, transition
 from sync.kernel.errors import Malformed
@@ -196,13 +196,20 @@ class Conversation:
         return ""
 
     def _is_signed(self, checkpoint: Checkpoint) -> bool:
-        journal = checkpoint.journal
+        """Also in the form without the epoch, which a server of before, or a town's journal of before, still has."""
+        journal, asked = checkpoint.journal, self.asked
         try:
             digest = decode_bytes(journal.hash, HASH_BYTES)
         except Malformed:
             return False
-        message = journal_message(self.asked.town, journal.version, digest)
-        return any(is_signed(key, journal.sig, message) for key in self.asked.server_keys)
+        return is_journal_signed(
+            asked.server_keys,
+            journal.sig,
+            town=asked.town,
+            epoch=checkpoint.epoch,
+            version=journal.version,
+            digest=digest,
+        )
 
     def _step_back(self, checkpoint: Checkpoint) -> str:
         """How the checkpoint contradicts what was signed before in this epoch, or nothing."""

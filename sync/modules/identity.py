@@ -40,6 +40,9 @@ DEVICE_DAYS_MAX = 30
 RETURN_DAYS_MAX = 7
 """After how many days goods that were not delivered are missed, where a town says nothing else."""
 
+UNPAID_MINUTES_MAX = 60
+"""After how many minutes an order that was to be paid by mobile money is given up, where a town says nothing else."""
+
 OFFLINE_DAYS = 7
 """For how many days a device may take money without the server, where a town says nothing else."""
 
@@ -144,7 +147,7 @@ class TownSettings(BaseModel):
     `price_grace_days`, and nobody is asked about a difference up to `price_difference_units_max`.
     `sells_online` opens the catalogue and the till to customers; a town that does not say sells. `offline_days` and
     `cash_ceiling_units` (whole units of each currency) are what a device may do without the server; a town that names
-    no ceiling has none.
+    no ceiling has none. After `unpaid_minutes_max` an order by mobile money is given up when it is not paid nor picked.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -159,6 +162,7 @@ class TownSettings(BaseModel):
     sells_online: bool | None = None
     offline_days: Annotated[int, Field(ge=1, le=365)] | None = None
     cash_ceiling_units: Annotated[int, Field(ge=0, le=999_999_999_999)] | None = None
+    unpaid_minutes_max: Annotated[int, Field(ge=1, le=43_200)] | None = None
 
     def as_row(self) -> Fields:
         """What the town's row holds: nothing of what is not said, so that an old line gives the row that it gave."""

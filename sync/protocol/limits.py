@@ -68,5 +68,8 @@ SEALED_LINES_BYTES = 1024 * 1024
 SEALED_UPLOADS_MAX = 64
 """Sealed uploads that are kept of one device."""
 
+SEALED_KEPT_BYTES_MAX = 80 * 1024 * 1024
+"""All sealed uploads that are kept of one device: as many as may be, each with as many lines as may be, and room."""
+
 SNAPSHOT_BYTES_MAX = 1024 * 1024 * 1024
 """The file of one bucket's snapshot."""

@@ -72,7 +72,7 @@ class Hello(_Up):
     from_seq: Annotated[int, Field(ge=1, le=limits.INTEGER_MAX)]
     pending: Count
     witness: Witness | None
-    told: Annotated[list[Told], Field(max_length=limits.TOLD_MAX)] = []
+    told: list[Told] = Field(default_factory=list, max_length=limits.TOLD_MAX)
     snapshots: bool = False
     """Whether the device takes the rows of a bucket that it does not hold as a file in zstd."""
 
@@ -161,7 +161,7 @@ class Welcome(_Down):
     time: Time
     epoch: Id
     acked: Count
-    epochs: list[EpochMark] = []
+    epochs: list[EpochMark] = Field(default_factory=list)
     lease: LeaseMark | None = None
 
 
@@ -174,8 +174,8 @@ class VerdictLine(_Down):
     status: Literal["accepted", "adjusted", "refused", "quarantined"]
     version: Count
     rule: str | None = None
-    notes: list[dict[str, Any]] = []
-    conflicts: list[Id] = []
+    notes: list[dict[str, Any]] = Field(default_factory=list)
+    conflicts: list[Id] = Field(default_factory=list)
 
 
 class BucketLine(_Down):

@@ -18,6 +18,22 @@ PROTOCOL = 1
 PROTOCOLS_SERVED = frozenset({1})
 SCHEMA = 3
 
+EPOCH_IN_HEADS_SCHEMA = 3
+"""From this schema on a device knows journal heads that are signed with their epoch; others get the older form."""
+
+SIGNED_FORMS = {
+    "head": 1,
+    "journal": 2,
+    "lease": 1,
+    "epoch": 1,
+    "enrol": 1,
+    "server-key": 1,
+    "wipe": 1,
+    "sealed-lines": 1,
+    "sealed-receipt": 1,
+}
+"""What is signed begins with `tallystick/<name>/<number>`; the golden files hold each."""
+
 SCHEMA_HISTORY = {
     1: (
         "dddd851e6a579134055ba29b94f49bf7abdf480850dbaaaa05d301ed033ffc78",
@@ -28,19 +44,19 @@ SCHEMA_HISTORY = {
         "resolutions, tasks closed, stubs, corrections, roles, leases; what else came with migrations 0003 to 0006",
     ),
     3: (
-        "25ac2c44199410c0e0b8b24aa6155a6f26d449ed1251c8ed104fa25d75ae66c6",
-        "billing in full: invoices, settlements, refunds, drawers, the ledger; numbers of receipts",
+        "b0941ddfe3ecf5a323c31b3807034ec1eb655c278e0667d169e53b708d1e9145",
+        "a journal head is signed with its epoch; billing in full, with the ledger and numbers of receipts",
     ),
 }
 """By number: the hash of the schema and what it brought."""
 
 
 def wire_schema_hash(registry: Registry) -> str:
-    """SHA-256 over the JSON schemas of all messages and operations, and the fields of all entities."""
+    """SHA-256 over the JSON schemas of all messages and operations, the fields of all entities, what is signed."""
     schemas = [_bare(model.model_json_schema()) for model in (*messages.UP, *messages.DOWN)]
     operations = {name: _bare(kind.model_json_schema()) for name, kind in registry.operations.items()}
     entities = {entity.name: dict(entity.fields) for entity in registry.entities.values()}
-    told = orjson.dumps([schemas, operations, entities], option=orjson.OPT_SORT_KEYS)
+    told = orjson.dumps([schemas, operations, entities, SIGNED_FORMS], option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(told).hexdigest()
 
 

@@ -66,7 +66,7 @@ def test_the_hello_says_where_the_replica_stands(world: World) -> None:
     }
     assert hello["pending"] == 2
     digest = world.town.journal(1)
-    signature = sign(world.town.key, journal_message(world.town.id, 1, digest))
+    signature = sign(world.town.key, journal_message(world.town.id, world.town.epoch, 1, digest))
     assert hello["witness"] == {"version": 1, "journal": encode_bytes(digest), "sig": signature}
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from sync.kernel.changeset import Operation
 from sync.kernel.clock import format_time
+from sync.modules.billing import TakePayment
 from sync.modules.commerce import (
     AmendOrder,
     ArchiveOrder,
@@ -145,6 +146,44 @@ def test_orders_already_picked_refuses_to_amend(town: MarketTown) -> None:
         "orders.already_picked", "Picking of order 1001 has begun; it cannot be changed."
     )
     assert (money(town, order), shelf(town, town.tea)) == ((900, 0, 0), (10, 3))
+
+
+def unpaid(order: str) -> CancelOrder:
+    """The wish of the town itself to give up an order for which nothing came."""
+    return CancelOrder(order=order, reason="unpaid", unpaid_only=True)
+
+
+def test_an_order_for_which_nothing_came_is_given_up_and_its_goods_are_free(town: MarketTown) -> None:
+    order = town.places()
+
+    answered = town.office(unpaid(order), actor=town.server.id)
+
+    assert told(town, answered) == ACCEPTED
+    assert (axes(town, order), shelf(town, town.tea)) == (("cancelled", "warehouse", "unpaid", "CANCELLED"), (10, 0))
+
+
+@pytest.mark.parametrize("amount", ["0.01", "9.00", "10.00"])
+def test_orders_not_unpaid_once_something_was_paid(town: MarketTown, amount: str) -> None:
+    order = town.places()
+    town.does(town.van_a, town.driver_a, TakePayment(order=order, amount=amount, currency="KES"))
+    before = axes(town, order)
+
+    answered = town.office(unpaid(order), actor=town.server.id)
+
+    sentence = "Something was paid for order 1001; it is not given up."
+    assert told(town, answered) == refused("orders.not_unpaid", sentence)
+    assert (axes(town, order), shelf(town, town.tea)) == (before, (10, 3))
+
+
+def test_orders_already_picked_are_not_given_up(town: MarketTown) -> None:
+    order = town.places()
+    town.does(town.tablet, town.picker, PickLine(order=order, product=town.tea, quantity=1))
+
+    answered = town.office(unpaid(order), actor=town.server.id)
+
+    assert told(town, answered) == refused(
+        "orders.already_picked", "Picking of order 1001 has begun; it cannot be changed."
+    )
 
 
 def test_an_amendment_before_picking_reserves_anew_and_tells_the_driver_what_is_due(town: MarketTown) -> None:

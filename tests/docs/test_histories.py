@@ -8,6 +8,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+import orjson
 import pytest
 
 from client_sdk import Replica, ServerProblem, TownHalted
@@ -63,7 +64,7 @@ def halt_by_hand(site: Site) -> None:
             told = Halt(
                 id=core.appliers.new_id(),
                 device_id=server_device_id(town_id),
-                epoch=reader.head.epoch,
+                epoch=orjson.loads(entry.body)["epoch"],
                 version=1,
                 journal=entry.digest,
                 signature=entry.signature,

@@ -43,10 +43,7 @@ def wire(site: Site) -> Iterator[Wire]:
 def test_a_postgres_that_crashed_is_waited_for_and_loses_nothing(site: Site, wire: Wire) -> None:
     assert wire.cuts == 0
     with traffic_at(site) as traffic:
-        server = site.stack._postgres
-        assert server is not None
-        os.kill(server.pid, signal.SIGQUIT)
-        os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
+        end_postgres(site)
         traffic.await_answers(2, "tablet", "office")
         assert set(traffic.troubles_of("tablet", "office")) == {"503 unavailable"}
 
@@ -92,6 +89,39 @@ def test_when_every_connection_is_taken_requests_are_told_to_come_back(site: Sit
 
         assert {(answer.status_code, "Retry-After" in answer.headers) for answer in answers} == {(503, True)}
         assert set(traffic.troubles_of("tablet", "office")) == {"503 unavailable"}
+
+
+def test_of_a_pool_that_has_died_with_postgres_one_request_hears(site: Site, wire: Wire) -> None:
+    assert wire.delay_seconds == 0
+    traffic = Traffic(site)
+    with psycopg.connect(site.stack.database_url) as holder:
+        holder.execute(LOCK, [site.office.books.towns[TOWN]])
+        threads, answers = ask_for_codes(traffic, POOL_CONNECTIONS_MAX)
+        await_waiting(site, POOL_CONNECTIONS_MAX)
+    for thread in threads:
+        thread.join()
+    assert [answer.status_code for answer in answers] == [201] * POOL_CONNECTIONS_MAX
+
+    end_postgres(site)
+    assert site.stack.restart_fallen() == ["PostgreSQL"]
+
+    outcomes = []
+    for _ in range(2 * POOL_CONNECTIONS_MAX):
+        [thread], heard = ask_for_codes(traffic, 1)
+        thread.join()
+        outcomes += [answer.status_code for answer in heard]
+    traffic.client.close()
+    assert set(outcomes) <= {201, 503}
+    assert outcomes.count(503) <= 1, outcomes
+    site.office.books.run(site.office.books._core.pool.check())
+
+
+def end_postgres(site: Site) -> None:
+    """Kill it, and return when it is gone."""
+    server = site.stack._postgres
+    assert server is not None
+    os.kill(server.pid, signal.SIGQUIT)
+    os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
 
 
 def await_waiting(site: Site, count: int) -> None:

@@ -23,6 +23,8 @@ ENTRY_POINTS = {
     "server.adapters.memory_outbox": "the outbox in memory, as above",
     "server.adapters.memory_blobs": "files in memory, as above",
     "server.adapters.memory_hints": "hints in memory, as above",
+    "server.adapters.memory_towns": "towns in memory, as above",
+    "server.adapters.memory_evidence": "what `verify` reads of towns in memory, as above",
     "server.adapters.memory_statements": "no statements kept, as above",
     "server.adapters.memory": "every port in memory, for people who embed or test the server",
     "client_sdk.adapters.memory": "every port in memory, for people who embed or test the SDK",

@@ -50,6 +50,7 @@ COMMANDS = [
     *("order list", "order assign", "order withdraw", "order cancel"),
     *("rescue", "quarantine list", "quarantine show", "quarantine retry", "quarantine refuse"),
     *("key list", "key rotate"),
+    *("journal export", "journal check"),
     "receipt verify",
     "sandbox",
     *("jobs list", "jobs retry"),
@@ -279,7 +280,18 @@ def test_somebody_who_left_gets_no_device(up: Up) -> None:
 def test_a_town_is_told_what_it_decides_for_itself_and_keeps_what_is_not_named(up: Up) -> None:
     first = up.run("town", "set", "EIRE", "--payment-max", "5000")
     second = up.run("town", "set", "EIRE", "--count-correction-max", "9", "--return-days", "3")
-    third = up.run("town", "set", "EIRE", "--offline-days", "3", "--cash-ceiling", "2000", "--no-sells-online")
+    third = up.run(
+        "town",
+        "set",
+        "EIRE",
+        "--offline-days",
+        "3",
+        "--cash-ceiling",
+        "2000",
+        "--no-sells-online",
+        "--unpaid-minutes",
+        "45",
+    )
     nothing = up.run("town", "set", "EIRE")
 
     assert (first.returncode, first.stdout) == (0, "In EIRE one payment is at most 5,000.\n")
@@ -291,6 +303,7 @@ def test_a_town_is_told_what_it_decides_for_itself_and_keeps_what_is_not_named(u
         "In EIRE a device may take money for 3 days without the server.",
         "In EIRE a device may take 2,000 in cash before it has synced.",
         "In EIRE customers can order: False.",
+        "In EIRE orders by mobile money that are not paid are given up after 45 minutes.",
     ]
     assert (nothing.returncode, nothing.stdout) == (2, "")
     with psycopg.connect(up.ready["database_url"]) as connection:
@@ -302,6 +315,7 @@ def test_a_town_is_told_what_it_decides_for_itself_and_keeps_what_is_not_named(u
             "offline_days": 3,
             "cash_ceiling_units": 2000,
             "sells_online": False,
+            "unpaid_minutes_max": 45,
         }
         assert connection.execute(settings).fetchone() == (expected,)
 

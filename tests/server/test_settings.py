@@ -31,6 +31,8 @@ def test_without_any_variable_the_defaults_hold() -> None:
         "trusted_proxies": "",
         "device_requests_per_minute": 300,
         "address_requests_per_minute": 6_000,
+        "checkout_address_requests_per_minute": 60,
+        "checkout_town_requests_per_minute": 600,
         "town_requests_per_minute": 12_000,
         "blob_dir": None,
         "tombstone_days": 90,
@@ -58,6 +60,8 @@ def test_every_variable_is_read() -> None:
         "TALLYSTICK_DEVICE_REQUESTS_PER_MINUTE": "60",
         "TALLYSTICK_ADDRESS_REQUESTS_PER_MINUTE": "0",
         "TALLYSTICK_TOWN_REQUESTS_PER_MINUTE": "600",
+        "TALLYSTICK_CHECKOUT_ADDRESS_REQUESTS_PER_MINUTE": "6",
+        "TALLYSTICK_CHECKOUT_TOWN_REQUESTS_PER_MINUTE": "0",
         "TALLYSTICK_BLOB_DIR": "/srv/blobs",
         "TALLYSTICK_TOMBSTONE_DAYS": "30",
         "TALLYSTICK_MOMO_BASE_URL": "https://proxy.momoapi.example",
@@ -81,6 +85,8 @@ def test_every_variable_is_read() -> None:
         "device_requests_per_minute": 60,
         "address_requests_per_minute": 0,
         "town_requests_per_minute": 600,
+        "checkout_address_requests_per_minute": 6,
+        "checkout_town_requests_per_minute": 0,
         "blob_dir": Path("/srv/blobs"),
         "tombstone_days": 30,
         "momo_base_url": "https://proxy.momoapi.example",
@@ -127,6 +133,12 @@ def test_a_secret_does_not_show_when_settings_are_printed() -> None:
     assert "hush" not in repr(load_settings({"DATABASE_URL": "postgresql://someone:hush@db/tallystick"}))
 
 
+@pytest.mark.parametrize("value", ["0.0.0.0/0", "10.0.0.2, ::/0", "10.0.0.0/0", "::0/0"])
+def test_a_proxy_that_could_be_anybody_stops_the_start_and_says_why(value: str) -> None:
+    with pytest.raises(SettingsInvalid, match=r"TALLYSTICK_TRUSTED_PROXIES is .*every caller could name any address"):
+        load_settings({"TALLYSTICK_TRUSTED_PROXIES": value})
+
+
 @pytest.mark.parametrize(
     ("name", "value", "line"),
     [
@@ -154,8 +166,9 @@ def test_a_secret_does_not_show_when_settings_are_printed() -> None:
             "TALLYSTICK_TRUSTED_PROXIES",
             "*",
             (
-                "TALLYSTICK_TRUSTED_PROXIES is '*': expected addresses and networks with commas between them, "
-                "like 10.0.0.2,10.1.0.0/16"
+                "TALLYSTICK_TRUSTED_PROXIES is '*': expected addresses and networks of your proxies with commas "
+                "between them, like 10.0.0.2,10.1.0.0/16. Not 0.0.0.0/0 or ::/0: then every caller could name any "
+                "address as its own, and no limit would hold"
             ),
         ),
         (

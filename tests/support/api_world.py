@@ -36,7 +36,6 @@ from server.application.commands.enrol_device import make_enrolment
 from server.application.commands.found_town import found_town
 from server.application.people import People
 from server.application.queries.statements import Statements
-from server.application.quiet import QuietAnswers
 from server.domain.devices import server_device_id
 from sync.engine.chain import encode_bytes, genesis_hash, head_message, line_hash, sign
 from sync.kernel.changeset import ChangeSet, Operation
@@ -46,6 +45,7 @@ from sync.modules import registry
 from sync.modules.identity import AddUser
 from sync.protocol.codec import encode_change_set
 from sync.protocol.messages import EnrolAnswer, enrol_message
+from sync.protocol.version import SCHEMA
 
 PUBLIC_URL = "http://sync.example"
 TOKEN_PATH = "/v1/oauth/token"
@@ -113,7 +113,7 @@ class Knocker:
         """The hello line for an exchange that ends with the last line made."""
         said: dict[str, Any] = {
             "protocol": 1,
-            "schema": 1,
+            "schema": SCHEMA,
             "sdk": "0.1.0",
             "app": "test",
             "clock": format_time(self.world.system.now_ms()),
@@ -231,7 +231,6 @@ async def api_world(
         "towns": towns,
         "enrolments": MemoryEnrolments(),
         "appliers": appliers,
-        "quiet": QuietAnswers(towns),
         "signer": signer,
         "system": system,
         "tries": people.sessions,

@@ -23,7 +23,6 @@ from server.api.body import FORM_TYPE, LINES_TYPE
 from server.api.parts import Parts, StaffDoor
 from server.api.staff import LOOPBACK_COOKIE
 from server.application.commands.found_town import found_town
-from server.application.quiet import QuietAnswers
 from server.bootstrap import Core, open_parts
 from server.stack import Stack
 from sync.engine.chain import encode_bytes, line_hash
@@ -304,7 +303,6 @@ def _parts(stack: Stack, core: Core) -> Parts:
     return Parts(
         public_url=stack.url,
         towns=core.towns,
-        quiet=QuietAnswers(core.towns),
         enrolments=core.enrolments,
         appliers=core.appliers,
         signer=core.signer,

@@ -44,6 +44,9 @@ class Customer:
             headers={"Content-Type": "application/json"} | keyed | headers,
         )
 
+    async def call_off(self, code: str) -> httpx2.Response:
+        return await self.staff.world.client.post(self._address(f"orders/track/{code}/cancel"))
+
     async def order(self, **changes: Any) -> dict[str, Any]:
         """What a good order is answered with."""
         answer = await self.check_out(self.wish(**changes))

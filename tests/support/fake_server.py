@@ -229,7 +229,7 @@ class Town:
     ) -> bytes:
         """A signed checkpoint; `wrong` members replace good ones."""
         digest = self.journal(version, history)
-        signature = sign(self.key, journal_message(self.id, version, digest))
+        signature = sign(self.key, journal_message(self.id, self.epoch, version, digest))
         said = {
             "t": "checkpoint",
             "epoch": self.epoch,

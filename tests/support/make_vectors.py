@@ -7,6 +7,7 @@ cryptography again with plain libraries. Change them only together with the prot
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from sync.engine.chain import (
     journal_hash,
     journal_message,
     line_hash,
+    older_journal_message,
     sign,
     verdict_hash,
 )
@@ -30,6 +32,7 @@ from sync.engine.feed import BucketSum, row_sum
 from sync.engine.receipts import CERTIFICATE_TYPE, issue, verify_receipt
 from sync.kernel.ids import derived_id, make_id
 from sync.protocol.messages import enrol_message
+from tests.support import make_evidence_vectors
 
 VECTORS = Path(__file__).resolve().parents[2] / "sync" / "protocol" / "vectors"
 DEVICE_SEED = bytes(range(32))
@@ -73,18 +76,24 @@ def journal() -> dict[str, Any]:
     verdict = (
         b'{"t":"verdict","seq":1,"hash":"' + encode_bytes(bytes(32)).encode() + b'","status":"accepted","version":1}'
     )
-    entries = [
-        {
-            "version": version,
-            "body": body.decode(),
-            "hash": encode_bytes(journal_hash(body)),
-            "message": journal_message(TOWN, version, journal_hash(body)).decode(),
-            "signature": sign(key, journal_message(TOWN, version, journal_hash(body))),
-        }
-        for version, body in enumerate(BODIES, start=1)
-    ]
+    entries = []
+    for version, body in enumerate(BODIES, start=1):
+        digest = journal_hash(body)
+        message = journal_message(TOWN, EPOCH, version, digest)
+        older = older_journal_message(TOWN, version, digest)
+        entries.append(
+            {
+                "version": version,
+                "body": body.decode(),
+                "hash": encode_bytes(digest),
+                "message": message.decode(),
+                "signature": sign(key, message),
+                "older": {"message": older.decode(), "signature": sign(key, older)},
+            }
+        )
     return {
         "town": TOWN,
+        "epoch": EPOCH,
         "seed_hex": SERVER_SEED.hex(),
         "public_key": public(SERVER_SEED),
         "verdict": {"line": verdict.decode(), "hash": encode_bytes(verdict_hash(verdict))},
@@ -292,7 +301,7 @@ RECEIPTS: list[tuple[str | None, int, int, dict[str, int]]] = [
 ]
 """Of whom, number, place and sums."""
 
-MAKERS = {
+MAKERS: dict[str, Callable[[], dict[str, Any]]] = {
     "chain": chain,
     "journal": journal,
     "enrolment": enrolment,
@@ -301,6 +310,7 @@ MAKERS = {
     "money": money,
     "clocks": clocks,
     "strict_json": strict_json,
+    **make_evidence_vectors.MAKERS,
     "receipts": receipts,
 }
 

@@ -1,6 +1,7 @@
 """A device that only follows the feed, and complains of everything that a cursor must be able to rely on.
 
-It asks page by page with a `hello` as a replica does and keeps rows, versions and cursors, but judges nothing. What it
+It asks page by page with a `hello` as a replica does and keeps rows, versions and cursors, but judges nothing. With
+`recent` it is answered out of memory where that is possible, as the door does it. What it
 complains of: a row at or below a cursor that it was given before, a page that ends inside a version, a checkpoint whose
 counts and checksums are not those of its rows.
 """
@@ -8,14 +9,17 @@ counts and checksums are not those of its rows.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import orjson
 
 from server.adapters.postgres.connection import Connection
 from server.application.ports import Towns
-from server.application.queries.exchange_page import pages
+from server.application.queries.exchange_page import Reading, pages
+from server.application.recent import RecentTowns
 from sync.engine.chain import encode_bytes
 from sync.engine.feed import BucketSum, encode_body
 from sync.protocol import limits
@@ -41,15 +45,24 @@ class Puller:
     epoch: str | None = None
     version: int = 0
     complaints: list[str] = field(default_factory=list)
+    recent: RecentTowns | None = None
+    times_from_memory: int = 0
+    witness: dict[str, Any] | None = None
     pages: list[list[int]] = field(default_factory=list)
     """Bytes of each line of each page."""
 
     async def pull(self, *, pages_max: int | None = None) -> bool:
         """Take pages up to the final checkpoint, or `pages_max` of them as if the line broke then; whether it ended."""
         assert self.towns is not None
-        taken = 0
-        sizes = {"page_rows": self.page_rows, "page_bytes": self.page_bytes}
-        async for page in pages(self.towns, self.town_id, self.device_id, self._hello(), **sizes):
+        taken, hello = 0, self._hello()
+        known = await self.recent.current(self.town_id, self.device_id, hello) if self.recent else None
+        self.times_from_memory += known is not None
+        stored: Reading = partial(self.towns.reading, self.town_id)
+        reading: Reading = (lambda: nullcontext(known)) if known else stored
+        saw = self.recent.saw if self.recent else lambda _: None
+        async for page in pages(
+            reading, self.device_id, hello, page_rows=self.page_rows, page_bytes=self.page_bytes, saw=saw
+        ):
             self.pages.append([len(line) for line in page.lines])
             self._take([orjson.loads(line) for line in page.lines])
             taken += 1
@@ -71,7 +84,7 @@ class Puller:
             "head": {"seq": 0, "hash": encode_bytes(bytes(32)), "sig": encode_bytes(bytes(64))},
             "from_seq": 1,
             "pending": 0,
-            "witness": None,
+            "witness": self.witness,
         }
         return Hello.model_validate(said)
 
@@ -84,6 +97,7 @@ class Puller:
             else:
                 self._change(line, seen)
         self.version, self.epoch = checkpoint["version"], checkpoint["epoch"]
+        self.witness = {"version": self.version, "journal": checkpoint["journal"]["hash"]}
         for bucket, mark in checkpoint["buckets"].items():
             if seen.get(bucket, 0) > mark["version"]:
                 self._complain(f"{bucket}: a row of version {seen[bucket]} is beyond the cursor {mark['version']}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -87,13 +87,21 @@ class RealTown:
         await self.author(EnrolDevice.model_validate(operation))
         return RealDevice(town=self, id=device_id, actor_id=actor_id, key=key, digest=genesis_hash(certificate))
 
-    async def place_order(self, number: str = "A1", *, quantity: int = 1) -> str:
+    async def place_order(
+        self, number: str = "A1", *, quantity: int = 1, payment_method: Literal["cod", "momo"] = "cod"
+    ) -> str:
         """The id of a new order for the product."""
         order_id = self.new_id()
         lines = [OrderLine(product=PRODUCT, quantity=quantity)]
         await self.author(
             PlaceOrder(
-                id=order_id, number=number, warehouse=self.warehouse_id, customer_name="Grace", phone="", lines=lines
+                id=order_id,
+                number=number,
+                warehouse=self.warehouse_id,
+                customer_name="Grace",
+                phone="",
+                lines=lines,
+                payment_method=payment_method,
             )
         )
         return order_id

@@ -267,7 +267,7 @@ class ToyTown:
             whole = {} if more else {"rows": held.rows, "sum": f"{held.total:016x}"}
             marks[bucket] = {"version": self.version, **whole}
         digest = journal_hash(f"{self.epoch} {self.version}".encode())
-        signature = sign(SERVER_KEY, journal_message(TOWN_ID, self.version, digest))
+        signature = sign(SERVER_KEY, journal_message(TOWN_ID, self.epoch, self.version, digest))
         journal = {"version": self.version, "hash": encode_bytes(digest), "sig": signature}
         said = {"t": "checkpoint", "epoch": self.epoch, "version": self.version, "buckets": marks}
         return Checkpoint.model_validate({**said, "journal": journal, "more": more})

@@ -11,7 +11,6 @@ import orjson
 from client_sdk.adapters.sqlite import meta
 from client_sdk.application.answer import read_verdict
 from client_sdk.application.lease_ports import Reading
-from client_sdk.application.overlay import Touch
 from client_sdk.application.ports import Entry, LineStatus, LocalHead, OutboxLine, Running, Standing
 from sync.kernel.changeset import Fields, RowKey
 from sync.protocol.messages import Told
@@ -31,7 +30,7 @@ _LINES_FROM = "SELECT seq, line, digest, signature FROM outbox WHERE seq >= ? OR
 _TOLD_FROM = """SELECT seq, coalesce(verdict, earlier ->> '$[#-1]') AS told, coalesce(version, 0) FROM outbox
     WHERE seq BETWEEN ? AND ? AND told IS NOT NULL ORDER BY seq"""
 _FIRST_PENDING = "SELECT line FROM outbox WHERE status = 'pending' ORDER BY seq LIMIT 1"
-_PENDING = "SELECT seq, reads, writes FROM outbox WHERE status = 'pending' ORDER BY seq"
+_PENDING = "SELECT seq, digest, reads, writes FROM outbox WHERE status = 'pending' ORDER BY seq"
 
 
 class SqliteRecording:
@@ -161,12 +160,9 @@ def rebase(connection: apsw.Connection, head: LocalHead, first: int) -> list[Ent
     return kept
 
 
-def pending_touches(connection: apsw.Connection) -> dict[int, Touch]:
-    """What the pending lines have read and written, by place."""
-    return {
-        seq: Touch(seq=seq, reads=decode_keys(reads), writes=decode_keys(writes))
-        for seq, reads, writes in connection.execute(_PENDING)
-    }
+def pending_lines(connection: apsw.Connection) -> dict[int, tuple[bytes, str, str]]:
+    """The digest of each pending line, and what it has read and written as that is kept, by place."""
+    return {seq: (digest, reads, writes) for seq, digest, reads, writes in connection.execute(_PENDING)}
 
 
 def encode_keys(keys: Iterable[RowKey]) -> str:

@@ -16,7 +16,7 @@ from client_sdk.adapters.sqlite.pages import PageWriter
 from client_sdk.application.answer import RowsLine, check_hash, read_line, read_verdict, verdict_of
 from client_sdk.application.leases import renewed
 from client_sdk.application.overlay import Touch, rebuild
-from client_sdk.application.ports import Contact, Identity, LineStatus, Settled, Standing
+from client_sdk.application.ports import Contact, Identity, Settled, Standing
 from sync.kernel.changeset import ChangeSet, Fields, RowKey, Verdict
 from sync.kernel.clock import format_time, parse_time
 from sync.kernel.module import Registry
@@ -31,7 +31,7 @@ _REOPEN = """UPDATE outbox SET status = 'pending', earlier = json_insert(earlier
     verdict = NULL, version = NULL, answered_at = NULL WHERE status = 'answered' AND seq > ? RETURNING reads, writes"""
 _ANSWER = "UPDATE outbox SET status = 'answered', verdict = ?, version = ?, answered_at = ? WHERE seq = ?"
 _KEEP_EARLIER = "UPDATE outbox SET earlier = json_insert(earlier, '$[#]', json(verdict)) WHERE seq = ?"
-_ASKED = "SELECT digest, status, verdict, version FROM outbox WHERE seq = ?"
+_ASKED = "SELECT digest, verdict, version FROM outbox WHERE seq = ?"
 _FIRST_KEPT = "SELECT min(seq) FROM outbox WHERE status = 'pending' OR answered_at >= ? OR seq = ?"
 _LET_GO = "DELETE FROM outbox WHERE seq < ?"
 _TOUCH = "UPDATE outbox SET reads = ?, writes = ? WHERE seq = ?"
@@ -49,6 +49,7 @@ class Settling:
         self._welcome = welcome
         self._contact = contact
         self._verdicts: list[tuple[int, Verdict]] = []
+        self._answers: list[tuple[str, int, str, int]] = []
         self._dirty: set[RowKey] = set()
 
     def take(self, lines: Iterable[bytes], checkpoint: Checkpoint) -> Settled:
@@ -64,6 +65,7 @@ class Settling:
                 self._answer(said)
             elif isinstance(said, BucketLine):
                 self._pages.bucket(said)
+        self._write_answers()
         mismatched = self._pages.finish(checkpoint)
         self._relay()
         self._let_go()
@@ -82,12 +84,21 @@ class Settling:
         return Settled(rows=self._pages.rows, verdicts=tuple(self._verdicts), mismatched=mismatched)
 
     @cached_property
-    def _pending(self) -> dict[int, Touch]:
-        return outbox.pending_touches(self._connection)
+    def _pending(self) -> dict[int, tuple[bytes, str, str]]:
+        """What waits for its verdict; what it touched stays as it is kept, since most of it is answered now."""
+        return outbox.pending_lines(self._connection)
+
+    @cached_property
+    def _touches(self) -> dict[int, Touch]:
+        """What is pending still when the first row is heard: as a rule, verdicts come before all rows."""
+        return {
+            seq: Touch(seq=seq, reads=outbox.decode_keys(reads), writes=outbox.decode_keys(writes))
+            for seq, (_, reads, writes) in self._pending.items()
+        }
 
     @cached_property
     def _pages(self) -> PageWriter:
-        watched = {key for touch in self._pending.values() for key in touch.reads | touch.writes}
+        watched = {key for touch in self._touches.values() for key in touch.reads | touch.writes}
         return PageWriter(self._connection, watched)
 
     def _reopen(self) -> None:
@@ -98,26 +109,38 @@ class Settling:
             self._dirty |= outbox.decode_keys(reads) | outbox.decode_keys(writes)
 
     def _answer(self, line: VerdictLine) -> None:
-        found: list[tuple[bytes, str, str, int]] = list(self._connection.execute(_ASKED, (line.seq,)))
-        check_hash(line, found[0][0] if found else None)
-        _, status, kept, version = found[0]
         verdict = verdict_of(line)
-        if status == LineStatus.PENDING:
-            self._dirty |= self._pending.pop(line.seq).writes
-        elif (read_verdict(orjson.loads(kept)), version) == (verdict, line.version):
-            return  # the same verdict again, after a lost answer
-        else:
-            self._connection.execute(_KEEP_EARLIER, (line.seq,))
+        digest, _, writes = self._pending.pop(line.seq, (None, "", "[]"))
+        if digest is not None:
+            check_hash(line, digest)
+            self._dirty |= outbox.decode_keys(writes)
+        elif self._is_repeated(line, verdict):
+            return
         said = orjson.dumps(verdict.as_dict()).decode()
-        self._connection.execute(_ANSWER, (said, line.version, self._welcome.time, line.seq))
+        self._answers.append((said, line.version, self._welcome.time, line.seq))
         self._verdicts.append((line.seq, verdict))
+
+    def _is_repeated(self, line: VerdictLine, verdict: Verdict) -> bool:
+        """Whether the verdict on an answered line is the one it has; if not, the one it has is kept beside."""
+        self._write_answers()
+        found: list[tuple[bytes, str, int]] = list(self._connection.execute(_ASKED, (line.seq,)))
+        check_hash(line, found[0][0] if found else None)
+        _, kept, version = found[0]
+        if (read_verdict(orjson.loads(kept)), version) == (verdict, line.version):
+            return True  # the same verdict again, after a lost answer
+        self._connection.execute(_KEEP_EARLIER, (line.seq,))
+        return False
+
+    def _write_answers(self) -> None:
+        self._connection.executemany(_ANSWER, self._answers)
+        self._answers.clear()
 
     def _relay(self) -> None:
         """Decide the connected part of the pending work again on the new base."""
         dirty = self._dirty | self._pages.dirty
         if not dirty:
             return
-        pending = [self._pending[seq] for seq in sorted(self._pending)]
+        pending = [touch for seq, touch in self._touches.items() if seq in self._pending]
         rebuilt = rebuild(
             pending,
             dirty,
@@ -129,7 +152,7 @@ class Settling:
         )
         outbox.drop_overlay(self._connection, rebuilt.cleared)
         outbox.put_overlay(self._connection, rebuilt.rows)
-        changed = [touch for touch in rebuilt.touches if touch != self._pending[touch.seq]]
+        changed = [touch for touch in rebuilt.touches if touch != self._touches[touch.seq]]
         self._connection.executemany(_TOUCH, _encoded(changed))
 
     def _read(self, seq: int) -> ChangeSet | None:

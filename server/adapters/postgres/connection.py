@@ -19,6 +19,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool
 
+from server.adapters.postgres.pool import RECONNECT_SECONDS, AlertPool
 from server.application.ports import Unavailable, WriteRejected
 
 if TYPE_CHECKING:
@@ -68,13 +69,14 @@ async def configure(connection: Connection) -> None:
     await connection.commit()
 
 
-def make_pool(database_url: str) -> AsyncConnectionPool[Connection]:
+def make_pool(database_url: str) -> AlertPool:
     """A closed pool; open it inside the running event loop."""
-    return AsyncConnectionPool(
+    return AlertPool(
         database_url,
         min_size=1,
         max_size=POOL_CONNECTIONS_MAX,
         timeout=POOL_WAIT_SECONDS,
+        reconnect_timeout=RECONNECT_SECONDS,
         configure=configure,
         open=False,
     )

@@ -18,7 +18,7 @@ from server.adapters.postgres.sights import read_sights
 from server.adapters.postgres.tables.evidence import GLOBAL_TABLES
 from server.application.ports import TownSight
 from server.domain.examination import DatabaseFacts, TownFacts
-from sync.engine.chain import is_signed, journal_message, parse_public_key
+from sync.engine.chain import is_journal_signed, parse_public_key
 from sync.kernel.clock import format_time
 
 CONNECT_SECONDS_MAX = 5
@@ -33,7 +33,7 @@ FROM pg_roles AS r WHERE r.rolname = current_user
 """
 
 _TOWNS = """
-SELECT h.town_id, n.name, h.version, h.journal_hash, h.is_halted, j.hash, j.signature,
+SELECT h.town_id, n.name, h.version, h.journal_hash, h.is_halted, h.epoch, j.hash, j.signature,
        coalesce(extract(epoch FROM (convert_from(j.body, 'UTF8')::jsonb ->> 'at')::timestamptz), 0)::float8
 FROM town_heads AS h JOIN town_names AS n USING (town_id)
 LEFT JOIN journal AS j ON j.town_id = h.town_id AND j.version = h.version ORDER BY n.name, h.town_id
@@ -125,7 +125,7 @@ async def _towns(connection: Connection, server_keys: Sequence[str]) -> list[Tow
             written_seconds_ahead=written - now,
             is_signed_by_key=not keys
             or digest is None
-            or any(is_signed(key, signature, journal_message(town_id, version, digest)) for key in keys),
+            or is_journal_signed(keys, signature, town=town_id, epoch=epoch, version=version, digest=digest),
         )
-        async for town_id, name, version, head, is_halted, digest, signature, written in cursor
+        async for town_id, name, version, head, is_halted, epoch, digest, signature, written in cursor
     ]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
+from typing import Any
 
 from psycopg_pool import AsyncConnectionPool
 
 from server.adapters.postgres import statements
 from server.adapters.postgres.connection import Connection, town_transaction
 from server.application.history_ports import (
+    KEPT_BYTES_MAX,
     KEPT_LINES_MAX,
     EpochRecord,
     Halt,
@@ -47,7 +49,9 @@ _KEEP = """
 INSERT INTO fork_lines (town_id, device_id, hash, seq, line, received_at, signature)
 VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
 """
-_COUNT_KEPT = "SELECT count(*) FROM fork_lines WHERE town_id = %s AND device_id = %s"
+_COUNT_KEPT = """
+SELECT count(*), coalesce(sum(octet_length(line)), 0)::bigint FROM fork_lines WHERE town_id = %s AND device_id = %s
+"""
 _KEPT_ALREADY = "SELECT hash FROM fork_lines WHERE town_id = %s AND device_id = %s AND hash = ANY(%s)"
 _KEPT = """
 SELECT f.seq, f.line, f.received_at, f.signature FROM fork_lines AS f
@@ -119,7 +123,7 @@ class PostgresHistories:
         hashes = [sha256(line).digest() for line in lines]
         async with town_transaction(self._pool, town_id) as connection:
             # Counted once for all of them: a stopped device may send a thousand lines, as often as it likes.
-            [(kept,)] = await (await connection.execute(_COUNT_KEPT, place)).fetchall()
+            [(kept, kept_bytes)] = await (await connection.execute(_COUNT_KEPT, place)).fetchall()
             known = {digest async for (digest,) in await connection.execute(_KEPT_ALREADY, [*place, hashes])}
             rows = [
                 [*place, digest, at_seq, line, at, signature if at_seq == last else None]
@@ -127,7 +131,7 @@ class PostgresHistories:
                 if digest not in known
             ]
             async with connection.cursor() as cursor:
-                await cursor.executemany(_KEEP, rows[: max(0, KEPT_LINES_MAX - kept)])
+                await cursor.executemany(_KEEP, rows[: _room(rows, KEPT_LINES_MAX - kept, KEPT_BYTES_MAX - kept_bytes)])
 
     async def released_head(self, town_id: str, device_id: str, fork: bytes | None) -> ReleasedHead | None:
         """One statement."""
@@ -140,6 +144,17 @@ class PostgresHistories:
             cursor = await connection.execute(_RELEASED_HEAD, asked)
             row = await cursor.fetchone()
         return ReleasedHead(line=row[0], signature=row[1], epoch=row[2]) if row else None
+
+
+def _room(rows: Sequence[Sequence[Any]], lines_max: int, bytes_max: int) -> int:
+    """How many of the rows to keep, from the first on: so many lines, and so many bytes of lines together."""
+    count = 0
+    for *_, line, _at, _signature in rows:
+        bytes_max -= len(line)
+        if count >= lines_max or bytes_max < 0:
+            break
+        count += 1
+    return count
 
 
 async def read_epochs(connection: Connection, town_id: str) -> list[EpochRecord]:

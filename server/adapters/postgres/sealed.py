@@ -11,12 +11,13 @@ from psycopg_pool import AsyncConnectionPool
 from server.adapters.postgres.connection import Connection, town_transaction
 from server.application.sealed_ports import QuarantinedLine, SealedUpload
 from sync.kernel.errors import LimitExceeded
-from sync.protocol.limits import SEALED_UPLOADS_MAX
+from sync.protocol.limits import SEALED_KEPT_BYTES_MAX, SEALED_UPLOADS_MAX
 
 _KEEP = """
 INSERT INTO sealed_uploads (town_id, device_id, to_seq, head_hash, from_seq, box, signature, received_at)
 SELECT %(town)s, %(device)s, %(to_seq)s, %(head)s, %(from_seq)s, %(box)s, %(signature)s, %(at)s
-WHERE (SELECT count(*) FROM sealed_uploads WHERE town_id = %(town)s AND device_id = %(device)s) < %(uploads_max)s
+WHERE (SELECT count(*) < %(uploads_max)s AND coalesce(sum(octet_length(box)), 0) + %(size)s <= %(bytes_max)s
+       FROM sealed_uploads WHERE town_id = %(town)s AND device_id = %(device)s)
 ON CONFLICT DO NOTHING
 """
 _KEPT = "SELECT FROM sealed_uploads WHERE town_id = %s AND device_id = %s AND to_seq = %s AND head_hash = %s"
@@ -68,12 +69,15 @@ class PostgresSealedUploads:
                     "signature": upload.signature,
                     "at": upload.received_at,
                     "uploads_max": SEALED_UPLOADS_MAX,
+                    "size": len(upload.box),
+                    "bytes_max": SEALED_KEPT_BYTES_MAX,
                 },
             )
             if cursor.rowcount == 0:
                 cursor = await connection.execute(_KEPT, place)
                 if await cursor.fetchone() is None:
-                    raise LimitExceeded(f"of one device {SEALED_UPLOADS_MAX} sealed uploads are kept")
+                    limits = f"{SEALED_UPLOADS_MAX} sealed uploads, and {SEALED_KEPT_BYTES_MAX} bytes of them"
+                    raise LimitExceeded(f"of one device {limits} are kept")
 
     async def reviewed(self, upload: SealedUpload, lines: int, problem: str | None) -> None:
         """The last word stands."""

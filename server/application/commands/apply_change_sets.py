@@ -50,6 +50,7 @@ from server.application.ports import (
     Unavailable,
     WriteRejected,
 )
+from server.application.recent import RecentTowns
 from server.application.released import check_released
 from server.application.slices import in_slices
 from server.domain.devices import server_device_id
@@ -98,6 +99,7 @@ class Appliers:
         self._planner = Planner(registry, signer, system)
         self._lanes: dict[str, Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.recent = RecentTowns(towns)
 
     async def submit(self, upload: Upload) -> list[bytes]:
         """The verdict lines of an upload, in order, after they are committed.
@@ -260,8 +262,9 @@ class Appliers:
         """Decide and commit one batch; answers or fails every waiter, or raises with nothing committed."""
         done = await observed(lane.town_id, batch, self._commit(lane, batch))
         self._system.reached("apply.after_commit")
-        if done.step:
+        if done.step and done.entry:
             self._remember(lane, done.step)
+            self.recent.wrote(done.step, done.entry)
         for waiting, outcome in done.outcomes:
             if isinstance(outcome, Exception):
                 fail(waiting, outcome)
@@ -295,6 +298,7 @@ class Appliers:
 
     async def _decide(self, lane: Lane, writer: TownWriter, batch: Sequence[Waiting]) -> Done:
         head = writer.head
+        self.recent.stands(head)
         if lane.head != head:
             lane.rows.clear()
             lane.head = head
@@ -313,15 +317,17 @@ class Appliers:
             except TallystickError as fault:
                 outcomes.append((waiting, fault))
         made: Step | None = None
+        entry: JournalEntry | None = None
         if book.fresh:
             made = await self._fold(lane, writer, head, list(book.fresh.values()))
-            await self._write(writer, made, book)
+            entry = self._signed(made)
+            await writer.write(made, entry, book.signatures, book.newly_answered)
         if record:
             await writer.begin_epoch(record)
         said = {(a.submitted.device, a.submitted.seq): a.verdict_line for a in made.answered} if made else {}
         said.update({position: line.verdict_line for position, line in book.stored.items()})
         outcomes.extend((waiting, [said[position] for position in positions]) for waiting, positions in plans)
-        return Done(step=made, outcomes=outcomes)
+        return Done(step=made, entry=entry, outcomes=outcomes)
 
     async def _open_book(self, writer: TownWriter, batch: Sequence[Waiting]) -> Book:
         """Read what the evidence checks need: chain heads, repeated positions, earlier failures."""
@@ -360,15 +366,14 @@ class Appliers:
         if missing:
             lane.rows.update(await writer.load(missing))
 
-    async def _write(self, writer: TownWriter, made: Step, book: Book) -> None:
-        message = journal_message(made.head.town, made.head.version, made.head.journal)
-        entry = JournalEntry(
+    def _signed(self, made: Step) -> JournalEntry:
+        message = journal_message(made.head.town, made.head.epoch, made.head.version, made.head.journal)
+        return JournalEntry(
             version=made.head.version,
             body=made.body,
             digest=made.head.journal,
             signature=self._signer.sign(message),
         )
-        await writer.write(made, entry, book.signatures, book.newly_answered)
 
     def _remember(self, lane: Lane, made: Step) -> None:
         """The cache moves with the version; rows that the batch changed are known without reading them again."""

@@ -10,29 +10,31 @@ fetches the file and goes on from its version with the next exchange, so no answ
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 import orjson
 
 from server import metrics
-from server.application.ports import BucketState, TownReader, Towns, Unavailable
+from server.application.ports import BucketState, JournalEntry, TownReader, Unavailable
+from server.application.recent import Seen
 from server.application.snapshot_ports import Snapshot
 from sync.engine.chain import encode_bytes
+from sync.engine.town import TownHead
 from sync.protocol import limits
 from sync.protocol.messages import Hello
+
+Reading = Callable[[], AbstractAsyncContextManager[TownReader]]
+"""Opens a snapshot of one town."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
-    """Finished lines without newlines; the last one is the checkpoint, and `is_last` tells that no page follows.
-
-    `is_quiet`: nothing is new, not even which buckets the device holds.
-    """
+    """Finished lines without newlines; the last one is the checkpoint, and `is_last` tells that no page follows."""
 
     lines: list[bytes]
     is_last: bool
-    is_quiet: bool = False
 
 
 @dataclass(kw_only=True, slots=True)
@@ -44,24 +46,25 @@ class _Room:
 
 
 async def pages(
-    towns: Towns,
-    town_id: str,
+    reading: Reading,
     device_id: str,
     hello: Hello,
     *,
     page_rows: int = limits.PAGE_ROWS,
     page_bytes: int = limits.PAGE_BYTES,
+    saw: Callable[[Seen], None] = lambda _: None,
 ) -> AsyncIterator[Page]:
     """All pages of one exchange, from the device's cursors to a checkpoint that includes what it just sent.
 
-    A page ends with the version in which it reaches `page_rows` rows or `page_bytes` bytes. Raises `Unavailable`.
+    `reading` opens a snapshot of the town for each. A page ends with the version in which it reaches `page_rows` rows
+    or `page_bytes` bytes. `saw` is told what the checkpoint says. Raises `Unavailable`.
     """
     cursors: dict[str, int] | None = None
     epoch = hello.epoch
     offers: Mapping[str, Snapshot] = {}
     ended: Mapping[str, int] | None = None
     while True:
-        async with towns.reading(town_id) as reader:
+        async with reading() as reader:
             device = await reader.device(device_id)
             if device is None or device.status != "active":
                 raise Unavailable
@@ -73,7 +76,7 @@ async def pages(
                 epoch = reader.head.epoch
                 if hello.snapshots and (whole := [bucket for bucket, cursor in cursors.items() if not cursor]):
                     offers = await reader.offers(whole)
-                    _offer(offers, town_id, cursors, lines)
+                    _offer(offers, reader.head.town, cursors, lines)
             if set(device.buckets) != set(cursors) or reader.head.epoch != epoch:
                 raise Unavailable  # what the device may hold has changed under way: it asks again from where it is
             states = await reader.bucket_states(device.buckets)
@@ -83,20 +86,23 @@ async def pages(
             is_complete = not offers and await _rows(
                 reader, cursors, states, lines, _Room(rows=page_rows, size=page_bytes)
             )
-            is_quiet = is_complete and lines == [_told(bucket, "kept") for bucket in device.buckets]
-            lines.append(await _checkpoint(reader, cursors, states, is_complete=is_complete))
-        yield Page(lines=lines, is_last=is_complete or bool(offers), is_quiet=is_quiet)
+            entry = await _entry(reader)
+            lines.append(_checkpoint(reader.head, entry, cursors, states, is_complete=is_complete))
+            held = {bucket: states.get(bucket) for bucket in device.buckets}
+            saw(Seen(head=reader.head, entry=entry, device=device, states=held))
+        yield Page(lines=lines, is_last=is_complete or bool(offers))
         if is_complete or offers:
             return
 
 
-async def receipt(towns: Towns, town_id: str) -> Page:
+async def receipt(reading: Reading) -> Page:
     """The end of an answer to a device that has more to send: its verdicts are signed for, its rows come at the end.
 
     Deciding everything first saves the device from judging what is still pending once for every request.
     """
-    async with towns.reading(town_id) as reader:
-        return Page(lines=[await _checkpoint(reader, {}, {}, is_complete=False)], is_last=True)
+    async with reading() as reader:
+        entry = await _entry(reader)
+        return Page(lines=[_checkpoint(reader.head, entry, {}, {}, is_complete=False)], is_last=True)
 
 
 def _settle_buckets(
@@ -162,13 +168,21 @@ async def _rows(
     return True
 
 
-async def _checkpoint(
-    reader: TownReader, cursors: Mapping[str, int], states: Mapping[str, BucketState], *, is_complete: bool
-) -> bytes:
-    head = reader.head
-    entry = await reader.journal_entry(head.version)
+async def _entry(reader: TownReader) -> JournalEntry:
+    entry = await reader.journal_entry(reader.head.version)
     if entry is None:
         raise Unavailable
+    return entry
+
+
+def _checkpoint(
+    head: TownHead,
+    entry: JournalEntry,
+    cursors: Mapping[str, int],
+    states: Mapping[str, BucketState],
+    *,
+    is_complete: bool,
+) -> bytes:
     marks: dict[str, dict[str, int | str]] = {bucket: {"version": cursor} for bucket, cursor in cursors.items()}
     if is_complete:
         for bucket, mark in marks.items():

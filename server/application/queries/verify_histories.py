@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from server.application.evidence import TownEvidence
-from sync.engine.chain import encode_bytes, is_signed, journal_message, parse_public_key
+from server.application.history_ports import Halt
+from sync.engine.chain import encode_bytes, is_journal_signed, is_signed, parse_public_key
 from sync.engine.replay import Begun, Finding, Replay
 
 
@@ -27,7 +28,7 @@ async def compare_histories(replay: Replay, evidence: TownEvidence) -> None:
             _find(replay, f"epoch {begun.epoch}", f"no line of the journal begins it after version {begun.version}")
     halts = await evidence.halts()
     for halt in halts:
-        if not _is_by(keys, halt.signature, journal_message(replay.town, halt.version, halt.journal)):
+        if not _is_head_by(keys, replay.town, halt):
             _find(replay, f"halt {halt.id}", "the server has not signed the head that it is about")
     is_halted = any(halt.ended is None for halt in halts)
     if is_halted != evidence.is_halted:
@@ -37,6 +38,17 @@ async def compare_histories(replay: Replay, evidence: TownEvidence) -> None:
 
 def _is_by(keys: Sequence[str], signature: str, message: bytes) -> bool:
     return any(is_signed(parse_public_key(key), signature, message) for key in keys)
+
+
+def _is_head_by(keys: Sequence[str], town_id: str, halt: Halt) -> bool:
+    return is_journal_signed(
+        [parse_public_key(key) for key in keys],
+        halt.signature,
+        town=town_id,
+        epoch=halt.epoch,
+        version=halt.version,
+        digest=halt.journal,
+    )
 
 
 def _find(replay: Replay, where: str, what: str) -> None:

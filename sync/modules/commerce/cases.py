@@ -196,6 +196,9 @@ ALREADY_RETURNED = Case(
 ALREADY_PICKED = Case(
     id="orders.already_picked", sentence="Picking of order {number} has begun; it cannot be changed.", is_refusal=True
 )
+NOT_UNPAID = Case(
+    id="orders.not_unpaid", sentence="Something was paid for order {number}; it is not given up.", is_refusal=True
+)
 ALREADY_ASSIGNED = Case(
     id="orders.already_assigned", sentence="Order {number} already has a driver; reassign it instead.", is_refusal=True
 )

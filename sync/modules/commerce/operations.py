@@ -177,7 +177,10 @@ class AmendOrder(Operation):
 
 
 class CancelOrder(Operation):
-    """The order shall not be; on the van it becomes a recall. A customer may not ask for it once picking has begun."""
+    """The order shall not be; on the van it becomes a recall. A customer may not ask for it once picking has begun.
+
+    With `unpaid_only` it shall not be as long as nothing was paid and nobody has begun to pick it.
+    """
 
     op: ClassVar = "order.cancel"
     intent: ClassVar = Intent.WISH
@@ -186,6 +189,7 @@ class CancelOrder(Operation):
     order: OrderRef
     reason: Text = ""
     by_customer: bool = False
+    unpaid_only: bool = False
 
     def reads(self) -> Iterable[RowKey]:
         """What is owed for it."""

@@ -75,8 +75,10 @@ def amend(operation: AmendOrder, draft: Draft) -> None:
 def cancel(operation: CancelOrder, draft: Draft) -> None:
     """Release what is reserved and call off the driver; goods off the shelf go back, goods on the van are recalled."""
     order = need_open(draft, operation.order)
-    if operation.by_customer and order["custody"] != "warehouse":
+    if (operation.by_customer or operation.unpaid_only) and order["custody"] != "warehouse":
         raise draft.refuse(cases.ALREADY_PICKED, number=order["number"])
+    if operation.unpaid_only and order["payment"] != "unpaid":
+        raise draft.refuse(cases.NOT_UNPAID, number=order["number"])
     if order["custody"] in ON_THE_VAN:
         change(draft, operation.order, commercial="recall", note=operation.reason)
         draft.adjust(cases.RECALL_REQUESTED, operation, subject=("order", operation.order), number=order["number"])

@@ -9,12 +9,10 @@ from contextlib import suppress
 import pytest
 from starlette.types import Message
 
-from server.api import admission
-from server.api.admission import Exchanges, ExchangeUnderWay
+from server.api.admission import ANSWER_IDLE_SECONDS, PATIENCE_SECONDS, Exchanges, ExchangeUnderWay
 from server.api.app import create_app
 from tests.support.api_world import ApiWorld, Knocker, api_world
-
-LONG_SECONDS = 20
+from tests.support.loop_clock import settle, still_loop
 
 
 @pytest.fixture
@@ -82,52 +80,76 @@ async def test_a_place_is_free_before_the_end_of_the_answer_is_heard(impatient_w
         await impatient_world.parts.exchanges.enter(device.answer.device_id, device.town_id)
 
 
-async def test_an_answer_that_nobody_takes_is_cut_and_its_place_is_free(
-    impatient_world: ApiWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    device = await impatient_world.device()
-    monkeypatch.setattr(admission, "ANSWER_IDLE_SECONDS", 0)
+async def test_an_answer_that_nobody_takes_is_cut_and_its_place_is_free(impatient_world: ApiWorld) -> None:
+    device, taking = await impatient_world.device(), asyncio.Event()
 
-    asking = asyncio.create_task(ask(device, body=device.hello(), never_takes=True))
-    ended, _ = await asyncio.wait({asking}, timeout=LONG_SECONDS)
+    asking = asyncio.create_task(ask(device, body=device.hello(), never_taken=taking))
+    await taking.wait()
+    with still_loop() as clock:
+        await settle()
+        clock.now += ANSWER_IDLE_SECONDS - 1
+        await settle()
+        is_held = not asking.done()
+        clock.now += 2
+        await settle(1_000)
 
-    assert ended == {asking}
-    assert asking.result() == []
+        assert (is_held, asking.result()) == (True, [])
     await impatient_world.parts.exchanges.enter(device.answer.device_id, device.town_id)
 
 
 async def test_one_exchange_may_wait_for_the_one_before_it_and_a_third_is_refused_at_once() -> None:
-    exchanges = Exchanges(patience_seconds=LONG_SECONDS)
-    first = await exchanges.enter("device", "town")
-    waiting = asyncio.create_task(exchanges.enter("device", "town"))
-    await asyncio.sleep(0)
+    exchanges = Exchanges()
+    with still_loop():
+        first = await exchanges.enter("device", "town")
+        waiting = asyncio.create_task(exchanges.enter("device", "town"))
+        await settle()
 
-    with pytest.raises(ExchangeUnderWay):
-        await asyncio.wait_for(exchanges.enter("device", "town"), LONG_SECONDS / 2)
-    first.leave()
-    second = await asyncio.wait_for(waiting, LONG_SECONDS / 2)
-    first.leave()
+        refused = asyncio.create_task(exchanges.enter("device", "town"))
+        await settle()
+        assert isinstance(refused.exception(), ExchangeUnderWay)
+        first.leave()
+        await settle()
+        second = waiting.result()
+        first.leave()
 
-    third = asyncio.create_task(exchanges.enter("device", "town"))
-    await asyncio.sleep(0)
-    assert not third.done()  # leaving the first again has not let anybody in
-    second.leave()
-    (await asyncio.wait_for(third, LONG_SECONDS / 2)).leave()
+        third = asyncio.create_task(exchanges.enter("device", "town"))
+        await settle()
+        assert not third.done()  # leaving the first again has not let anybody in
+        second.leave()
+        await settle()
+        third.result().leave()
+
+
+async def test_whoever_waits_for_its_own_exchange_does_so_for_a_while() -> None:
+    exchanges = Exchanges()
+    with still_loop() as clock:
+        await exchanges.enter("device", "town")
+        waiting = asyncio.create_task(exchanges.enter("device", "town"))
+        await settle()
+        clock.now += PATIENCE_SECONDS - 0.1
+        await settle()
+        is_waiting = not waiting.done()
+        clock.now += 0.2
+        await settle()
+
+        assert (is_waiting, type(waiting.exception())) == (True, ExchangeUnderWay)
 
 
 async def test_whoever_waited_for_its_own_exchange_then_waits_for_a_place_like_everybody() -> None:
-    exchanges = Exchanges(exchanges_max=1, patience_seconds=LONG_SECONDS)
-    first = await exchanges.enter("device", "town")
-    waiting = asyncio.create_task(exchanges.enter("device", "town"))
-    await asyncio.sleep(0)
-    first.leave()
-    another = await exchanges.enter("another", "town")
-    await asyncio.sleep(0)
+    exchanges = Exchanges(exchanges_max=1)
+    with still_loop():
+        first = await exchanges.enter("device", "town")
+        waiting = asyncio.create_task(exchanges.enter("device", "town"))
+        await settle()
+        first.leave()
+        another = await exchanges.enter("another", "town")
+        await settle()
 
-    assert not waiting.done()
-    another.leave()
+        assert not waiting.done()
+        another.leave()
+        await settle()
 
-    (await asyncio.wait_for(waiting, LONG_SECONDS / 2)).leave()
+        waiting.result().leave()
 
 
 async def ask(
@@ -135,7 +157,7 @@ async def ask(
     *,
     body: bytes | None,
     on_end: Callable[[], Awaitable[None]] | None = None,
-    never_takes: bool = False,
+    never_taken: asyncio.Event | None = None,
 ) -> list[Message]:
     """What the application sends for one exchange of the device; without a body it must not ask for one."""
     token, sent = await device.token(), list[Message]()
@@ -148,7 +170,8 @@ async def ask(
         return {"type": "http.request", "body": body}
 
     async def send(message: Message) -> None:
-        if never_takes:
+        if never_taken:
+            never_taken.set()
             await asyncio.Event().wait()
         sent.append(message)
         if on_end and not message.get("more_body", message["type"] == "http.response.start"):

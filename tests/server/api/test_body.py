@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.types import Message, Receive
 
 from server.api.body import (
+    BODY_SECONDS_MAX,
     LINES_TYPE,
     SMALL_BODY_BYTES_MAX,
     BodyLimits,
@@ -25,6 +26,7 @@ from server.api.body import (
 )
 from sync.kernel.errors import LimitExceeded, Malformed, TallystickError
 from sync.protocol import limits
+from tests.support.loop_clock import settle, still_loop
 
 GOOD = b'{"hello":{}}\n{"seq":1}\n'
 LINES = [b'{"hello":{}}', b'{"seq":1}']
@@ -225,20 +227,35 @@ async def test_a_cut_body_is_refused() -> None:
         await read_lines(request, SMALL)
 
 
-async def test_a_body_that_never_moves_is_closed() -> None:
-    request = Request(scope_of(), _never)
+async def test_a_body_that_never_moves_is_closed_after_its_time_and_not_before() -> None:
+    with still_loop() as clock:
+        reading = asyncio.create_task(read_lines(Request(scope_of(), _never), BodyLimits()))
+        await settle()
+        clock.now += limits.BODY_IDLE_SECONDS - 0.1
+        await settle()
+        is_open = not reading.done()
+        clock.now += 0.1
+        await settle()
 
-    with pytest.raises(BodyTimedOut):
-        await read_lines(request, BodyLimits(idle_seconds=0.01))
+        assert (is_open, type(reading.exception())) == (True, BodyTimedOut)
 
 
 async def test_a_body_that_only_drips_is_closed() -> None:
-    async def dripping() -> Message:
-        await asyncio.sleep(0)
-        return {"type": "http.request", "body": b" ", "more_body": True}
+    drops = 0
+    with still_loop() as clock:
 
-    with pytest.raises(BodyTimedOut):
-        await read_lines(Request(scope_of(), dripping), BodyLimits(seconds_max=0.01))
+        async def dripping() -> Message:
+            nonlocal drops
+            clock.now += 1
+            drops += 1
+            assert drops <= BODY_SECONDS_MAX
+            await settle()
+            return {"type": "http.request", "body": b" ", "more_body": True}
+
+        with pytest.raises(BodyTimedOut):
+            await read_lines(Request(scope_of(), dripping), BodyLimits())
+
+    assert drops == BODY_SECONDS_MAX
 
 
 async def test_a_small_document_is_not_taken_compressed() -> None:

@@ -242,7 +242,7 @@ async def test_an_answer_that_fails_half_way_is_cut_and_has_no_final_checkpoint(
         async with api_world(migrated_database, towns=towns, page_rows=1) as world:
             device = await world.device()
             await world.author(AddUser(id=world.new_id(), name="Bea", login="bea", user_roles=["driver"]))
-            start, *bodies = await messages_of(device, towns, 2 if is_torn else 99)
+            start, *bodies = await messages_of(device, towns, 1 if is_torn else 99)
 
     said = lines_of(b"".join(message["body"] for message in bodies))
     more = [line["more"] for line in said if line["t"] == "checkpoint"]
@@ -252,9 +252,9 @@ async def test_an_answer_that_fails_half_way_is_cut_and_has_no_final_checkpoint(
     assert bodies[-1]["more_body"] is is_torn
 
 
-@pytest.mark.parametrize("readings", [0, 1])
+@pytest.mark.parametrize(("readings", "lines"), [(0, 0), (1, 1)])
 async def test_a_store_that_fails_before_the_answer_starts_says_when_to_come_back(
-    migrated_database: str, readings: int
+    migrated_database: str, readings: int, lines: int
 ) -> None:
     async with api_world(migrated_database) as beside:
         towns = TornTowns(beside.parts.towns)
@@ -262,9 +262,10 @@ async def test_a_store_that_fails_before_the_answer_starts_says_when_to_come_bac
             device = await world.device()
             token = await device.token()
             towns.readings_left = readings
+            sent = [device.line(wish(device)) for _ in range(lines)]
             answer = await world.client.post(
                 f"/v1/towns/{world.town_id}/exchange",
-                content=device.hello(),
+                content=b"\n".join([device.hello(lines), *sent]),
                 headers={"Content-Type": "application/x-ndjson", "Authorization": f"Bearer {token}"},
             )
 

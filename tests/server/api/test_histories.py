@@ -9,7 +9,15 @@ import pytest
 
 from server.application.commands.release_device import take_kept
 from server.application.history_ports import NotHalted, TownHalted
-from sync.engine.chain import decode_bytes, encode_bytes, epoch_message, is_signed, journal_message, parse_public_key
+from sync.engine.chain import (
+    decode_bytes,
+    encode_bytes,
+    epoch_message,
+    is_signed,
+    journal_message,
+    older_journal_message,
+    parse_public_key,
+)
 from sync.kernel.clock import format_time
 from sync.modules.histories import ReleaseDevice
 from sync.modules.identity import AddUser, SuspendDevice
@@ -24,9 +32,15 @@ def wish(device: Knocker) -> AddUser:
     return AddUser(id=device.world.new_id(), name="Eve", login="eve", user_roles=["admin"])
 
 
-def signed(world: ApiWorld, version: int, digest: str = LOST_HASH) -> dict[str, Any]:
-    """A witness that the server's own key vouches for."""
-    message = journal_message(world.town_id, version, decode_bytes(digest, 32))
+def signed(world: ApiWorld, epoch: str, version: int, digest: str = LOST_HASH) -> dict[str, Any]:
+    """A witness that the server's own key vouches for as a head of this epoch."""
+    message = journal_message(world.town_id, epoch, version, decode_bytes(digest, 32))
+    return {"version": version, "journal": digest, "sig": world.parts.signer.sign(message)}
+
+
+def signed_before(world: ApiWorld, version: int, digest: str = LOST_HASH) -> dict[str, Any]:
+    """A witness from a server that did not name the epoch yet."""
+    message = older_journal_message(world.town_id, version, decode_bytes(digest, 32))
     return {"version": version, "journal": digest, "sig": world.parts.signer.sign(message)}
 
 
@@ -53,7 +67,7 @@ async def test_a_head_that_we_have_signed_and_do_not_have_halts_the_town_for_eve
     device, other = await world.device(), await world.device()
     said = await checkpoint(device)
     line = device.line(wish(device))
-    seen = {"epoch": said["epoch"], "witness": signed(world, said["version"] + 1)}
+    seen = {"epoch": said["epoch"], "witness": signed(world, said["epoch"], said["version"] + 1)}
 
     answer = await device.exchange(line, hello=device.hello(1, **seen))
 
@@ -69,7 +83,7 @@ async def test_a_head_that_we_have_signed_and_do_not_have_halts_the_town_for_eve
 async def test_what_no_key_of_ours_vouches_for_halts_nothing(world: ApiWorld, proof: dict[str, Any]) -> None:
     device = await world.device()
     said = await checkpoint(device)
-    witness = signed(world, said["version"] + 1, encode_bytes(bytes([1] * 32))) | proof
+    witness = signed(world, said["epoch"], said["version"] + 1, encode_bytes(bytes([1] * 32))) | proof
 
     assert await outcome(device, epoch=said["epoch"], witness=witness) == (409, "history_altered")
 
@@ -81,7 +95,7 @@ async def test_what_no_key_of_ours_vouches_for_halts_nothing(world: ApiWorld, pr
 async def test_a_witness_of_our_history_is_welcome_and_a_cursor_beyond_it_is_not(world: ApiWorld) -> None:
     device = await world.device()
     said = await checkpoint(device)
-    witness = signed(world, said["version"], said["journal"]["hash"])
+    witness = signed(world, said["epoch"], said["version"], said["journal"]["hash"])
     beyond = {"town": said["version"] + 1}
 
     assert await outcome(device, epoch=said["epoch"], witness=witness) == (200, "welcome")
@@ -107,7 +121,7 @@ async def test_a_history_that_an_admin_has_let_go_halts_nothing_again_and_its_de
 ) -> None:
     device = await world.device()
     said = await checkpoint(device)
-    seen = {"epoch": said["epoch"], "witness": signed(world, said["version"] + 1)}
+    seen = {"epoch": said["epoch"], "witness": signed(world, said["epoch"], said["version"] + 1)}
     assert await outcome(device, **seen) == (503, "town_halted")
     await resume(world)
 
@@ -121,7 +135,11 @@ async def test_an_epoch_ends_a_halt_and_is_told_with_our_signature_to_whoever_sa
 ) -> None:
     device = await world.device()
     said = await checkpoint(device)
-    lost = {"epoch": said["epoch"], "witness": signed(world, said["version"] + 5), "cursors": {"town": 9_999}}
+    lost = {
+        "epoch": said["epoch"],
+        "witness": signed(world, said["epoch"], said["version"] + 5),
+        "cursors": {"town": 9_999},
+    }
     assert await outcome(device, **lost) == (503, "town_halted")
 
     epoch = await world.parts.appliers.begin_epoch(world.town_id, "a backup was restored")
@@ -140,22 +158,73 @@ async def test_what_does_not_fit_within_the_kept_part_of_an_older_epoch_is_an_al
     device = await world.device()
     said = await checkpoint(device)
     await world.parts.appliers.begin_epoch(world.town_id, "a backup was restored")
-    kept = signed(world, said["version"], said["journal"]["hash"])
+    kept = signed(world, said["epoch"], said["version"], said["journal"]["hash"])
 
     assert await outcome(device, epoch=said["epoch"], witness=kept) == (200, "welcome")
-    assert await outcome(device, epoch=said["epoch"], witness=signed(world, said["version"])) == (503, "town_halted")
+    other = signed(world, said["epoch"], said["version"])
+    assert await outcome(device, epoch=said["epoch"], witness=other) == (503, "town_halted")
+
+
+async def test_a_head_of_a_history_that_was_given_up_halts_nothing_as_a_head_of_another_epoch(
+    world: ApiWorld,
+) -> None:
+    device, other = await world.device(), await world.device()
+    said = await checkpoint(device)
+    lost = signed(world, said["epoch"], said["version"] + 1)
+    for _ in range(2):
+        await world.parts.appliers.begin_epoch(world.town_id, "a backup was restored")
+    first, now = (record.epoch for record in await world.parts.towns.histories.epochs(world.town_id))
+
+    for epoch in (first, now, LOST_EPOCH):
+        assert await outcome(device, epoch=epoch, witness=lost) == (409, "history_altered")
+
+    assert await halts(world) == 0
+    assert await outcome(other) == (200, "welcome")
+    assert await outcome(device, epoch=said["epoch"], witness=lost) == (200, "welcome")
+
+
+async def test_a_head_that_does_not_name_its_epoch_halts_the_town_until_a_history_has_been_given_up(
+    world: ApiWorld,
+) -> None:
+    device = await world.device()
+    said = await checkpoint(device)
+    seen = signed_before(world, said["version"] + 5)
+
+    assert await outcome(device, epoch=said["epoch"], witness=seen) == (503, "town_halted")
+
+    epoch = await world.parts.appliers.begin_epoch(world.town_id, "a backup was restored")
+    another = signed_before(world, said["version"] + 6)
+    assert await outcome(device, epoch=epoch, witness=another) == (409, "history_altered")
+    assert await outcome(device, epoch=epoch, witness=signed(world, epoch, said["version"] + 6)) == (503, "town_halted")
+
+
+async def test_a_device_of_before_hears_heads_in_the_form_that_it_knows(world: ApiWorld) -> None:
+    device = await world.device()
+    now = await checkpoint(device)
+    answer = await device.exchange(hello=device.hello(schema=2))
+    before = orjson.loads(answer.content.splitlines()[-1])
+    key, digest = parse_public_key(world.parts.signer.public_key), decode_bytes(now["journal"]["hash"], 32)
+    known = older_journal_message(world.town_id, now["version"], digest)
+    newer = journal_message(world.town_id, now["epoch"], now["version"], digest)
+
+    assert (is_signed(key, before["journal"]["sig"], known), is_signed(key, now["journal"]["sig"], newer)) == (
+        True,
+        True,
+    )
+    assert before | {"journal": now["journal"]} == now
 
 
 async def test_an_epoch_that_was_lost_as_a_whole_halts_until_another_has_begun(world: ApiWorld) -> None:
     device = await world.device()
     said = await checkpoint(device)
-    lost = {"epoch": LOST_EPOCH, "witness": signed(world, said["version"] + 5)}
+    lost = {"epoch": LOST_EPOCH, "witness": signed(world, LOST_EPOCH, said["version"] + 5)}
     assert await outcome(device, **lost) == (503, "town_halted")
 
     await world.parts.appliers.begin_epoch(world.town_id, "a second backup was restored")
 
     assert await outcome(device, **lost) == (200, "welcome")
-    assert await outcome(device, **lost | {"witness": signed(world, said["version"] + 6)}) == (200, "welcome")
+    lost |= {"witness": signed(world, LOST_EPOCH, said["version"] + 6)}
+    assert await outcome(device, **lost) == (200, "welcome")
 
 
 async def test_a_suspended_device_hands_in_its_record_and_gets_nothing_else(world: ApiWorld) -> None:
@@ -199,6 +268,24 @@ async def test_of_what_a_suspended_device_sends_so_much_is_kept_and_each_line_on
         (2, lines[1], False),
         (3, lines[2], True),
     ]
+
+
+async def test_of_what_a_suspended_device_sends_so_many_bytes_are_kept_from_the_first_line_on(
+    world: ApiWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = await world.device()
+    device_id, histories = device.answer.device_id, world.parts.towns.histories
+    await world.author(SuspendDevice(device=device_id, reason="left in a taxi"))
+    lines = [device.line(wish(device)) for _ in range(4)]
+    monkeypatch.setattr("server.adapters.postgres.histories.KEPT_BYTES_MAX", sum(map(len, lines[:3])))
+
+    for _ in range(2):
+        assert await outcome(device, *lines) == (403, "device_suspended")
+        assert [one.line for one in await histories.kept_lines(world.town_id, device_id)] == lines[:3]
+
+    lines.append(device.line(wish(device)))
+    assert await outcome(device, *lines) == (403, "device_suspended")
+    assert [one.line for one in await histories.kept_lines(world.town_id, device_id)] == lines[:3]
 
 
 async def test_what_a_suspended_device_sends_must_be_its_own_chain(world: ApiWorld) -> None:

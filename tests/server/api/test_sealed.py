@@ -239,6 +239,21 @@ async def test_too_much_at_once_and_too_much_in_all_is_refused(
     assert (large.status_code, [answer.status_code for answer in answers]) == (413, [200, 200, 413])
 
 
+async def test_of_one_device_so_many_bytes_are_kept_and_the_same_again_is_answered_again(
+    world: ApiWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, other = await revoked(world), await revoked(world)
+    monkeypatch.setattr("server.adapters.postgres.sealed.SEALED_KEPT_BYTES_MAX", 250)
+    first, second = bundle_of(device, 1), bundle_of(device, 1)
+
+    answers = [
+        await hand_in(device, bundle, bytes(size)) for bundle, size in ((first, 100), (second, 151), (first, 100))
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 413, 200]
+    assert (await hand_in(other, bundle_of(other, 1), bytes(250))).status_code == 200
+
+
 async def test_the_keys_are_there_for_whoever_asks_and_lead_to_the_newest(world: ApiWorld) -> None:
     device = await world.device()
 

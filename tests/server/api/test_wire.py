@@ -63,7 +63,6 @@ def port(signer: KeySigner) -> Iterator[int]:
         towns=cast("Any", None),
         enrolments=MemoryEnrolments(),
         appliers=cast("Any", None),
-        quiet=cast("Any", None),
         signer=signer,
         system=MemorySystem(),
         tries=cast("Any", None),

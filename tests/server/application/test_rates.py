@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.application.ports import Unavailable
-from server.application.rates import QUIET_SHARE, RateLimits
+from server.application.rates import ADVANCE_SHARE, QUIET_SHARE, RateLimits
 from server.domain.rates import (
     WINDOW_SECONDS,
     Asked,
@@ -38,13 +38,20 @@ class Together:
 
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
+        self.steps: list[list[float]] = []
+        self.room_seconds = float(WINDOW_SECONDS)
         self.wait = 0.0
         self.is_away = False
 
     async def take(self, asked: Sequence[Asked]) -> float:
         self.asked.append([one.key for one in asked])
+        self.steps.append([one.rate.step_seconds for one in asked])
         if self.is_away:
             raise Unavailable
+        step = max(self.steps[-1])
+        if step > self.room_seconds:
+            return max(self.wait, 1.0)
+        self.room_seconds -= step
         return self.wait
 
 
@@ -118,15 +125,25 @@ async def test_a_rate_of_zero_is_no_limit() -> None:
     assert together.asked == []
 
 
-async def test_a_quiet_device_costs_no_question_and_a_busy_one_is_counted_together() -> None:
-    together, quiet = Together(), 320 // QUIET_SHARE
+async def test_a_quiet_device_costs_no_question_and_a_busy_one_is_counted_together_a_few_requests_at_once() -> None:
+    together, quiet, advance = Together(), 320 // QUIET_SHARE, 320 // ADVANCE_SHARE
     limits = RateLimits(Rates(device_per_minute=320, town_per_minute=0), shared=together, monotonic=Clock())
 
     await taken(limits, quiet)
     assert together.asked == []
-    await taken(limits, 3)
+    await taken(limits, 3 * advance)
 
     assert together.asked == [["device:device"]] * 3
+    assert together.steps == [[advance * WINDOW_SECONDS / 320]] * 3
+
+
+async def test_what_is_left_of_a_minute_is_taken_one_request_at_a_time() -> None:
+    together, advance = Together(), 320 // ADVANCE_SHARE
+    limits = RateLimits(Rates(device_per_minute=320, town_per_minute=0), shared=together, monotonic=Clock())
+    await taken(limits, 320 // QUIET_SHARE)
+    together.room_seconds = (advance - 1) * WINDOW_SECONDS / 320
+
+    assert await taken(limits, advance) == advance - 1
 
 
 async def test_what_all_have_counted_together_holds() -> None:

@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import psycopg
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from server.adapters.postgres.connection import town_transaction
 from server.application.ports import Unavailable
 from server.application.queries.exchange_page import receipt
+from server.application.recent import RecentTowns
 from sync.kernel.changeset import Operation
 from sync.modules.catalogue import OfferProduct
 from sync.modules.commerce import (
@@ -30,7 +32,7 @@ from sync.modules.identity import AddUser, DeactivateUser, SuspendDevice
 from sync.protocol import limits
 from tests.support.puller import Puller, Rows, faults_of_versions, feed_rows
 from tests.support.real_town import PRODUCT, RealDevice, RealTown
-from tests.support.write_path import findings, receive, version
+from tests.support.write_path import findings, other_appliers, receive, version
 
 STEPS = 120
 PAGE_ROWS = (1, 2, 7)
@@ -97,8 +99,9 @@ def place(town: RealTown, order: str, number: str, lines: int = 1) -> PlaceOrder
     return PlaceOrder(id=order, number=number, warehouse=town.warehouse_id, customer_name="Grace", lines=wanted)
 
 
-def puller_of(device: RealDevice, page_rows: int = 10_000) -> Puller:
-    return Puller(towns=device.town.towns, town_id=device.town.id, device_id=device.id, page_rows=page_rows)
+def puller_of(device: RealDevice, page_rows: int = 10_000, recent: RecentTowns | None = None) -> Puller:
+    town = device.town
+    return Puller(towns=town.towns, town_id=town.id, device_id=device.id, page_rows=page_rows, recent=recent)
 
 
 async def feed_of(town: RealTown, puller: Puller) -> Rows:
@@ -108,7 +111,9 @@ async def feed_of(town: RealTown, puller: Puller) -> Rows:
 
 
 @asynccontextmanager
-async def traffic(town: RealTown, chance: random.Random) -> AsyncIterator[tuple[Trade, list[Puller]]]:
+async def traffic(
+    town: RealTown, chance: random.Random, recent: RecentTowns | None = None
+) -> AsyncIterator[tuple[Trade, list[Puller]]]:
     """Trade and three pullers, a tablet and two vans; at the end each of them has what is there."""
     eve = town.new_id()
     await town.author(AddUser(id=eve, name="Eve", login="eve", user_roles=["driver"]))
@@ -117,7 +122,7 @@ async def traffic(town: RealTown, chance: random.Random) -> AsyncIterator[tuple[
         await town.enrol("driver"),
         await town.enrol("driver", user_id=eve),
     ]
-    pullers = [puller_of(device, rows) for device, rows in zip(devices, PAGE_ROWS, strict=True)]
+    pullers = [puller_of(device, rows, recent) for device, rows in zip(devices, PAGE_ROWS, strict=True)]
     yield Trade(town=town, chance=chance, drivers=[town.driver_id, eve]), pullers
     for puller in pullers:
         await puller.pull()
@@ -155,6 +160,43 @@ async def test_whoever_pulls_while_others_write_ends_with_exactly_what_is_there(
         is_over.set()
         await asyncio.gather(*following)
     assert await findings(town) == ()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whoever_is_answered_out_of_memory_ends_with_exactly_what_is_there(town: RealTown, seed: int) -> None:
+    chance, recent = random.Random(seed), town.appliers.recent
+    async with traffic(town, chance, recent) as (trade, pullers):
+        for _ in range(STEPS):
+            await trade.step()
+            if chance.random() < 0.4:
+                await chance.choice(pullers).pull(pages_max=chance.choice([1, 2, None]))
+            if chance.random() < 0.02:
+                recent.forget(town.id)
+    assert min(puller.times_from_memory for puller in pullers) > 0
+
+
+async def test_what_another_process_writes_is_missed_by_nobody_who_is_answered_out_of_memory(town: RealTown) -> None:
+    recent, other = town.appliers.recent, other_appliers(town)
+    async with traffic(town, random.Random(6), recent) as (trade, pullers):
+        is_over = asyncio.Event()
+
+        async def follow(puller: Puller) -> None:
+            while not is_over.is_set():
+                await puller.pull()
+
+        async def write() -> None:
+            for _ in range(STEPS):
+                await trade.step()
+
+        async def write_elsewhere() -> None:
+            for number in range(STEPS // 10):
+                await other.author(town.id, town.admin_id, [place(town, town.new_id(), f"B{number}")])
+
+        following = [asyncio.create_task(follow(puller)) for puller in pullers]
+        await asyncio.gather(write(), write_elsewhere())
+        is_over.set()
+        await asyncio.gather(*following)
+    assert sum(puller.times_from_memory for puller in pullers) > 0
 
 
 async def test_a_row_that_leaves_a_bucket_leaves_a_tombstone_and_then_the_device(town: RealTown) -> None:
@@ -271,7 +313,7 @@ async def test_a_device_that_is_suspended_between_two_pages_gets_no_more_rows(to
 
 
 async def test_a_receipt_is_signed_for_and_moves_no_cursor(town: RealTown) -> None:
-    page = await receipt(town.towns, town.id)
+    page = await receipt(partial(town.towns.reading, town.id))
     (line,) = page.lines
     assert f'"version":{await version(town)}'.encode() in line
     assert b'"buckets":{}' in line

@@ -391,7 +391,7 @@ def _chain_anew(url: str, kept: Kept, first: int, signer: Signer, without: Seque
                 said["at"] = "2026-11-21T07:00:00.000Z"
             written = orjson.dumps(said)
             before = journal_hash(written)
-            signature = signer.sign(journal_message(kept.names["town"], version, before))
+            signature = signer.sign(journal_message(kept.names["town"], said["epoch"], version, before))
             connection.execute(
                 "UPDATE journal SET body = %s, hash = %s, signature = %s WHERE version = %s",
                 [written, before, signature, version],

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import LiteralString
 
 import psycopg
 import pytest
 
 from server.application.history_ports import Halt, TownHalted
+from sync.engine.chain import journal_message, older_journal_message
 from sync.kernel.clock import format_time
 from tests.support.real_town import RealTown
 from tests.support.write_path import findings, receive, version
@@ -69,3 +72,37 @@ async def test_what_was_altered_behind_the_keys_is_found(
         connection.execute(statement)
 
     assert found in " ".join(finding.what for finding in await findings(town))
+
+
+def sign_again(town: RealTown, database: str, message: Callable[[int, bytes], bytes]) -> None:
+    """Every journal entry, and the halt, with the server's signature over what `message` makes of version and hash."""
+    with psycopg.connect(database) as connection:
+        connection.execute("SET session_replication_role = replica")
+        for version_, digest in connection.execute("SELECT version, hash FROM tallystick.journal").fetchall():
+            told = [town.signer.sign(message(version_, digest)), version_]
+            connection.execute("UPDATE tallystick.journal SET signature = %s WHERE version = %s", told)
+            connection.execute("UPDATE tallystick.halts SET signature = %s WHERE version = %s", told)
+
+
+async def test_heads_that_were_signed_before_they_named_their_epoch_are_still_believed(
+    town: RealTown, migrated_database: str
+) -> None:
+    await halt(town)
+    await town.appliers.begin_epoch(town.id, "a backup was restored")
+
+    sign_again(town, migrated_database, partial(older_journal_message, town.id))
+
+    assert await findings(town) == ()
+
+
+async def test_a_head_that_was_signed_in_another_epoch_is_found(town: RealTown, migrated_database: str) -> None:
+    await halt(town)
+    epoch = await town.appliers.begin_epoch(town.id, "a backup was restored")
+    last = await version(town)
+
+    sign_again(town, migrated_database, partial(journal_message, town.id, epoch))
+
+    found = [(one.where.split()[0], one.what) for one in await findings(town)]
+    assert found == [("journal", "its signature is not the server's")] * (last - 1) + [
+        ("halt", "the server has not signed the head that it is about")
+    ]

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from sync.engine.chain import encode_bytes, line_hash
+from sync.engine.chain import encode_bytes, journal_message, line_hash, older_journal_message, sign
 from sync.engine.replica import Asked, Conversation
 from sync.engine.transitions import Action, Event, State
 from sync.kernel.ids import derived_id
@@ -125,6 +125,28 @@ def test_a_journal_head_of_another_version_makes_a_checkpoint_wrong() -> None:
     wrong = TOWN.checkpoint(9, {"town": MARK}, journal=head)
 
     assert hear(TOWN.welcome(2), *verdicts(), wrong)[0][-1] is Event.CHECKPOINT_WRONG
+
+
+@pytest.mark.parametrize(
+    ("message", "event"),
+    [
+        (journal_message(TOWN.id, TOWN.epoch, 9, TOWN.journal(9)), Event.CHECKPOINT_FINAL),
+        (older_journal_message(TOWN.id, 9, TOWN.journal(9)), Event.CHECKPOINT_FINAL),
+        (journal_message(TOWN.id, derived_id("another epoch"), 9, TOWN.journal(9)), Event.SIGNATURE_WRONG),
+        (journal_message(TOWN.id, TOWN.epoch, 8, TOWN.journal(9)), Event.SIGNATURE_WRONG),
+        (older_journal_message(derived_id("another town"), 9, TOWN.journal(9)), Event.SIGNATURE_WRONG),
+    ],
+)
+def test_a_journal_head_is_signed_in_the_epoch_of_its_checkpoint_or_in_the_older_form(
+    message: bytes, event: Event
+) -> None:
+    head = {"version": 9, "hash": encode_bytes(TOWN.journal(9)), "sig": sign(TOWN.key, message)}
+
+    events, _ = hear(
+        TOWN.welcome(2), *verdicts(), TOWN.bucket("town"), TOWN.checkpoint(9, {"town": MARK}, journal=head)
+    )
+
+    assert events[-1] is event
 
 
 @pytest.mark.parametrize(

@@ -101,8 +101,11 @@ def test_journal_entries_and_verdicts_have_hashes_of_their_own_kind() -> None:
     assert told["verdict"]["hash"] == b64(sha256(b"\x03", told["verdict"]["line"].encode()))
     for entry in told["entries"]:
         assert entry["hash"] == b64(sha256(b"\x02", entry["body"].encode()))
-        assert entry["message"] == f"tallystick/journal/1\n{told['town']}\n{entry['version']}\n{entry['hash']}"
-        assert entry["signature"] == signature(told["seed_hex"], entry["message"])
+        place = f"{entry['version']}\n{entry['hash']}"
+        assert entry["message"] == f"tallystick/journal/2\n{told['town']}\n{told['epoch']}\n{place}"
+        assert entry["older"]["message"] == f"tallystick/journal/1\n{told['town']}\n{place}"
+        for form in (entry, entry["older"]):
+            assert form["signature"] == signature(told["seed_hex"], form["message"])
 
 
 def test_a_proof_of_possession_covers_code_and_key() -> None:

@@ -1,0 +1,351 @@
+"""The one database of a world, and what a server process sees of it: late answers, lost connections, commits in doubt.
+
+The tables are `server.adapters.memory_towns`; here is what happens on the way to them. A process that dies lets go of
+what it had open at once, as a connection does; what it had not committed has never been.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from random import Random
+from typing import Any, TypeVar
+
+from server.adapters.memory import MemoryEnrolments
+from server.adapters.memory_outbox import MemoryMessages, MemoryOutbox, OutboxRow, WrittenMessage
+from server.adapters.memory_town import TownState
+from server.adapters.memory_towns import MemoryTownReader, MemoryTowns, MemoryTownWriter, MemoryWriting
+from server.application.history_ports import EpochRecord, Halt, Histories, KeptAside, ReleasedHead
+from server.application.ports import (
+    BucketState,
+    DeviceRecord,
+    FeedPage,
+    Founding,
+    JournalEntry,
+    StoredLine,
+    Unavailable,
+)
+from server.application.snapshot_ports import Snapshot
+from server.domain.requests import AnsweredRequest, RequestKey
+from sync.engine.chain import ChainHead
+from sync.engine.feed import Stored
+from sync.engine.town import Step
+from sync.kernel.changeset import RowKey
+from sync.kernel.module import Registry
+from tests.simulation.faults import Faults
+from tests.simulation.loop import Mortal, SimLoop
+
+Result = TypeVar("Result")
+
+ROUND_TRIP_SECONDS = (0.0002, 0.004)
+SLOW_SECONDS = (0.5, 20.0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backup:
+    """A copy of one town, with its work and its messages."""
+
+    state: TownState
+    outbox: Mapping[tuple[str, str], OutboxRow]
+    messages: Mapping[tuple[str, str], WrittenMessage]
+
+
+class Database:
+    """What outlives every process."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.outbox = MemoryOutbox()
+        self.messages = MemoryMessages()
+        self.enrolments = MemoryEnrolments()
+        self.towns = MemoryTowns(registry, self.outbox)
+        self._queues: dict[str, _Queue] = {}
+
+    def queue(self, town_id: str, loop: SimLoop) -> _Queue:
+        """Who waits for the town's lock."""
+        return self._queues.setdefault(town_id, _Queue(loop))
+
+    def forget(self, process: Mortal) -> None:
+        """Nothing of a dead process holds a lock."""
+        for queue in self._queues.values():
+            queue.forget(process)
+
+    def back_up(self, town_id: str) -> Backup:
+        """A copy, as of now."""
+        return Backup(
+            state=self.towns.shared(town_id),
+            outbox={key: copy.copy(row) for key, row in self.outbox.rows.items() if key[0] == town_id},
+            messages={key: told for key, told in self.messages.written.items() if key[0] == town_id},
+        )
+
+    def restore(self, town_id: str, backup: Backup) -> None:
+        """The copy takes the place of what there is; nobody may be connected."""
+        self.towns.states[town_id] = backup.state
+        others = {key: row for key, row in self.outbox.rows.items() if key[0] != town_id}
+        self.outbox.rows = others | {key: copy.copy(row) for key, row in backup.outbox.items()}
+        told = {key: message for key, message in self.messages.written.items() if key[0] != town_id}
+        self.messages.written = told | dict(backup.messages)
+
+
+class _Queue:
+    """A lock that is handed on to the next one who is still alive."""
+
+    def __init__(self, loop: SimLoop) -> None:
+        self._loop = loop
+        self._holder: tuple[Mortal, object] | None = None
+        self._waiting: deque[tuple[Mortal, object, asyncio.Future[None]]] = deque()
+
+    async def take(self, owner: Mortal, ticket: object) -> None:
+        """Wait for it."""
+        if self._holder is None:
+            self._holder = (owner, ticket)
+            return
+        turn: asyncio.Future[None] = self._loop.create_future()
+        self._waiting.append((owner, ticket, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            self.give(ticket)
+            raise
+
+    def give(self, ticket: object) -> None:
+        """Hand it on; does nothing for who has not got it."""
+        if self._holder is not None and self._holder[1] is ticket:
+            self._hand_on()
+
+    def forget(self, owner: Mortal) -> None:
+        """The owner is dead; what it holds, or was just given, is the next one's."""
+        if self._holder is not None and self._holder[0] is owner:
+            self._hand_on()
+
+    def _hand_on(self) -> None:
+        self._holder = None
+        while self._waiting and self._holder is None:
+            owner, following, turn = self._waiting.popleft()
+            if owner.is_alive and not turn.done():
+                self._holder = (owner, following)
+                turn.set_result(None)
+
+
+class Connection:
+    """The way of one process to the database."""
+
+    def __init__(
+        self,
+        database: Database,
+        process: Mortal,
+        *,
+        may_die: Callable[[], None],
+        faults: Faults,
+        loop: SimLoop,
+        random: Random,
+    ) -> None:
+        """`may_die` is asked at every round trip."""
+        self.database = database
+        self.process = process
+        self._may_die = may_die
+        self.faults = faults
+        self.loop = loop
+        self._random = random
+        self._open: dict[object, MemoryWriting] = {}
+
+    async def trip(self) -> None:
+        """One round trip, in which anything may happen. Raises `Unavailable`."""
+        self._may_die()
+        is_slow = self.faults.strikes("database.slow")
+        seconds = self._random.uniform(*(SLOW_SECONDS if is_slow else ROUND_TRIP_SECONDS))
+        turn = self.loop.create_future()
+        self.loop.call_later(seconds, turn.set_result, None)
+        await turn
+        if self.faults.strikes("database.unavailable"):
+            raise Unavailable
+
+    async def asked(self, answer: Coroutine[Any, Any, Result]) -> Result:
+        """The answer of one statement."""
+        try:
+            await self.trip()
+        except BaseException:
+            answer.close()  # it was never begun
+            raise
+        return await answer
+
+    def cut(self) -> None:
+        """The process is gone: its transactions are rolled back, its locks are free."""
+        for writing in self._open.values():
+            writing.cut()
+        self._open.clear()
+        self.database.forget(self.process)
+
+    @asynccontextmanager
+    async def transaction(self, town_id: str, founding: Founding | None) -> AsyncIterator[MemoryTownWriter]:
+        """One transaction under the town's lock, which may end otherwise than its owner hears."""
+        await self.trip()
+        queue, ticket = self.database.queue(town_id, self.loop), object()
+        writing = self.database.towns.writing(town_id, founding=founding)
+        await queue.take(self.process, ticket)
+        try:
+            async with writing as writer:
+                self._open[ticket] = writing
+                yield writer
+                if writer.written:
+                    await self._commit(writing)
+        finally:
+            self._open.pop(ticket, None)
+            queue.give(ticket)
+
+    async def _commit(self, writing: MemoryWriting) -> None:
+        """The COMMIT and its answer. Raises `Unavailable` for one that got lost, whatever became of it."""
+        if self.faults.strikes("database.lost_before_commit"):
+            raise Unavailable
+        await self.trip()
+        if self.faults.strikes("database.lost_after_commit"):
+            writing.commit()
+            raise Unavailable
+
+
+class ProcessTowns:
+    """The `Towns` port of one process."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._towns = connection.database.towns
+        self.histories: Histories = _ProcessHistories(connection)
+
+    @asynccontextmanager
+    async def writing(self, town_id: str, *, founding: Founding | None = None) -> AsyncIterator[_ProcessWriter]:
+        """As the port."""
+        async with self._connection.transaction(town_id, founding) as writer:
+            yield _ProcessWriter(self._connection, writer)
+
+    @asynccontextmanager
+    async def reading(self, town_id: str) -> AsyncIterator[_ProcessReader]:
+        """As the port."""
+        await self._connection.trip()
+        async with self._towns.reading(town_id) as reader:
+            yield _ProcessReader(self._connection, reader)
+
+    async def list_towns(self) -> Sequence[tuple[str, str]]:
+        """As the port."""
+        return await self._connection.asked(self._towns.list_towns())
+
+    async def count_failure(self, town_id: str, device_id: str, seq: int) -> int:
+        """As the port."""
+        return await self._connection.asked(self._towns.count_failure(town_id, device_id, seq))
+
+
+class _ProcessWriter:
+    """`TownWriter`, a round trip for each statement."""
+
+    def __init__(self, connection: Connection, inner: MemoryTownWriter) -> None:
+        self._asked = connection.asked
+        self._inner = inner
+        self.head = inner.head
+        self.is_halted = inner.is_halted
+
+    async def device_heads(self, device_ids: Iterable[str]) -> Mapping[str, ChainHead]:
+        return await self._asked(self._inner.device_heads(device_ids))
+
+    async def stored_lines(self, positions: Iterable[tuple[str, int]]) -> Mapping[tuple[str, int], StoredLine]:
+        return await self._asked(self._inner.stored_lines(positions))
+
+    async def load(self, keys: Iterable[RowKey]) -> Mapping[RowKey, Stored | None]:
+        return await self._asked(self._inner.load(keys))
+
+    async def failures(self, positions: Iterable[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
+        return await self._asked(self._inner.failures(positions))
+
+    async def answered(self, keys: Iterable[RequestKey]) -> Mapping[RequestKey, AnsweredRequest]:
+        return await self._asked(self._inner.answered(keys))
+
+    async def write(
+        self,
+        step: Step,
+        journal: JournalEntry,
+        signatures: Mapping[tuple[str, int], str],
+        answered: Mapping[RequestKey, AnsweredRequest],
+    ) -> None:
+        await self._asked(self._inner.write(step, journal, signatures, answered))
+
+    async def begin_epoch(self, record: EpochRecord) -> None:
+        await self._asked(self._inner.begin_epoch(record))
+
+
+class _ProcessReader:
+    """`TownReader`, a round trip for each statement."""
+
+    def __init__(self, connection: Connection, inner: MemoryTownReader) -> None:
+        self._asked = connection.asked
+        self._inner = inner
+        self.head = inner.head
+        self.is_halted = inner.is_halted
+
+    async def journal_entry(self, version: int) -> JournalEntry | None:
+        return await self._asked(self._inner.journal_entry(version))
+
+    async def epochs(self) -> Sequence[EpochRecord]:
+        return await self._asked(self._inner.epochs())
+
+    async def halts(self) -> Sequence[Halt]:
+        return await self._asked(self._inner.halts())
+
+    async def device(self, device_id: str) -> DeviceRecord | None:
+        return await self._asked(self._inner.device(device_id))
+
+    async def load(self, keys: Iterable[RowKey]) -> Mapping[RowKey, Stored | None]:
+        return await self._asked(self._inner.load(keys))
+
+    async def bucket_states(self, buckets: Sequence[str]) -> Mapping[str, BucketState]:
+        return await self._asked(self._inner.bucket_states(buckets))
+
+    async def offers(self, buckets: Sequence[str]) -> Mapping[str, Snapshot]:
+        return await self._asked(self._inner.offers(buckets))
+
+    async def feed_page(self, bucket: str, after: int, rows_max: int, bytes_max: int) -> FeedPage:
+        return await self._asked(self._inner.feed_page(bucket, after, rows_max, bytes_max))
+
+
+class _ProcessHistories:
+    """`Histories`; what takes the town's lock queues for it with everybody else."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._asked = connection.asked
+        self._inner = connection.database.towns.histories
+
+    async def epochs(self, town_id: str) -> Sequence[EpochRecord]:
+        return await self._asked(self._inner.epochs(town_id))
+
+    async def halts(self, town_id: str) -> Sequence[Halt]:
+        return await self._asked(self._inner.halts(town_id))
+
+    async def halt(self, town_id: str, halt: Halt) -> None:
+        async with self._locked(town_id):
+            await self._inner.halt(town_id, halt)
+
+    async def resume(self, town_id: str, reason: str, at: str) -> int:
+        async with self._locked(town_id):
+            return await self._inner.resume(town_id, reason, at)
+
+    async def kept_lines(self, town_id: str, device_id: str) -> Sequence[KeptAside]:
+        return await self._asked(self._inner.kept_lines(town_id, device_id))
+
+    async def keep_lines(
+        self, town_id: str, device_id: str, seq: int, lines: Sequence[bytes], *, signature: str, at: str
+    ) -> None:
+        await self._asked(self._inner.keep_lines(town_id, device_id, seq, lines, signature=signature, at=at))
+
+    async def released_head(self, town_id: str, device_id: str, fork: bytes | None) -> ReleasedHead | None:
+        return await self._asked(self._inner.released_head(town_id, device_id, fork))
+
+    @asynccontextmanager
+    async def _locked(self, town_id: str) -> AsyncIterator[None]:
+        await self._connection.trip()
+        queue, ticket = self._connection.database.queue(town_id, self._connection.loop), object()
+        await queue.take(self._connection.process, ticket)
+        try:
+            yield
+        finally:
+            queue.give(ticket)

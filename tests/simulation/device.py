@@ -1,0 +1,252 @@
+"""A device of a world: its disk, its clocks, the replica on it, and how it dies and comes back.
+
+The replica is the real `client_sdk.Replica` over the store in memory. What it had committed is there after a crash,
+what it had not is gone; its clock may be anywhere, its monotonic clock and boot id begin anew with each start.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from random import Random
+from threading import Event
+from typing import Protocol
+
+from client_sdk.adapters.memory import MemoryStore
+from client_sdk.adapters.memory_state import State
+from client_sdk.application.ports import ExchangeState, Identity, LocalHead, Rebasing, Settled
+from client_sdk.errors import DiskFailed, DiskFull
+from client_sdk.replica import Replica
+from server.domain.access import DeviceCaller
+from sync.engine.chain import encode_bytes
+from sync.kernel.changeset import Fields
+from sync.kernel.module import Registry
+from sync.protocol.messages import Checkpoint, Welcome
+from tests.simulation.facts import Facts, Told, replaced
+from tests.simulation.faults import Faults
+from tests.simulation.loop import Actor, Actors, Killed, SimLoop
+from tests.simulation.server import FOREVER_SECONDS, START_MS, Process
+from tests.simulation.wire import Wire
+
+BOOT_SECONDS = (5.0, 3600.0)
+JUMPS_SECONDS = (60, 3600, 24 * 3600, 366 * 24 * 3600, 20 * 366 * 24 * 3600)
+DRIFT_PER_MILLION_MAX = 200
+BOOT_ID_BYTES = 8
+
+
+class Around(Protocol):
+    """What a device needs of its world."""
+
+    loop: SimLoop
+    actors: Actors
+    faults: Faults
+    facts: Facts
+    registry: Registry
+
+    def random(self, name: str) -> Random:
+        """A source of chance of its own."""
+        ...
+
+    def sometimes(self, what: str) -> None:
+        """This has happened."""
+        ...
+
+    def note(self, what: str) -> None:
+        """Write this into the trace."""
+        ...
+
+    def some_process(self) -> Process | None:
+        """A server that is up."""
+        ...
+
+
+class DeviceSystem:
+    """The `System` of a device."""
+
+    def __init__(self, around: Around, device: Device) -> None:
+        self._around = around
+        self._device = device
+        self._random = around.random(f"system {device.name}")
+        self._drift = 1 + self._random.uniform(-DRIFT_PER_MILLION_MAX, DRIFT_PER_MILLION_MAX) / 1e6
+        self._booted_at = 0.0
+        self._boot = ""
+        self.offset_ms = 0
+        self.boot()
+
+    def boot(self) -> None:
+        """The machine has started."""
+        self._booted_at = self._around.loop.now
+        self._boot = self._random.randbytes(BOOT_ID_BYTES).hex()
+
+    def now_ms(self) -> int:
+        """What the device believes; not before 1970, not in a year of five digits."""
+        return max(0, START_MS + round(self._around.loop.now * 1000 * self._drift) + self.offset_ms)
+
+    def monotonic_ms(self) -> int:
+        """Since the start of the machine."""
+        return round((self._around.loop.now - self._booted_at) * 1000 * self._drift)
+
+    def boot_id(self) -> str:
+        """Of this start."""
+        return self._boot
+
+    def random(self, size: int) -> bytes:
+        """Drawn."""
+        return self._random.randbytes(size)
+
+    def wait(self, event: Event, seconds: float) -> bool:
+        """Nothing on a device of a world waits for a thread."""
+        raise NotImplementedError
+
+    def reached(self, failpoint: str) -> None:
+        """The device may die here."""
+        self._around.sometimes(f"step {failpoint}")
+        if self._around.faults.strikes("device.killed_at_step", f"{self._device.name} at {failpoint}"):
+            self._device.die()
+            raise Killed
+
+
+class Disk(MemoryStore):
+    """The store in memory on a disk that fills, fails and tears."""
+
+    def __init__(self, around: Around, device: Device, system: DeviceSystem) -> None:
+        super().__init__(around.registry, system)
+        self._around = around
+        self._device = device
+
+    def put(self, identity: Identity, state: State) -> None:
+        """Hold what an earlier life of this device has left."""
+        self._identity, self._key, self._state = identity, identity.key, copied(state)
+
+    def state(self) -> State:
+        """What is on the disk."""
+        return copied(self._state)
+
+    def visible(self, entity: str) -> dict[str, Fields]:
+        """All rows of an entity as the user sees them."""
+        rows = {key[1]: row.fields for key, row in self._state.base.items() if key[0] == entity}
+        rows.update({key[1]: fields for key, fields in self._state.overlay.items() if key[0] == entity})
+        return dict(sorted(rows.items()))
+
+    def rot(self, random: Random) -> None:
+        """A row is not there any more."""
+        rows = self._state.base
+        if rows:
+            del rows[random.choice(sorted(rows))]
+
+    def settle(self, state: ExchangeState, welcome: Welcome, lines: object, checkpoint: Checkpoint) -> Settled:
+        """As the store, and what was learned is noted."""
+        settled = super().settle(state, welcome, lines, checkpoint)  # type: ignore[arg-type]  # lines, as they came
+        if settled.mismatched and not self._device.is_rotten:
+            told = f"{self._device.name} has rows that do not add up, and its disk is sound: {settled.mismatched}"
+            self._around.facts.orderly.append(told)
+        entries = self._state.entries
+        for seq, verdict in settled.verdicts:
+            self._around.facts.told.append(
+                Told(
+                    device_id=self.identity().device_id,
+                    seq=seq,
+                    hash=encode_bytes(entries[seq].digest),
+                    seen=(checkpoint.journal.version, checkpoint.journal.hash),
+                    version=entries[seq].version or 0,
+                    status=verdict.status.value,
+                    rule=verdict.rule,
+                    stands_for=next(replaced(entries[seq].line), None),
+                )
+            )
+        return settled
+
+    @contextmanager
+    def rebasing(self, state: ExchangeState, head: LocalHead, first: int) -> Iterator[Rebasing]:
+        """As the store; what it held of its chain is not there any more."""
+        identity = self.identity()
+        held = {encode_bytes(entry.digest) for entry in self.entries()}
+        with super().rebasing(state, head, first) as rebasing:
+            yield rebasing
+        self._device.is_rewritten = True
+        self._around.facts.let_go.setdefault(identity.town_id, set()).update(held)
+
+    @contextmanager
+    def _changing(self) -> Iterator[State]:
+        faults, name = self._around.faults, self._device.name
+        if faults.strikes("device.disk_full", name):
+            raise DiskFull
+        if faults.strikes("device.disk_failed", name):
+            raise DiskFailed
+        with super()._changing() as state:
+            yield state
+            if faults.strikes("device.torn_write", name):
+                self._device.die()
+                raise Killed
+
+
+class Device:
+    """One machine. `is_out`: an admin has put it out of use. `is_rotten`: rows were ever lost from its disk.
+
+    `is_rewritten`: it has written its chain anew behind another head.
+    """
+
+    def __init__(self, around: Around, name: str, identity: Identity, state: State) -> None:
+        self.name = name
+        self.identity = identity
+        self.is_on = True
+        self.is_out = False
+        self.is_clone = False
+        self.is_rotten = False
+        self.is_rewritten = False
+        self.on_death: Callable[[], None] = lambda: None
+        self._around = around
+        self._actors: list[Actor] = []
+        self._caller = DeviceCaller(
+            device_id=identity.device_id,
+            town_id=identity.town_id,
+            role=identity.role,
+            until_seconds=FOREVER_SECONDS,
+        )
+        self.system = DeviceSystem(around, self)
+        self.disk = Disk(around, self, self.system)
+        self.disk.put(identity, state)
+        self.wire = Wire(around, name, self._caller)
+        self.replica = self.opened()
+
+    def opened(self) -> Replica:
+        """Another process on the same disk."""
+        return Replica(self.disk, self._around.registry, self.system, self.wire)
+
+    def boot(self) -> None:
+        """Start, with what is on the disk."""
+        self.is_on = True
+        self.system.boot()
+        self.replica = self.opened()
+
+    def runs(self, actor: Actor) -> None:
+        """Whatever runs here dies with the machine."""
+        self._actors = [one for one in self._actors if not one.is_over]
+        self._actors.append(actor)
+
+    def die(self) -> None:
+        """The power goes. Whoever is running just now is ended by whoever called this."""
+        self.is_on = False
+        self._around.note(f"{self.name} dies")
+        for actor in self._actors:
+            actor.end_soon()
+        self._actors = []
+        self.on_death()
+
+    def end(self) -> None:
+        """Cut everything that runs here; only while none of it has its turn."""
+        for actor in self._actors:
+            actor.end()
+        self._actors = []
+
+    def jump_clock(self, random: Random) -> None:
+        """Somebody sets the clock, by seconds or by years."""
+        seconds = random.choice(JUMPS_SECONDS) * random.choice((-1, 1)) * random.random()
+        self.system.offset_ms = round(seconds * 1000)
+
+
+def copied(state: State) -> State:
+    """Values are never changed in place, so a copy of the containers is a copy of everything."""
+    return replace(state, **{name: copy.copy(getattr(state, name)) for name in State.__slots__})

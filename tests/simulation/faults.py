@@ -1,0 +1,84 @@
+"""Faults: which there are, how often each strikes in a world, and which are held back to find the few that matter.
+
+Every kind has its own source of chance, so that a fault that is held back changes nothing of when the others would
+strike. Faults are numbered as they strike; a limit lets only the first so many happen, which is how `--shrink` works.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Final
+
+KINDS: Final[Mapping[str, float]] = {
+    # The network, for each request and answer.
+    "net.request_lost": 0.15,
+    "net.answer_lost": 0.15,
+    "net.cut": 0.2,
+    "net.doubled": 0.15,
+    "net.late_copy": 0.1,
+    "net.slow": 0.3,
+    "net.portal": 0.1,
+    "net.partition": 0.1,
+    # Devices: for each named step, each wait, each write, each day.
+    "device.killed_at_step": 0.01,
+    "device.killed": 0.05,
+    "device.torn_write": 0.02,
+    "device.disk_full": 0.03,
+    "device.disk_failed": 0.02,
+    "device.bit_rot": 0.05,
+    "device.clock_jump": 0.06,
+    "device.restored": 0.04,
+    "device.cloned": 0.03,
+    "device.two_processes": 0.1,
+    # Servers: for each await, each named step, each transaction.
+    "server.killed": 0.006,
+    "server.killed_at_step": 0.02,
+    "server.rule_raises": 0.1,
+    "database.unavailable": 0.03,
+    "database.slow": 0.1,
+    "database.lost_before_commit": 0.03,
+    "database.lost_after_commit": 0.05,
+    "database.failover": 0.03,
+    "database.restored": 0.015,
+    "redis.hint_lost": 0.4,
+    "worker.killed": 0.05,
+    "newer.client": 0.1,
+}
+"""Every kind of fault and the highest chance it is given, each time that it could strike."""
+
+
+class Faults:
+    """What goes wrong in one world; `tell` hears of each fault that happens."""
+
+    def __init__(
+        self, seed: str, rates: Mapping[str, float], tell: Callable[[str, str], None], *, limit: int | None = None
+    ) -> None:
+        self._random = {kind: Random(f"{seed}/{kind}") for kind in KINDS}
+        self._rates = rates
+        self._tell = tell
+        self._limit = limit
+        self._is_healed = False
+        self.struck = 0
+        self.counts: Counter[str] = Counter()
+
+    def strikes(self, kind: str, what: str = "") -> bool:
+        """Whether this goes wrong now."""
+        is_drawn = self._random[kind].random() < self._rates.get(kind, 0.0)
+        if not is_drawn or self._is_healed:
+            return False
+        self.struck += 1
+        if self._limit is not None and self.struck > self._limit:
+            return False
+        self.counts[kind] += 1
+        self._tell(kind, what)
+        return True
+
+    def source(self, kind: str) -> Random:
+        """Chance for how exactly a fault of this kind goes."""
+        return self._random[kind]
+
+    def heal(self) -> None:
+        """Nothing goes wrong from now on."""
+        self._is_healed = True

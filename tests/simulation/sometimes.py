@@ -1,0 +1,58 @@
+"""What must happen now and then: a simulator that never comes somewhere proves nothing about it.
+
+Every failpoint, verdict, rule, conflict kind and fault that worlds can reach is counted. A long run in which one of
+them never happened fails and names it. What worlds cannot reach stands here with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from sync.kernel.changeset import Status
+from tests.simulation.faults import KINDS
+from tests.simulation.rules import SERVER_RULES
+from tests.support.failpoints import SIDES, of_side
+
+NIGHTLY_SEEDS: Final = 5_000
+"""From so many seeds on, everything must have happened."""
+
+NOT_REACHED: Final[Mapping[str, str]] = {
+    "step archive": "a job over tables of PostgreSQL; its operation is authored here",
+    "step enrol": "devices are enrolled before a world begins",
+    "step forget": "a job over tables of PostgreSQL",
+    "step missing": "a job over tables of PostgreSQL; its operation is authored here",
+    "step overdue": "a job over tables of PostgreSQL; its operation is authored here",
+    "step reauthor": "steps of the SQLite store; what they are about happens here too",
+    "step sealed": "revoked devices hand in over HTTP alone",
+    "step settle": "steps of the SQLite store; what they are about happens here too",
+    "step snapshot": "a store in memory makes no files",
+    "step tombstones": "a job over tables of PostgreSQL",
+    "step wipe": "revoked devices hand in over HTTP alone",
+    "rule engine.quarantined": "a verdict says why instead: the rule of what is in quarantine is the reason for it",
+    "rule payments.sum_too_large": "takes more money than there is",
+    "conflict sum_too_large": "takes more money than there is",
+    "rule people.device_needs": "nobody enrols in the middle of a world",
+    "rule people.device_revoked": "revoked devices hand in over HTTP alone",
+}
+"""By name, or by story: why it does not happen here. Each of them has tests elsewhere."""
+
+
+def wanted() -> frozenset[str]:
+    """Everything that a long run must have seen."""
+    steps = {f"step {name}" for side in SIDES for name in of_side(side)}
+    cases = SERVER_RULES.cases.values()
+    rules = {f"rule {case.id}" for case in cases}
+    conflicts = {f"conflict {case.conflict}" for case in cases if case.conflict}
+    verdicts = {f"verdict {status.value}" for status in Status}
+    faults = {f"fault {kind}" for kind in KINDS}
+    return frozenset(one for one in steps | rules | conflicts | verdicts | faults if not _is_left_out(one))
+
+
+def missing(seen: Iterable[str]) -> list[str]:
+    """What should have happened and has not."""
+    return sorted(wanted() - set(seen))
+
+
+def _is_left_out(name: str) -> bool:
+    return name in NOT_REACHED or (name.startswith("step ") and name.partition(".")[0] in NOT_REACHED)
