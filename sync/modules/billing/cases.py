@@ -52,6 +52,11 @@ INVOICE_NOT_CANCELLABLE = Case(
     sentence="{title} cannot be cancelled: it is already, or it is cancelled with its order.",
     is_refusal=True,
 )
+PARTY_BOUND = Case(
+    id="payments.party_bound",
+    sentence="{name} is here only because of its {source}, which makes its own invoices; register a party for others.",
+    is_refusal=True,
+)
 POSSIBLE_DUPLICATE = Case(
     id="payments.possible_duplicate",
     sentence="{amount} {currency} look like a payment that was recorded before; they are kept apart until it is known.",
@@ -124,6 +129,11 @@ SECOND_PERSON = Case(
     is_refusal=True,
 )
 REFUND_DECIDED = Case(id="payments.refund_decided", sentence="This refund is {state} already.", is_refusal=True)
+REFUND_UNFOUNDED = Case(
+    id="payments.refund_unfounded",
+    sentence="The payment is {status} by now; nothing of it can be given back.",
+    is_refusal=True,
+)
 OVER_REFUND = Case(
     id="payments.over_refund",
     sentence="{excess} {currency} more than was agreed were given back; they are owed again.",

@@ -18,6 +18,7 @@ from sync.kernel.money import to_amount, to_minor
 from sync.modules.billing import cases
 from sync.modules.billing.entities import report_id, till_id
 from sync.modules.billing.ledger import BANK, OVER_SHORT, drawer_account, post
+from sync.modules.billing.marks import refuse_derived
 from sync.modules.billing.operations import CloseDrawer, CountDrawer, Money, OpenDrawer, PayRefund, TakePayment
 
 Sums = Mapping[str, int]
@@ -26,6 +27,7 @@ Sums = Mapping[str, int]
 
 def open_drawer(operation: OpenDrawer, draft: Draft) -> None:
     """The float comes out of the bank."""
+    refuse_derived(operation, draft, "drawer_session")
     session = _session(draft, _holder(draft))
     if session is not None and session["state"] != "CLOSED":
         raise draft.refuse(cases.DRAWER_IN_USE, since=session["opened_at"])

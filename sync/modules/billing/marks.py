@@ -6,6 +6,7 @@ other, and parked: a person says what it is.
 
 from __future__ import annotations
 
+from sync.kernel.cases import ID_TAKEN
 from sync.kernel.changeset import Fields, Operation
 from sync.kernel.clock import parse_time
 from sync.kernel.draft import Draft
@@ -16,6 +17,12 @@ from sync.modules.billing.operations import TakePayment
 
 DOUBLE_TAP_MS = 60_000
 """Two payments that look alike, closer together than this, may be one."""
+
+RETURNED = "refund"
+"""The kind of the references under which the provider has given money back."""
+
+VERSION_AT, DERIVED = 14, "8"
+"""Where a UUID says how it was made, and what it says there when it was derived."""
 
 
 def look_for_double(operation: TakePayment, draft: Draft) -> None:
@@ -62,6 +69,12 @@ def park(draft: Draft, operation: Operation, payment: str, other: str) -> None:
         amount=amount,
         currency=settlement["currency"],
     )
+
+
+def refuse_derived(operation: Operation, draft: Draft, entity: str) -> None:
+    """Ids that are derived are for rows that the town makes by itself: nobody takes one in advance."""
+    if not draft.context.is_server and operation.id[VERSION_AT] == DERIVED:
+        raise draft.refuse(ID_TAKEN, entity=entity)
 
 
 def _mark(draft: Draft, payment: str) -> Fields:

@@ -47,7 +47,8 @@ def confirm(operation: ConfirmPayment, draft: Draft) -> None:
         return
     post(draft, MOMO, came, operation.currency, payment_id=operation.payment)
     post(draft, SUSPENSE, -came, operation.currency, payment_id=operation.payment)
-    amounts = {"amount_minor": came, "currency": operation.currency, "suspense_minor": came}
+    in_suspense = settlement["suspense_minor"] + came  # below zero when some was given back of it already
+    amounts = {"amount_minor": came, "currency": operation.currency, "suspense_minor": in_suspense}
     turn(draft, operation, operation.payment, "CONFIRMED", reference=operation.reference, **amounts)
     if was != "PENDING":
         draft.adjust(cases.LATE_CONFIRMATION, operation, subject=subject, said=said, had={"status": was}, **said)

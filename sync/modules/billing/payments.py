@@ -26,6 +26,7 @@ from sync.modules.billing.operations import (
     TakePayment,
     VoidPayment,
 )
+from sync.modules.billing.refunds import there_of
 from sync.modules.billing.settlements import begin, is_booked, payment_row, settlement_of, turn
 from sync.modules.identity import PAYMENT_UNITS_MAX
 
@@ -70,6 +71,7 @@ def void(operation: VoidPayment, draft: Draft) -> None:
     drawer = draft.get("drawer_session", payment["drawer_id"]) if payment["drawer_id"] else None
     is_here = payment["device_id"] == draft.change_set.device and settlement["status"] == "CONFIRMED"
     has_all = not settlement["refunded_minor"] and not settlement["suspense_minor"]
+    has_all = has_all and payment["amount_minor"] <= there_of(draft, settlement)
     if not (is_here and has_all and drawer and drawer["state"] == "OPEN"):
         amount = to_amount(payment["amount_minor"], payment["currency"])
         raise draft.refuse(cases.NOT_VOIDABLE, amount=amount, currency=payment["currency"])

@@ -11,7 +11,9 @@ from sync.kernel.draft import Draft
 from sync.kernel.errors import InvalidMoney
 from sync.kernel.money import to_amount, to_minor
 from sync.modules.billing import cases, drawers
-from sync.modules.billing.ledger import BANK, CARD, MOMO, REFUNDS, SUSPENSE, drawer_account, post
+from sync.modules.billing.entities import FREE, PARKED, credit_id, invoice_id
+from sync.modules.billing.ledger import BANK, CARD, MOMO, REFUNDS, SUSPENSE, drawer_account, has_books, post
+from sync.modules.billing.marks import RETURNED, claim_reference
 from sync.modules.billing.operations import ApproveRefund, PayRefund, RejectRefund, RequestRefund
 from sync.modules.billing.settlements import settlement_of, turn
 
@@ -25,7 +27,7 @@ def request(operation: RequestRefund, draft: Draft) -> None:
     """Bounded by what is left of the payment; small ones are agreed at once."""
     settlement = settlement_of(draft, operation.payment)
     minor = to_minor(operation.amount, operation.currency)
-    left = _left(settlement) if settlement["currency"] == operation.currency else 0
+    left = min(_left(settlement), there_of(draft, settlement)) if settlement["currency"] == operation.currency else 0
     if not 0 < minor <= left:
         told = to_amount(left, operation.currency)
         raise draft.refuse(cases.REFUND_TOO_MUCH, left=told, currency=operation.currency, amount=operation.amount)
@@ -46,7 +48,7 @@ def request(operation: RequestRefund, draft: Draft) -> None:
     }
     draft.create("refund", operation.id, row)
     draft.update("settlement", operation.payment, refunded_minor=settlement["refunded_minor"] + minor)
-    if minor <= to_minor(str(_units_max(draft)), operation.currency):
+    if settlement["refunded_minor"] + minor <= to_minor(str(_units_max(draft)), operation.currency):
         _agree(operation, draft, operation.id)
 
 
@@ -57,6 +59,15 @@ def approve(operation: ApproveRefund, draft: Draft) -> None:
         raise draft.refuse(cases.REFUND_DECIDED, state=refund["state"].lower())
     if refund["requested_by"] == draft.change_set.actor:
         raise draft.refuse(cases.SECOND_PERSON)
+    settlement = draft.need("settlement", refund["payment_id"])
+    if settlement["status"] != "CONFIRMED":
+        raise draft.refuse(cases.REFUND_UNFOUNDED, status=settlement["status"].lower())
+    asked, left = refund["amount_minor"] - refund["paid_minor"], there_of(draft, settlement)
+    if asked > max(left, 0):
+        told = (to_amount(minor, refund["currency"]) for minor in (asked, left))
+        raise draft.refuse(
+            cases.REFUND_TOO_MUCH, **dict(zip(("amount", "left"), told, strict=True)), currency=refund["currency"]
+        )
     _agree(operation, draft, operation.refund)
 
 
@@ -66,7 +77,7 @@ def reject(operation: RejectRefund, draft: Draft) -> None:
     if refund["state"] != "REQUESTED":
         raise draft.refuse(cases.REFUND_DECIDED, state=refund["state"].lower())
     settlement = settlement_of(draft, refund["payment_id"])
-    left = settlement["refunded_minor"] - refund["amount_minor"]
+    left = settlement["refunded_minor"] - (refund["amount_minor"] - refund["paid_minor"])  # what was paid stays paid
     draft.update("settlement", refund["payment_id"], refunded_minor=left)
     draft.update("refund", operation.refund, state="REJECTED", decided_by=draft.change_set.actor)
 
@@ -80,32 +91,37 @@ def pay(operation: PayRefund, draft: Draft) -> None:
     if currency != settlement["currency"]:
         raise InvalidMoney(f"a payment in {settlement['currency']} is given back in {settlement['currency']}")
     refund = draft.get("refund", operation.refund) if operation.refund else None
-    agreed = minor if operation.refund and not draft.sees("refund", operation.refund) else _agreed(refund, operation)
+    is_unseen = operation.refund is not None and not draft.sees("refund", operation.refund)
+    agreed = minor if is_unseen else _open(refund, operation, "APPROVED")
     covered = min(minor, agreed)
+    told = covered or min(minor, _open(refund, operation, "REQUESTED"))  # it was asked for, so it counts already
     drawer = drawers.put_in(draft, operation, -minor) if operation.method == "cash" else None
     account = drawer_account(drawer) if drawer else _ACCOUNTS[operation.method]
     post(draft, account, -minor, currency, payment_id=operation.payment, drawer_id=drawer)
     post(draft, REFUNDS, covered, currency, payment_id=operation.payment)
     post(draft, SUSPENSE, minor - covered, currency, payment_id=operation.payment)
-    if operation.refund and refund and covered:
-        paid = refund["paid_minor"] + covered
-        state = "PAID" if paid == refund["amount_minor"] else refund["state"]
+    if operation.refund and refund and told:
+        paid = refund["paid_minor"] + told
+        state = "PAID" if covered and paid == refund["amount_minor"] else refund["state"]
         by = {"paid_by": draft.change_set.actor, "reference": operation.reference}
         draft.update("refund", operation.refund, paid_minor=paid, state=state, **by)
-    _step(operation, draft, settlement, minor - covered)
+    if operation.method == "momo" and operation.reference and draft.context.is_truth:
+        claim_reference(draft, RETURNED, operation.reference, operation.payment)
+    _step(operation, draft, settlement, minor - covered, untold=minor - told)
     if minor > covered:
         _tell_excess(operation, draft, minor - covered, agreed)
 
 
-def _agreed(refund: Fields | None, operation: PayRefund) -> int:
-    if refund is None or refund["state"] != "APPROVED" or refund["payment_id"] != operation.payment:
+def _open(refund: Fields | None, operation: PayRefund, state: str) -> int:
+    """What was not paid yet of the refund that is named, if that is in this state and of this payment."""
+    if refund is None or refund["state"] != state or refund["payment_id"] != operation.payment:
         return 0
     left: int = refund["amount_minor"] - refund["paid_minor"]
     return left
 
 
-def _step(operation: PayRefund, draft: Draft, settlement: Fields, excess: int) -> None:
-    now = {"refunded_minor": settlement["refunded_minor"] + excess}
+def _step(operation: PayRefund, draft: Draft, settlement: Fields, excess: int, *, untold: int) -> None:
+    now = {"refunded_minor": settlement["refunded_minor"] + untold}
     if excess:
         now["suspense_minor"] = settlement["suspense_minor"] - excess
     turn(draft, operation, operation.payment, settlement["status"], **now)
@@ -126,15 +142,36 @@ def _tell_excess(operation: PayRefund, draft: Draft, excess: int, agreed: int) -
 
 
 def _agree(operation: Operation, draft: Draft, key: str) -> None:
-    """The money is owed to the customer from now on."""
-    refund = draft.update("refund", key, state="APPROVED", decided_by=draft.change_set.actor)
-    payment, minor, currency = refund["payment_id"], refund["amount_minor"], refund["currency"]
+    """The money is owed to the customer from now on, but for what they have been given already."""
+    refund = draft.need("refund", key)
+    payment, minor, currency = refund["payment_id"], refund["amount_minor"] - refund["paid_minor"], refund["currency"]
+    draft.update("refund", key, state="APPROVED" if minor else "PAID", decided_by=draft.change_set.actor)
     settlement = draft.need("settlement", payment)
     post(draft, REFUNDS, -minor, currency, payment_id=payment)
     post(draft, SUSPENSE, minor, currency, payment_id=payment)
     turn(draft, operation, payment, settlement["status"], suspense_minor=settlement["suspense_minor"] - minor)
-    if refund["method"] == "momo":
+    if minor and refund["method"] == "momo":
         draft.effect("momo.refund", refund=key)
+
+
+def there_of(draft: Draft, settlement: Fields) -> int:
+    """What is still there of what a payment's party has paid: on its invoice, or as credit that was not used since.
+
+    Devices do not keep credit, and money of before there were books has no invoice: there all of it counts.
+    """
+    order, currency = settlement["order_id"], settlement["currency"]
+    whole: int = settlement["amount_minor"]
+    invoice = draft.get("invoice", settlement["invoice_id"] or invoice_id(order)) if has_books(draft) else None
+    if invoice is None:
+        return whole
+    paid: int = invoice["paid_minor"] if invoice["currency"] == currency else 0
+    free = _credit(draft, invoice["party_id"], currency, FREE)
+    return paid + free + min(settlement["parked_minor"], _credit(draft, invoice["party_id"], currency, PARKED))
+
+
+def _credit(draft: Draft, party: str, currency: str, kind: str) -> int:
+    credit = draft.get("credit", credit_id(party, currency, kind))
+    return max(0, credit["left_minor"]) if credit else 0
 
 
 def _left(settlement: Fields) -> int:
