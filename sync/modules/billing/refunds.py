@@ -166,12 +166,14 @@ def there_of(draft: Draft, settlement: Fields) -> int:
         return whole
     paid: int = invoice["paid_minor"] if invoice["currency"] == currency else 0
     free = _credit(draft, invoice["party_id"], currency, FREE)
-    return paid + free + min(settlement["parked_minor"], _credit(draft, invoice["party_id"], currency, PARKED))
+    parked: int = min(settlement["parked_minor"], _credit(draft, invoice["party_id"], currency, PARKED))
+    return paid + free + parked
 
 
 def _credit(draft: Draft, party: str, currency: str, kind: str) -> int:
     credit = draft.get("credit", credit_id(party, currency, kind))
-    return max(0, credit["left_minor"]) if credit else 0
+    left: int = max(0, credit["left_minor"]) if credit else 0
+    return left
 
 
 def _left(settlement: Fields) -> int:
