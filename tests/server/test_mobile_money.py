@@ -179,6 +179,22 @@ async def test_nobody_is_asked_about_something_of_long_ago(money: MomoTown) -> N
     assert (settlement["status"], settlement["reason"], money.posts(payment)) == ("FAILED", NOT_REACHED, 0)
 
 
+@pytest.mark.parametrize("skew_ms", [-2 * 86_400_000, 2 * 86_400_000])
+async def test_the_clock_of_a_device_moves_no_deadline_of_a_claim(money: MomoTown, skew_ms: int) -> None:
+    van, order = await money.town.enrol("driver"), await money.town.place_order()
+    claim = RequestPayment(
+        id=money.town.new_id(), order=order, amount="2.50", currency="GBP", payer=PAYS, reference="CB12XY"
+    )
+    van.skew_ms = skew_ms
+    await van.send(van.line(claim))
+
+    await money.work(60)
+    early = await money.status(claim.id)
+    await money.work(LAST_ASK_SECONDS)
+
+    assert (early, await money.status(claim.id)) == ("PENDING", "EXPIRED")
+
+
 async def test_what_a_customer_says_was_paid_is_never_asked_for_again(money: MomoTown) -> None:
     van, order = await money.town.enrol("driver"), await money.town.place_order()
     claim = RequestPayment(

@@ -83,12 +83,13 @@ class PaymentDesk:
 
     async def _settle(self, item: OutboxItem, _messages: Messages, _at: str) -> None:
         payment_id = str(item.data["payment"])
-        payment, status = await self._payment(item.town_id, payment_id)
+        payment, settlement = await self._payment(item.town_id, payment_id)
+        status = settlement["status"]
         if status != "PENDING":
             return
         word = await self._asked.ask(provider_reference(payment_id))
         self.system.reached("momo.after_ask")
-        age_seconds = self._age_seconds(payment["taken_at"])
+        age_seconds = self._age_seconds(settlement["changed_at"])  # by our clock: when the town heard of it
         if word is None:
             await self._not_known(item.town_id, payment_id, payment, age_seconds)
         elif word.kind is WordKind.PENDING:
@@ -102,7 +103,8 @@ class PaymentDesk:
         What a customer says has been paid (a reference on a device's claim) is not asked for a second time.
         """
         is_claim = payment["device_id"] != server_device_id(town_id)
-        if age_seconds <= ASK_PAYER_SECONDS_MAX and not (is_claim and payment["reference"]):
+        said_seconds = self._age_seconds(payment["taken_at"])
+        if max(age_seconds, said_seconds) <= ASK_PAYER_SECONDS_MAX and not (is_claim and payment["reference"]):
             await self._asked.request(self._wanted(town_id, payment_id, payment))
             self.system.reached("momo.after_request")
             raise NotYet(PAUSE_SECONDS)
@@ -125,7 +127,7 @@ class PaymentDesk:
         A provider that knows nothing of it has not sent it, or will be asked by the payment's own item.
         """
         payment_id = str(item.data["payment"])
-        _, status = await self._payment(item.town_id, payment_id)
+        status = (await self._payment(item.town_id, payment_id))[1]["status"]
         word = await self._asked.ask(provider_reference(payment_id))
         self.system.reached("momo.after_hearing")
         if word is not None and word.kind is not WordKind.PENDING:
@@ -197,15 +199,15 @@ class PaymentDesk:
             stored = (await reader.load([(entity, row_id)]))[entity, row_id]
         return stored.fields if stored else None
 
-    async def _payment(self, town_id: str, payment_id: str) -> tuple[Fields, str]:
-        """The payment, and its status as it stands."""
+    async def _payment(self, town_id: str, payment_id: str) -> tuple[Fields, Fields]:
+        """The payment, and what became of it so far."""
         keys = [("payment", payment_id), ("settlement", payment_id)]
         async with self.towns.reading(town_id) as reader:
             rows = await reader.load(keys)
         payment, settlement = (rows[key] for key in keys)
         if payment is None or settlement is None:
             raise PaymentMissing
-        return payment.fields, settlement.fields["status"]
+        return payment.fields, settlement.fields
 
     def _wanted(self, town_id: str, payment_id: str, payment: Fields) -> Wanted:
         code = tracking_code(self.callback_secret, town_id, payment_id)

@@ -73,8 +73,8 @@ def _invoice_buckets(row: Fields) -> tuple[str, ...]:
 
 
 def _drawer_projection(_bucket: str, row: Fields) -> Fields:
-    """Who counts a drawer is not told what should be in it."""
-    return {**row, "expected": None} if row["state"] == "OPEN" else row
+    """Who counts a drawer is not told what should be in it, not even once it is counted: they might count again."""
+    return row if row["state"] == "CLOSED" else {**row, "expected": None}
 
 
 ENTITIES = (

@@ -15,8 +15,7 @@ from sync.modules.billing.entities import NOT_ARRIVED
 from sync.modules.billing.ledger import MOMO, SUSPENSE, post
 from sync.modules.billing.marks import claim_reference, park
 from sync.modules.billing.operations import ConfirmPayment, ExpirePayment, FailPayment, RequestPayment, ReversePayment
-from sync.modules.billing.payments import checked_amount
-from sync.modules.billing.settlements import begin, payment_row, settlement_of, turn
+from sync.modules.billing.settlements import begin, checked_amount, payment_row, settlement_of, turn
 
 
 def request(operation: RequestPayment, draft: Draft) -> None:

@@ -15,7 +15,7 @@ from sync.modules.billing.entities import FREE, PARKED, credit_id, invoice_id
 from sync.modules.billing.ledger import BANK, CARD, MOMO, REFUNDS, SUSPENSE, drawer_account, has_books, post
 from sync.modules.billing.marks import RETURNED, claim_reference
 from sync.modules.billing.operations import ApproveRefund, PayRefund, RejectRefund, RequestRefund
-from sync.modules.billing.settlements import settlement_of, turn
+from sync.modules.billing.settlements import checked_amount, settlement_of, turn
 
 REFUND_UNITS_MAX = 100
 """The most that one person may refund, in whole units of its currency, where a town says nothing else."""
@@ -85,9 +85,7 @@ def reject(operation: RejectRefund, draft: Draft) -> None:
 def pay(operation: PayRefund, draft: Draft) -> None:
     """Out of the drawer or an account, against what was agreed; the rest against the payment itself."""
     settlement = settlement_of(draft, operation.payment)
-    minor, currency = to_minor(operation.amount, operation.currency), operation.currency
-    if minor == 0:
-        raise InvalidMoney("nothing was given back")
+    minor, currency = checked_amount(operation, draft), operation.currency
     if currency != settlement["currency"]:
         raise InvalidMoney(f"a payment in {settlement['currency']} is given back in {settlement['currency']}")
     refund = draft.get("refund", operation.refund) if operation.refund else None
