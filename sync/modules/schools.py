@@ -150,6 +150,10 @@ class ScheduleFee(Operation):
         """Everybody who is charged."""
         return [("student", student) for student in self.students]
 
+    def brings(self) -> Iterable[RowKey]:
+        """The invoice of everybody who is charged."""
+        return [("invoice", fee_invoice_id(self.id, student)) for student in dict.fromkeys(self.students)]
+
 
 def fee_invoice_id(schedule: str, student: str) -> str:
     """The invoice that a schedule issues to a student; there is one."""

@@ -47,6 +47,12 @@ INVOICE_CURRENCY = Case(
     conflict="currency_mismatch",
     task="{title}: clear up the payment of {amount} {currency}",
 )
+INVOICE_SUM_TOO_LARGE = Case(
+    id="payments.invoice_sum_too_large",
+    sentence="{amount} {currency} are more than can be added to the credit of {title}; they stay in suspense.",
+    conflict="sum_too_large",
+    task="{title}: find out how {amount} {currency} came to be paid",
+)
 INVOICE_NOT_CANCELLABLE = Case(
     id="payments.invoice_not_cancellable",
     sentence="{title} cannot be cancelled: it is already, or it is cancelled with its order.",
@@ -66,6 +72,11 @@ POSSIBLE_DUPLICATE = Case(
 CLAIM_PENDING = Case(
     id="payments.claim_pending",
     sentence="{amount} {currency} by mobile money are a claim until the provider confirms them; the debt stands.",
+)
+ASKED_ALREADY = Case(
+    id="payments.asked_already",
+    sentence="{amount} {currency} are being asked for by mobile money; wait for the end of that.",
+    is_refusal=True,
 )
 CONFIRMED_TWICE = Case(
     id="payments.confirmed_twice",
@@ -139,6 +150,12 @@ OVER_REFUND = Case(
     sentence="{excess} {currency} more than was agreed were given back; they are owed again.",
     conflict="over_refund",
     task="Approve the {excess} {currency} that were given back, or collect them",
+)
+REFUND_CURRENCY = Case(
+    id="payments.refund_currency_mismatch",
+    sentence="{amount} {currency} were given back of a payment in {wanted}; they are owed in their own currency.",
+    conflict="currency_mismatch",
+    task="Clear up {amount} {currency} that were given back of a payment in {wanted}",
 )
 DRAWER_IN_USE = Case(
     id="payments.drawer_in_use",

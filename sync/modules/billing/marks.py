@@ -55,6 +55,15 @@ def claim_reference(draft: Draft, kind: str, reference: str, payment: str) -> st
     return other if other != payment else None
 
 
+def last_asked(draft: Draft, order: str, payment: str) -> str | None:
+    """The payment that was asked for before of this order; from now on it is this one."""
+    key = mark_id("asked", order)
+    before = draft.get("payment_mark", key)
+    draft.put("payment_mark", key, _mark(draft, payment))
+    other: str | None = before["payment_id"] if before else None
+    return other if other != payment else None
+
+
 def park(draft: Draft, operation: Operation, payment: str, other: str) -> None:
     """Keep a payment apart, until a person says whether it is the `other` once more."""
     settlement = draft.update("settlement", payment, is_parked=True)

@@ -13,7 +13,7 @@ from sync.kernel.money import to_amount, to_minor
 from sync.modules.billing import cases
 from sync.modules.billing.entities import NOT_ARRIVED
 from sync.modules.billing.ledger import MOMO, SUSPENSE, post
-from sync.modules.billing.marks import claim_reference, park
+from sync.modules.billing.marks import claim_reference, last_asked, park
 from sync.modules.billing.operations import ConfirmPayment, ExpirePayment, FailPayment, RequestPayment, ReversePayment
 from sync.modules.billing.settlements import begin, checked_amount, payment_row, settlement_of, turn
 
@@ -21,6 +21,7 @@ from sync.modules.billing.settlements import begin, checked_amount, payment_row,
 def request(operation: RequestPayment, draft: Draft) -> None:
     """A claim: nothing is posted before the provider's word. A worker asks for the money, or whether it came."""
     amount_minor = checked_amount(operation, draft)
+    _ask_once(operation, draft)
     if draft.context.is_server:
         draft.need(*(("order", operation.order) if operation.order else ("invoice", str(operation.invoice))))
     draft.create("payment", operation.id, payment_row(operation, draft, amount_minor, "PENDING", None))
@@ -31,6 +32,17 @@ def request(operation: RequestPayment, draft: Draft) -> None:
         draft.adjust(
             cases.CLAIM_PENDING, operation, subject=subject, amount=operation.amount, currency=operation.currency
         )
+
+
+def _ask_once(operation: RequestPayment, draft: Draft) -> None:
+    """In the office nobody is asked for an order while they are being asked for it already."""
+    if not draft.context.is_server or not operation.order:
+        return
+    other = last_asked(draft, operation.order, operation.id)
+    settlement = draft.get("settlement", other) if other else None
+    if settlement is not None and settlement["status"] == "PENDING":
+        asked = {"amount": to_amount(settlement["amount_minor"], settlement["currency"])}
+        raise draft.refuse(cases.ASKED_ALREADY, **asked, currency=settlement["currency"])
 
 
 def confirm(operation: ConfirmPayment, draft: Draft) -> None:

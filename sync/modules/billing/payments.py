@@ -11,7 +11,6 @@ from __future__ import annotations
 from sync.kernel.casework import OPEN_STUBS
 from sync.kernel.changeset import Fields, Operation
 from sync.kernel.draft import Draft
-from sync.kernel.errors import InvalidMoney
 from sync.kernel.money import MINOR_MAX, to_amount
 from sync.modules.billing import cases, drawers
 from sync.modules.billing.entities import FREE, PARKED, credit_id
@@ -144,7 +143,8 @@ def _settle(operation: Operation, draft: Draft, payment: str, settlement: Fields
         placed = -min(paid, max(0, -minor - max(0, spare)))
     credited = minor - placed
     if credited and _is_beyond(draft, invoice, credited):
-        raise InvalidMoney("the party's credit is more than can be added up")
+        _tell_too_large(operation, draft, payment, invoice, minor)
+        return
     change_credit(draft, invoice["party_id"], invoice["currency"], credited, name=invoice["title"])
     incoming = Incoming(minor=minor, payment_id=payment)
     total = invoice["total_minor"]
@@ -161,6 +161,21 @@ def _settle(operation: Operation, draft: Draft, payment: str, settlement: Fields
     draft.update("settlement", payment, suspense_minor=0, **{name: settlement[name] + by for name, by in sums.items()})
     if credited > 0:
         _tell_excess(operation, draft, payment, invoice, credited, is_void=is_void)
+
+
+def _tell_too_large(operation: Operation, draft: Draft, payment: str, invoice: Fields, minor: int) -> None:
+    amount, currency = to_amount(minor, invoice["currency"]), invoice["currency"]
+    draft.adjust(
+        cases.INVOICE_SUM_TOO_LARGE,
+        operation,
+        subject=("payment", payment),
+        said={"operation": operation.op},
+        had={"party_id": invoice["party_id"]},
+        outcome="in suspense",
+        title=invoice["title"],
+        amount=amount,
+        currency=currency,
+    )
 
 
 def _tell_excess(

@@ -11,8 +11,19 @@ from sync.kernel.draft import Draft
 from sync.kernel.errors import InvalidMoney
 from sync.kernel.money import to_amount, to_minor
 from sync.modules.billing import cases, drawers
-from sync.modules.billing.entities import FREE, PARKED, credit_id, invoice_id
-from sync.modules.billing.ledger import BANK, CARD, MOMO, REFUNDS, SUSPENSE, drawer_account, has_books, post
+from sync.modules.billing.entities import FREE, OWED, PARKED, credit_id, invoice_id
+from sync.modules.billing.invoices import change_credit
+from sync.modules.billing.ledger import (
+    BANK,
+    CARD,
+    MOMO,
+    REFUNDS,
+    SUSPENSE,
+    credit_account,
+    drawer_account,
+    has_books,
+    post,
+)
 from sync.modules.billing.marks import RETURNED, claim_reference
 from sync.modules.billing.operations import ApproveRefund, PayRefund, RejectRefund, RequestRefund
 from sync.modules.billing.settlements import checked_amount, settlement_of, turn
@@ -87,15 +98,14 @@ def pay(operation: PayRefund, draft: Draft) -> None:
     settlement = settlement_of(draft, operation.payment)
     minor, currency = checked_amount(operation, draft), operation.currency
     if currency != settlement["currency"]:
-        raise InvalidMoney(f"a payment in {settlement['currency']} is given back in {settlement['currency']}")
+        _pay_other(operation, draft, settlement, minor)
+        return
     refund = draft.get("refund", operation.refund) if operation.refund else None
     is_unseen = operation.refund is not None and not draft.sees("refund", operation.refund)
     agreed = minor if is_unseen else _open(refund, operation, "APPROVED")
     covered = min(minor, agreed)
     told = covered or min(minor, _open(refund, operation, "REQUESTED"))  # it was asked for, so it counts already
-    drawer = drawers.put_in(draft, operation, -minor) if operation.method == "cash" else None
-    account = drawer_account(drawer) if drawer else _ACCOUNTS[operation.method]
-    post(draft, account, -minor, currency, payment_id=operation.payment, drawer_id=drawer)
+    _take_out(operation, draft, minor)
     post(draft, REFUNDS, covered, currency, payment_id=operation.payment)
     post(draft, SUSPENSE, minor - covered, currency, payment_id=operation.payment)
     if operation.refund and refund and told:
@@ -108,6 +118,41 @@ def pay(operation: PayRefund, draft: Draft) -> None:
     _step(operation, draft, settlement, minor - covered, untold=minor - told)
     if minor > covered:
         _tell_excess(operation, draft, minor - covered, agreed)
+
+
+def _take_out(operation: PayRefund, draft: Draft, minor: int) -> None:
+    """Out of where it was paid from."""
+    drawer = drawers.put_in(draft, operation, -minor) if operation.method == "cash" else None
+    account = drawer_account(drawer) if drawer else _ACCOUNTS[operation.method]
+    post(draft, account, -minor, operation.currency, payment_id=operation.payment, drawer_id=drawer)
+
+
+def _pay_other(operation: PayRefund, draft: Draft, settlement: Fields, minor: int) -> None:
+    """What was given back in another currency than was paid happened all the same: the party owes it."""
+    wanted, currency = settlement["currency"], operation.currency
+    invoice = _invoice_of(draft, settlement)
+    if invoice is None and draft.context.is_truth:
+        raise InvalidMoney(f"a payment in {wanted} is given back in {wanted}")
+    _take_out(operation, draft, minor)
+    if invoice is not None:
+        party = invoice["party_id"]
+        change_credit(draft, party, currency, -minor, name=invoice["title"], kind=OWED)
+        post(draft, credit_account(party), minor, currency, party_id=party, payment_id=operation.payment)
+    draft.adjust(
+        cases.REFUND_CURRENCY,
+        operation,
+        subject=("payment", operation.payment),
+        said={"amount": operation.amount, "currency": currency},
+        had={"currency": wanted},
+        outcome=f"owed {operation.amount} {currency}",
+        amount=operation.amount,
+        currency=currency,
+        wanted=wanted,
+    )
+
+
+def _invoice_of(draft: Draft, settlement: Fields) -> Fields | None:
+    return draft.get("invoice", settlement["invoice_id"] or invoice_id(settlement["order_id"]))
 
 
 def _open(refund: Fields | None, operation: PayRefund, state: str) -> int:
@@ -157,9 +202,8 @@ def there_of(draft: Draft, settlement: Fields) -> int:
 
     Devices do not keep credit, and money of before there were books has no invoice: there all of it counts.
     """
-    order, currency = settlement["order_id"], settlement["currency"]
-    whole: int = settlement["amount_minor"]
-    invoice = draft.get("invoice", settlement["invoice_id"] or invoice_id(order)) if has_books(draft) else None
+    whole, currency = int(settlement["amount_minor"]), settlement["currency"]
+    invoice = _invoice_of(draft, settlement) if has_books(draft) else None
     if invoice is None:
         return whole
     paid: int = invoice["paid_minor"] if invoice["currency"] == currency else 0
