@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from sync.engine.stubs import stub_id
 from sync.kernel.money import MINOR_MAX, to_minor
-from sync.modules.billing import ExpirePayment, InvoiceLine, PayRefund, TakePayment
+from sync.modules.billing import ExpirePayment, FailPayment, InvoiceLine, PayRefund, TakePayment, VoidPayment
 from sync.modules.billing.entities import OWED, credit_id, invoice_id
 from sync.modules.commerce import CancelOrder, PlaceOrder
 from sync.modules.commerce.operations import OrderLine
 from sync.modules.identity import ChangeSettings, TownSettings
-from sync.modules.schools import ScheduleFee, UpsertStudent, WithdrawStudent, fee_invoice_id
+from sync.modules.schools import FEE_LINES_MAX, ScheduleFee, UpsertStudent, WithdrawStudent, fee_invoice_id
 from tests.support.counters import TITLE, CounterTown
 from tests.support.decisions import Left, Told, adjusted, money, refused, told
 
@@ -157,3 +158,39 @@ def test_payments_invoice_sum_too_large_stays_in_suspense(counters: CounterTown)
         ),
     )
     assert counters.settlement(payment)["suspense_minor"] > 0
+
+
+def test_a_card_payment_with_another_reference_is_another_payment(counters: CounterTown) -> None:
+    invoice = counters.bills("18.00")
+    for reference in ("T1", "T2"):
+        payment = counters.payment(invoice, "9.00", method="card", reference=reference)
+        counters.does(counters.desk_a, counters.clerk, payment)
+
+    assert counters.invoice(invoice) == ("PAID", 1800, 0)
+
+
+def test_what_was_voided_is_taken_again_at_once(counters: CounterTown) -> None:
+    invoice = counters.bills("9.00")
+    wrong, _ = counters.pays(invoice, "9.00")
+    counters.does(counters.desk_a, counters.clerk, VoidPayment(payment=wrong, reason="wrong customer"))
+
+    again = counters.does(counters.desk_a, counters.clerk, counters.payment(invoice, "9.00"))
+
+    assert (told(counters, again).rule, counters.invoice(invoice)) == (None, ("PAID", 900, 0))
+
+
+def test_payments_failed_after_confirmation_is_told_once_however_often_it_is_said(counters: CounterTown) -> None:
+    payment = counters.asks(invoice=counters.bills("9.00"))
+    counters.hears(payment)
+    for reason in ("x", "y", "z"):
+        counters.does(counters.server, counters.server.id, FailPayment(payment=payment, reason=reason))
+
+    assert [row["kind"] for row in counters.rows_of("conflict").values()] == ["failed_after_confirmation"]
+
+
+def test_a_fee_has_so_many_lines_and_no_more() -> None:
+    said = {"school": stub_id("a", "b"), "title": "Fee", "currency": "KES", "due_on": "2026-12-01"}
+    line = LINES[0].model_dump()
+
+    with pytest.raises(ValidationError, match="at most 20 items"):
+        ScheduleFee.model_validate({**said, "students": [stub_id("a", "c")], "lines": [line] * (FEE_LINES_MAX + 1)})

@@ -33,14 +33,17 @@ def look_for_double(operation: TakePayment, draft: Draft) -> None:
         other = claim_reference(draft, "card", operation.reference, operation.id)
         if other:
             park(draft, operation, operation.id, other)
-            return
+        return  # another reference is another payment, however much it looks like one
     said = draft.change_set
     key = mark_id("tap", said.device, operation.order or operation.invoice or "", operation.amount, operation.currency)
     before = draft.get("payment_mark", key)
     draft.put("payment_mark", key, _mark(draft, operation.id))
     if before is None or before["actor_id"] != said.actor or before["seq"] == said.seq:
         return
-    if abs(parse_time(draft.claimed_at) - parse_time(before["at"])) < DOUBLE_TAP_MS:
+    if abs(parse_time(draft.claimed_at) - parse_time(before["at"])) >= DOUBLE_TAP_MS:
+        return
+    settlement = draft.get("settlement", before["payment_id"])
+    if settlement is None or settlement["status"] != "VOIDED":  # what was voided is taken again on purpose
         park(draft, operation, operation.id, before["payment_id"])
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from sync.kernel.changeset import Fields
 from sync.kernel.draft import Draft
+from sync.kernel.ids import derived_id
 from sync.kernel.money import to_amount, to_minor
 from sync.modules.billing import cases
 from sync.modules.billing.entities import NOT_ARRIVED
@@ -100,7 +101,9 @@ def fail(operation: FailPayment, draft: Draft) -> None:
     settlement = settlement_of(draft, operation.payment)
     if settlement["status"] == "PENDING":
         turn(draft, operation, operation.payment, "FAILED", reason=operation.reason)
-    elif settlement["status"] == "CONFIRMED":
+        return
+    conflict = derived_id("conflict", operation.payment, cases.FAILED_AFTER_CONFIRMATION.id)
+    if settlement["status"] == "CONFIRMED" and draft.get("conflict", conflict) is None:  # told once, however often
         draft.adjust(
             cases.FAILED_AFTER_CONFIRMATION,
             operation,
@@ -108,6 +111,7 @@ def fail(operation: FailPayment, draft: Draft) -> None:
             said={"reason": operation.reason},
             had={"status": "CONFIRMED"},
             outcome="stays confirmed",
+            conflict_id=conflict,
             **_amount(settlement),
         )
 
