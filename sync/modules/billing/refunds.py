@@ -206,6 +206,8 @@ def there_of(draft: Draft, settlement: Fields) -> int:
     invoice = _invoice_of(draft, settlement) if has_books(draft) else None
     if invoice is None:
         return whole
+    if invoice["currency"] != currency and draft.get("credit", credit_id(invoice["party_id"], currency)) is None:
+        return whole  # beside an order of before there were books, as no credit at all
     paid: int = invoice["paid_minor"] if invoice["currency"] == currency else 0
     free = _credit(draft, invoice["party_id"], currency, FREE)
     parked: int = min(settlement["parked_minor"], _credit(draft, invoice["party_id"], currency, PARKED))
