@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 
 from server.adapters.blobs import FilesystemBlobs
 from server.adapters.keys import KeySigner, open_signer, rotate
-from server.adapters.payments.momo import Momo, MomoAccount
+from server.adapters.payments.momo import Momo, MomoAccount, Token
 from server.adapters.payments.sandbox import Sandbox
 from server.adapters.postgres.account_book import PostgresAccountBook
 from server.adapters.postgres.accounts import PostgresAccounts, PostgresSessions
@@ -182,6 +182,7 @@ def build_core(settings: Settings) -> Core:
 
 
 _MOMO_BREAKER = Breaker()
+_MOMO_TOKENS: dict[str, Token] = {}
 """Of this process: a worker opens its parts for every ring, and remembers from one to the next who is silent."""
 
 
@@ -202,7 +203,7 @@ def _mobile_money(settings: Settings) -> Momo | None:
         subscription_key=subscription,
         environment=settings.momo_environment,
     )
-    return Momo(account, breaker=_MOMO_BREAKER)
+    return Momo(account, breaker=_MOMO_BREAKER, tokens=_MOMO_TOKENS)
 
 
 def sandbox_app() -> ASGIApp:

@@ -50,7 +50,11 @@ def tagged(request: Request, value: Any, *, is_public: bool = False) -> Response
 
     What is public is the same for everybody, so that a cache on the way may keep it, and asks before it gives it out.
     """
-    body = orjson.dumps(value)
+    return tagged_body(request, orjson.dumps(value), is_public=is_public)
+
+
+def tagged_body(request: Request, body: bytes, *, is_public: bool = False) -> Response:
+    """As `tagged`, for a document that is written already."""
     tag = f'"{hashlib.sha256(body).hexdigest()[:_TAG_LETTERS]}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Cookie"}
     if is_public:

@@ -32,8 +32,11 @@ class Account:
 class AccountBook(Protocol):
     """The ledger of all towns, by account."""
 
-    async def account(self, town_id: str, of: Of, owner_id: str) -> Account:
-        """Everything booked for a party, a student or a school, in one snapshot; raises `NotFound`."""
+    async def account(self, seen: Collection[str], town_id: str, of: Of, owner_id: str) -> Account:
+        """Everything booked for a party, a student or a school, in one snapshot that sees the towns `seen` alone.
+
+        Raises `NotFound`.
+        """
         ...
 
 

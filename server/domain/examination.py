@@ -183,7 +183,7 @@ def judge_outbox(waiting: int, given_up: int, overdue_seconds: float) -> Finding
     if overdue_seconds > OVERDUE_FAIL_SECONDS:
         return _fail("outbox", said, "start a worker and the scheduler, and read their logs")
     if given_up:
-        do = "read `problem` of the rows of `outbox` without `done_at`; somebody has to do this work"
+        do = "look at `tallystick jobs list --dead` of each town; somebody has to do this work, or have it tried again"
         return _warn("outbox", f"{given_up} items were given up; {said}", do)
     if overdue_seconds > OVERDUE_WARN_SECONDS:
         return _warn("outbox", said, "see that worker and scheduler run")

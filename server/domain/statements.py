@@ -10,9 +10,10 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
-from sync.kernel.money import to_amount
+from sync.kernel.money import minor_digits, to_amount
 
 COLUMNS: Final = ("date", "name", "what", "charged", "received", "balance", "currency")
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -57,6 +58,18 @@ def shown(sections: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "currency": section["currency"],
             **{name: to_amount(section[name], section["currency"]) for name in _SUMS},
             "lines": [_shown(line, section["currency"]) for line in section["lines"]],
+        }
+        for section in sections
+    ]
+
+
+def read_back(sections: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What `shown` had shown, in minor units again."""
+    return [
+        {
+            "currency": section["currency"],
+            **{name: _minor(section[name], section["currency"]) for name in _SUMS},
+            "lines": [_read_line(line, section["currency"]) for line in section["lines"]],
         }
         for section in sections
     ]
@@ -110,6 +123,16 @@ def _shown(line: Mapping[str, Any], currency: str) -> dict[str, Any]:
         "received": to_amount(-minor, currency) if minor < 0 else "",
         "balance": to_amount(line["balance_minor"], currency),
     }
+
+
+def _read_line(line: Mapping[str, Any], currency: str) -> dict[str, Any]:
+    kept = {name: line[name] for name in ("version", "at", "name", "what")}
+    minor = _minor(line["charged"], currency) if line["charged"] else -_minor(line["received"], currency)
+    return {**kept, "minor": minor, "balance_minor": _minor(line["balance"], currency)}
+
+
+def _minor(amount: str, currency: str) -> int:
+    return int(Decimal(amount).scaleb(minor_digits(currency)))
 
 
 def _harmless(text: str) -> str:

@@ -21,6 +21,7 @@ from sync.kernel.cases import (
     MIXED_INTENTS,
     NOT_PERMITTED,
     QUARANTINED,
+    SIGNED_AMOUNT,
     UNKNOWN_REFERENCE,
     WRONG_DEVICE,
 )
@@ -34,6 +35,9 @@ from sync.kernel.view import UNSEEN, NeedRows, View
 
 MIXED_SINCE = 2
 """The rules since which facts and wishes may be one change set in the office (`sync.kernel.draft.RULES`)."""
+
+SIGNED_AMOUNTS_SINCE = 3
+"""The rules since which somebody is told of an amount that cannot be and was signed all the same."""
 
 Source = tuple[str, int]
 """The place of a line: device and seq."""
@@ -67,7 +71,8 @@ def decide(change_set: ChangeSet, view: View, context: Context, registry: Regist
         is_rerun = context.is_server and change_set.replaces is not None  # what it stands for stays in quarantine
         return _unknown(unknown, change_set, view, context, is_wish=is_wish or is_rerun)
     except InvalidMoney as problem:
-        return _refused(INVALID_AMOUNT, {"problem": problem.message}, change_set, Status.REFUSED, context)
+        refused = _refused(INVALID_AMOUNT, {"problem": problem.message}, change_set, Status.REFUSED, context)
+        return refused if is_wish else _signed_amount(refused, change_set, context)
     status = Status.ADJUSTED if draft.notes else Status.ACCEPTED
     mark_clock(draft)
     verdict = Verdict(status=status, rule=draft.rule, notes=tuple(draft.notes), conflicts=tuple(draft.conflicts))
@@ -95,16 +100,16 @@ def quarantine(source: Source, change_set: ChangeSet | None, code: str, text: st
 
 
 def _kept_aside(
-    source: Source, change_set: ChangeSet | None, reason: Note, context: Context
+    source: Source, change_set: ChangeSet | None, reason: Note, context: Context, case: Case = QUARANTINED
 ) -> tuple[dict[RowKey, Fields], str]:
-    """The conflict and the task of a line in quarantine, and the id of the conflict."""
+    """The conflict and the task of a line without effect, and the id of the conflict."""
     device_id, seq = source
-    assert QUARANTINED.task
+    assert case.task
     matter = Matter(
-        case=QUARANTINED,
+        case=case,
         rule=reason.code,
-        sentence=QUARANTINED.explain({"problem": reason.text}),
-        task=QUARANTINED.task.format_map({"seq": seq}),
+        sentence=case.explain({"problem": reason.text}),
+        task=case.task.format_map({"seq": seq}),
         subject=("device", device_id),
         source=source,
         operation=change_set.ops[0].op if change_set else "",
@@ -237,6 +242,16 @@ def _refused(case: Case, data: Fields, change_set: ChangeSet, status: Status, co
         rows.update(aside)
         verdict = replace(verdict, conflicts=(conflict_id,))
     return Decision(verdict=verdict, rows=rows)
+
+
+def _signed_amount(refused: Decision, change_set: ChangeSet, context: Context) -> Decision:
+    """A device refuses such an amount itself: one that has signed it is of an app that does not, or of other limits."""
+    if not context.is_truth or context.is_server or context.rules < SIGNED_AMOUNTS_SINCE:
+        return refused
+    source, reason = (change_set.device, change_set.seq), refused.verdict.notes[0]
+    aside, conflict_id = _kept_aside(source, change_set, reason, context, SIGNED_AMOUNT)
+    verdict = replace(refused.verdict, conflicts=(conflict_id,))
+    return Decision(verdict=verdict, rows={**refused.rows, **aside})
 
 
 def _voided(change_set: ChangeSet, context: Context) -> dict[tuple[str, str], Fields]:

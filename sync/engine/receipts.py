@@ -19,6 +19,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidSignature
@@ -57,6 +58,9 @@ SUMS_MAX: Final = 100
 
 ROLES: Final = ("driver", "warehouse_staff", "counter_clerk", "school_office", "dispatcher", "admin")
 """What a device may be enrolled as, by the number in a code. Only ever added to."""
+
+CERTIFICATES_KEPT: Final = 16
+"""Certificates of devices whose compact form a process remembers; a device has one."""
 
 _VERSION = 1
 _KID_BYTES, _SECONDS_BYTES = 8, 4
@@ -232,6 +236,7 @@ def _check(certificate: _Certificate, keys: Iterable[str]) -> None:
         raise ReceiptForged from None
 
 
+@lru_cache(maxsize=CERTIFICATES_KEPT)
 def _write_certificate(text: str) -> bytes:
     """The values of a certificate, once the whole text can be made of them again."""
     try:

@@ -65,8 +65,14 @@ def stub_id(entity: str, row_id: str) -> str:
 def stub_keys(operations: Iterable[Operation], registry: Registry) -> Iterable[RowKey]:
     """The stubs of the rows that these operations bring, whether there are any or not."""
     for operation in operations:
-        if operation.creates and registry.entities[operation.creates].is_awaited:
-            yield "stub", stub_id(operation.creates, operation.id)
+        for row in _brought(operation, registry):
+            yield "stub", stub_id(*row)
+
+
+def _brought(operation: Operation, registry: Registry) -> Iterable[RowKey]:
+    """The rows of an operation that facts may wait for, the one of its own first."""
+    own = [(operation.creates, operation.id)] if operation.creates else []
+    return [row for row in (*own, *operation.brings()) if registry.entities[row[0]].is_awaited]
 
 
 def may_wait(unknown: UnknownRow, draft: Draft, registry: Registry) -> bool:
@@ -108,10 +114,11 @@ def _arrived(draft: Draft, registry: Registry) -> Iterable[tuple[Operation, str,
     operations = draft.change_set.ops
     draft.gather(("stub", key) for _, key in stub_keys(operations, registry))
     for operation in operations:
-        for _, key in stub_keys([operation], registry):
+        for brought in _brought(operation, registry):
+            key = stub_id(*brought)
             stub = draft.get("stub", key)
-            if stub and stub["state"] in OPEN_STUBS:
-                yield operation, key, operation.id
+            if stub and stub["state"] in OPEN_STUBS and (brought[1] == operation.id or brought in draft.rows):
+                yield operation, key, brought[1]
     for (entity, key), row in draft.rows.items():
         if entity == "stub" and row["state"] == "assigned":
             yield operations[0], key, row["given_id"]

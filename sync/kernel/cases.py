@@ -62,6 +62,13 @@ INVALID_AMOUNT = Case(
     sentence="The amount cannot be: {problem}.",
     is_refusal=True,
 )
+SIGNED_AMOUNT = Case(
+    id="engine.signed_amount",
+    sentence="{problem} The device has signed it all the same.",
+    conflict="security",
+    task="Change set {seq} of this device says an amount that it should have refused: find out whether money was "
+    "taken, and whether somebody has changed the app",
+)
 QUARANTINED = Case(
     id="engine.quarantined",
     sentence="{problem} What was recorded is kept, without effect.",
@@ -116,6 +123,7 @@ CASES = (
     ARRIVED,
     ARRIVED_UNFIT,
     INVALID_AMOUNT,
+    SIGNED_AMOUNT,
     QUARANTINED,
     BOOKED_BEFORE,
     LINE_REJECTED,

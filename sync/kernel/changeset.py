@@ -61,6 +61,10 @@ class Operation(BaseModel):
         """
         return ()
 
+    def brings(self) -> Iterable[RowKey]:
+        """Rows with derived ids that it may make beside the one of its own, and that facts may have waited for."""
+        return ()
+
     def reads_on(self, device: str) -> Iterable[RowKey]:
         """As `reads`, for a device that recorded it: rows whose natural key names the device."""
         del device

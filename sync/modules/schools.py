@@ -18,10 +18,13 @@ from sync.kernel.module import Case, Entity, FieldKind, Module, ModuleKind, Ref
 from sync.kernel.money import CurrencyCode, to_minor
 from sync.modules.billing import invoices
 from sync.modules.billing.entities import party_id
-from sync.modules.billing.operations import Day, InvoiceLines, Text, Title
+from sync.modules.billing.operations import Day, InvoiceLine, Text, Title
 
 STUDENTS_MAX = 500
 """Students that one `fee.schedule` charges; a larger school takes several in one change set."""
+
+FEE_LINES_MAX = 20
+"""Lines of one fee: each of its students gets an invoice with all of them."""
 
 OFFICES = frozenset({"school_office", "admin"})
 SchoolRef = Annotated[Id, Ref(entity="school")]
@@ -141,7 +144,7 @@ class ScheduleFee(Operation):
     creates: ClassVar = "fee_schedule"
     school: SchoolRef
     title: Title
-    lines: InvoiceLines
+    lines: Annotated[list[InvoiceLine], Field(min_length=1, max_length=FEE_LINES_MAX)]
     currency: CurrencyCode
     due_on: Day
     students: Annotated[list[Id], Field(min_length=1, max_length=STUDENTS_MAX)]
@@ -149,6 +152,10 @@ class ScheduleFee(Operation):
     def reads(self) -> Iterable[RowKey]:
         """Everybody who is charged."""
         return [("student", student) for student in self.students]
+
+    def brings(self) -> Iterable[RowKey]:
+        """The invoice of everybody who is charged."""
+        return [("invoice", fee_invoice_id(self.id, student)) for student in dict.fromkeys(self.students)]
 
 
 def fee_invoice_id(schedule: str, student: str) -> str:

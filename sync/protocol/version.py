@@ -44,7 +44,7 @@ SCHEMA_HISTORY = {
         "resolutions, tasks closed, stubs, corrections, roles, leases; what else came with migrations 0003 to 0006",
     ),
     3: (
-        "b0941ddfe3ecf5a323c31b3807034ec1eb655c278e0667d169e53b708d1e9145",
+        "db8b5fa9051dadaa7ff015c26121c876cc381a3fab5f721316e12011e96fd784",
         "a journal head is signed with its epoch; billing in full, with the ledger and numbers of receipts",
     ),
 }

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-import orjson
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from sync.modules.billing import CloseDrawer, CountDrawer, Money, OpenDrawer, TakePayment
+import orjson
+import pytest
+
+from sync.engine.decide import decide
+from sync.kernel.changeset import ChangeSet, Fields, Operation, RowKey
+from sync.kernel.draft import Context
+from sync.kernel.view import UNSEEN, Unseen
+from sync.modules import registry
+from sync.modules.billing import CloseDrawer, CountDrawer, Money, OpenDrawer, PayRefund, TakePayment, VoidPayment
 from sync.modules.billing.entities import report_id, till_id
 from sync.modules.commerce import CompleteDelivery
 from tests.support.counters import CounterTown
 from tests.support.decisions import ACCEPTED, Left, adjusted, depart, noted, refused, told
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a device holds."""
+
+    rows: Mapping[RowKey, Fields]
+
+    def get(self, entity: str, row_id: str) -> Fields | Unseen:
+        """A row, unless the device does not hold it."""
+        return self.rows.get((entity, row_id), UNSEEN)
 
 
 def test_a_day_at_a_counter_from_float_to_report(counters: CounterTown) -> None:
@@ -63,8 +83,10 @@ def test_who_counts_is_not_told_what_should_be_there(counters: CounterTown) -> N
 
     before = held()
     counters.counts(drawer, "20.00")
+    counted = held()
+    counters.closes(drawer)
 
-    assert (before, held()) == (None, {"KES": 2000})
+    assert (before, counted, held()) == (None, None, {"KES": 2000})
 
 
 def test_cash_without_a_drawer_opens_one_by_itself(counters: CounterTown) -> None:
@@ -197,3 +219,105 @@ def test_in_the_office_each_person_has_a_drawer(counters: CounterTown) -> None:
     expected = [row["expected"] for row in counters.rows_of("drawer_session").values()]
 
     assert sorted(sums["KES"] for sums in expected) == [500, 1400]
+
+
+def test_payments_drawer_not_here_is_closed_by_its_device_or_the_office(counters: CounterTown) -> None:
+    drawer = counters.opens("20.00")
+    counters.counts(drawer, "20.00")
+
+    elsewhere = counters.does(counters.desk_b, counters.other_clerk, CloseDrawer(drawer=drawer))
+
+    assert told(counters, elsewhere) == refused(
+        "payments.drawer_not_here", "This is the drawer of another device; it is closed there, or in the office."
+    )
+    assert told(counters, counters.office(CloseDrawer(drawer=drawer))) == ACCEPTED
+
+
+def test_payments_counted_elsewhere_changes_nothing_and_somebody_finds_out_why(counters: CounterTown) -> None:
+    drawer = counters.opens("20.00")
+    counted = CountDrawer(drawer=drawer, counted=[Money(amount="1.00", currency="KES")])
+
+    answered = counters.does(counters.desk_b, counters.other_clerk, counted)
+
+    assert told(counters, answered) == adjusted(
+        "payments.counted_elsewhere",
+        Left(
+            kind="counted_elsewhere",
+            sentence="A drawer of another device was counted here; the count is kept, and changes nothing.",
+            about=("drawer_session", drawer),
+            by="drawer.count",
+            said={"counted": {"KES": 100}},
+            had={"device_id": counters.desk_a.id, "state": "OPEN"},
+            outcome="kept, without effect",
+            task="Find out how the drawer of another device came to be counted here",
+        ),
+    )
+    assert counters.row("drawer_session", drawer)["state"] == "OPEN"
+
+
+def test_payments_drawer_not_here_for_a_driver_who_is_in_the_office(counters: CounterTown) -> None:
+    drawer = counters.opens("20.00")
+    counters.counts(drawer, "20.00")
+
+    counted = counters.office(
+        CountDrawer(drawer=drawer, counted=[Money(amount="1.00", currency="KES")]), actor=counters.driver_a
+    )
+    closed = counters.office(CloseDrawer(drawer=drawer), actor=counters.driver_a)
+
+    assert (counted.verdict.rule, closed.verdict.rule) == ("payments.counted_elsewhere", "payments.drawer_not_here")
+    assert told(counters, counters.office(CloseDrawer(drawer=drawer), actor=counters.dispatcher)) == ACCEPTED
+
+
+def test_payments_not_voidable_out_of_the_drawer_of_another_in_the_office(counters: CounterTown) -> None:
+    payment = counters.payment(counters.bills("9.00"), "9.00")
+    counters.office(payment, actor=counters.dispatcher)
+
+    by_other = counters.office(VoidPayment(payment=payment.id, reason="r"), actor=counters.admin)
+    by_holder = counters.office(VoidPayment(payment=payment.id, reason="r"), actor=counters.dispatcher)
+
+    assert (by_other.verdict.rule, told(counters, by_holder)) == ("payments.not_voidable", ACCEPTED)
+
+
+def test_payments_not_voidable_once_it_was_counted_also_when_more_has_come_since(counters: CounterTown) -> None:
+    invoice = counters.bills("50.00")
+    counted, _ = counters.pays(invoice, "10.00")
+    counters.counts(counters.drawer(), "10.00")
+    since, _ = counters.pays(invoice, "1.00")
+
+    rules = [
+        counters.does(counters.desk_a, counters.clerk, VoidPayment(payment=payment, reason="r")).verdict.rule
+        for payment in (counted, since)
+    ]
+
+    assert rules == ["payments.not_voidable", None]
+
+
+def test_a_device_does_not_guess_the_difference_of_a_drawer(counters: CounterTown) -> None:
+    drawer = counters.opens("20.00")
+    row = orjson.loads(counters.bucket(f"device:{counters.desk_a.id}")["drawer_session", drawer])
+    counted = {**row, "state": "COUNTED", "counted": {"KES": 2000}}
+
+    said = counters.line(counters.desk_a, counters.clerk, CloseDrawer(drawer=drawer)).change_set
+    assert isinstance(said, ChangeSet)
+    context = Context(decided_at=counters.row("drawer_session", drawer)["opened_at"], is_truth=False, is_server=False)
+
+    decision = decide(said, Held({("drawer_session", drawer): counted}), context, registry())
+
+    assert decision.rows["drawer_session", drawer]["differences"] is None
+
+
+@pytest.mark.parametrize("kind", ["open", "count", "give_back"])
+def test_engine_signed_amount_beyond_what_the_town_thinks_possible(counters: CounterTown, kind: str) -> None:
+    payment, _ = counters.pays(counters.bills("9.00"), "9.00")
+    money = Money(amount="999999999999.99", currency="KES")
+    said: dict[str, Operation] = {
+        "open": OpenDrawer(opening=[money]),
+        "count": CountDrawer(drawer=counters.drawer(), counted=[money]),
+        "give_back": PayRefund(payment=payment, amount=money.amount, currency="KES"),
+    }
+    device = counters.desk_b if kind == "open" else counters.desk_a
+
+    answered = counters.does(device, counters.clerk, said[kind])
+
+    assert (answered.verdict.status.value, answered.verdict.rule) == ("refused", "engine.invalid_amount")
+    assert counters.balances() == {"drawer": 900, "sales": -900}

@@ -12,7 +12,7 @@ from sync.kernel.changeset import RowKey
 from sync.kernel.clock import format_time
 from sync.kernel.draft import RULES
 from sync.kernel.ids import derived_id
-from sync.modules.billing import TakePayment
+from sync.modules.billing import RequestRefund, TakePayment
 from sync.modules.billing.audit import audit
 from sync.modules.commerce import CancelOrder, FailDelivery, PlaceOrder, ReceiveStock
 from sync.modules.commerce.operations import OrderLine
@@ -109,3 +109,16 @@ def test_money_of_before_there_were_books_comes_into_them_when_it_is_next_touche
     opening = [row["debit_minor"] for row in town.rows_of("journal_entry").values() if row["account"] == "opening"]
     assert sorted(opening) == [400, 1000]
     assert (money(town, late), money(town, known)) == ((900, 400, 0), (900, 0, 1000))
+
+
+def test_what_was_kept_beside_an_order_before_there_were_books_can_be_given_back(town: MarketTown) -> None:
+    order_id = town.new_id()
+    abroad = TakePayment(id=town.new_id(), order=order_id, amount="4.00", currency="GBP")
+    decided_by(town, 2, town.line(town.server, town.admin, order(town, order_id)), taken(town, order_id, "9.00"))
+    decided_by(town, 2, town.line(town.van_a, town.driver_a, abroad))
+    back = {"payment": abroad.id, "currency": "GBP", "reason": "abroad"}
+    town.office(TakePayment(order=order_id, amount="1.00", currency="KES"))
+
+    answered = town.office(RequestRefund.model_validate({**back, "id": town.new_id(), "amount": "4.00"}))
+
+    assert answered.verdict.status.has_effect

@@ -17,7 +17,19 @@ from sync.modules.commerce import (
 )
 from sync.modules.commerce.operations import OrderLine
 from sync.modules.identity import AddUser, ChangeRoles, DeactivateUser, EnrolDevice
-from tests.support.decisions import ACCEPTED, Left, adjusted, axes, depart, money, quarantined, refused, shelf, told
+from tests.support.decisions import (
+    ACCEPTED,
+    Left,
+    adjusted,
+    axes,
+    depart,
+    money,
+    quarantined,
+    refused,
+    shelf,
+    signed_amount,
+    told,
+)
 from tests.support.town_in_memory import MarketTown
 
 NOWHERE = derived_id("nowhere")
@@ -298,8 +310,16 @@ def test_engine_invalid_amount_is_no_payment(town: MarketTown, amount: str, curr
 
     answered = town.does(town.van_a, town.driver_a, TakePayment(order=order, amount=amount, currency=currency))
 
-    assert told(town, answered) == refused("engine.invalid_amount", f"The amount cannot be: {problem}.")
+    assert told(town, answered) == signed_amount(problem, answered)
     assert (town.rows_of("payment"), money(town, order)) == ({}, (900, 0, 0))
+
+
+def test_engine_signed_amount_is_no_matter_when_the_office_says_it(town: MarketTown) -> None:
+    order = town.places()
+
+    answered = town.office(TakePayment(order=order, amount="0.00", currency="KES"))
+
+    assert told(town, answered) == refused("engine.invalid_amount", "The amount cannot be: nothing was taken.")
 
 
 def test_engine_invalid_amount_when_an_order_is_larger_than_any_order_can_be(town: MarketTown) -> None:

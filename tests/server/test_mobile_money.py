@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from server.adapters.payments.scripts import Script
+from server.adapters.postgres.outbox import PostgresJobs
 from server.application.commands.settle_payments import (
     ASK_PAYER_SECONDS_MAX,
     DEADLINE_SECONDS,
@@ -16,7 +17,8 @@ from server.application.commands.settle_payments import (
 from server.application.commands.work_off_outbox import ATTEMPTS_MAX, BACKOFF_SECONDS_MAX
 from server.application.payment_ports import WordKind
 from server.domain.payments import provider_reference
-from sync.modules.billing import ApproveRefund, RequestPayment, RequestRefund
+from sync.kernel.clock import format_time
+from sync.modules.billing import ApproveRefund, PayRefund, RequestPayment, RequestRefund
 from tests.support.momo_town import PAYS, MomoTown, momo_town
 from tests.support.write_path import findings, stored
 
@@ -177,6 +179,22 @@ async def test_nobody_is_asked_about_something_of_long_ago(money: MomoTown) -> N
     assert (settlement["status"], settlement["reason"], money.posts(payment)) == ("FAILED", NOT_REACHED, 0)
 
 
+@pytest.mark.parametrize("skew_ms", [-2 * 86_400_000, 2 * 86_400_000])
+async def test_the_clock_of_a_device_moves_no_deadline_of_a_claim(money: MomoTown, skew_ms: int) -> None:
+    van, order = await money.town.enrol("driver"), await money.town.place_order()
+    claim = RequestPayment(
+        id=money.town.new_id(), order=order, amount="2.50", currency="GBP", payer=PAYS, reference="CB12XY"
+    )
+    van.skew_ms = skew_ms
+    await van.send(van.line(claim))
+
+    await money.work(60)
+    early = await money.status(claim.id)
+    await money.work(LAST_ASK_SECONDS)
+
+    assert (early, await money.status(claim.id)) == ("PENDING", "EXPIRED")
+
+
 async def test_what_a_customer_says_was_paid_is_never_asked_for_again(money: MomoTown) -> None:
     van, order = await money.town.enrol("driver"), await money.town.place_order()
     claim = RequestPayment(
@@ -220,3 +238,26 @@ async def test_a_refund_is_paid_once_by_the_provider(money: MomoTown) -> None:
     assert (row, len(money.sandbox.refunds)) == ([("PAID", 150, "100000002")], 1)
     assert await findings(money.town) == ()
     assert ApproveRefund.op not in await money.said()
+
+
+async def test_a_refund_that_the_provider_does_not_pay_is_paid_in_another_way_and_its_job_ends(money: MomoTown) -> None:
+    payment = await money.ask_for()
+    await money.settle()
+    money.sandbox.requests[provider_reference(payment)].set_to = WordKind.FAILED  # it refunds nothing of that
+    refund = money.town.new_id()
+    request = {"payment": payment, "amount": "1.50", "currency": "GBP"}
+    await money.town.author(RequestRefund.model_validate({**request, "id": refund, "method": "momo", "reason": "r"}))
+    await money.settle(times=4)
+    jobs = PostgresJobs(money.town.pool)
+    (dead,) = await jobs.undone(money.town.id, 10)
+    assert (dead.is_dead, dead.problem) == (
+        True,
+        "refund_failed: the provider has not paid this refund: PAYMENT_NOT_APPROVED",
+    )
+
+    await money.town.author(PayRefund.model_validate({**request, "refund": refund, "method": "bank"}))
+    assert await jobs.retry(money.town.id, dead.id, format_time(money.town.system.now_ms()))
+    await money.work()
+
+    assert (await money.town.undone(), len(money.sandbox.refunds)) == (0, 1)
+    assert await stored(money.town, "SELECT state, paid_minor FROM refunds") == [("PAID", 150)]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from functools import partial
 
+import orjson
 import pytest
 from redis import Redis
 
@@ -24,7 +25,7 @@ from sync.modules.billing.operations import InvoiceLine
 from sync.modules.schools import OpenSchool, ScheduleFee, UpsertStudent, fee_invoice_id
 from tests.support.real_town import real_town
 
-TOWN, STUDENT, SCHOOL = derived_id("town"), derived_id("student"), derived_id("school")
+TOWN, OTHER_TOWN, STUDENT, SCHOOL = (derived_id(name) for name in ("town", "another town", "student", "school"))
 AT = "2026-11-21T08:00:00.000Z"
 
 
@@ -36,7 +37,8 @@ class Book:
         self.asked = 0
         self.meanwhile: Callable[[], None] = lambda: None
 
-    async def account(self, town_id: str, of: Of, owner_id: str) -> Account:
+    async def account(self, seen: Collection[str], town_id: str, of: Of, owner_id: str) -> Account:
+        assert town_id in seen
         assert (town_id, owner_id) in {(TOWN, STUDENT), (TOWN, SCHOOL), (TOWN, party_id(STUDENT))}, of
         self.asked += 1
         booked = [Booked(version=self.version, at=AT, currency="GBP", minor=self.version, what="Fees")]
@@ -76,9 +78,10 @@ def statements(book: Book, cache: RedisStatementCache) -> Statements:
 
 
 async def version_of(statements: Statements, of: Of = Of.STUDENT, owner: str = STUDENT) -> int:
-    said = await statements.statement(TOWN, of, owner)
-    assert said["currencies"][0]["closing"] == said["as_of"]["version"]
-    return int(said["as_of"]["version"])
+    said = orjson.loads(await statements.document([TOWN], TOWN, of, owner))
+    version = int(said["as_of"]["version"])
+    assert said["currencies"][0]["closing"] == f"0.{version:02}"
+    return version
 
 
 async def told(cache: RedisStatementCache) -> None:
@@ -155,7 +158,9 @@ async def test_what_is_kept_of_one_town_is_not_there_for_another(statements: Sta
     await version_of(statements)
 
     with pytest.raises(NotFound):
-        await statements.statement(derived_id("another town"), Of.STUDENT, STUDENT)
+        await statements.document([TOWN, OTHER_TOWN], OTHER_TOWN, Of.STUDENT, STUDENT)
+    with pytest.raises(NotFound):
+        await statements.document([OTHER_TOWN], TOWN, Of.STUDENT, STUDENT)
 
 
 async def test_a_redis_that_is_away_is_asked_a_few_times_and_then_left_in_peace(book: Book) -> None:
@@ -213,9 +218,9 @@ async def test_the_write_path_tells_of_every_account_that_it_changes(
                 await town.appliers.author(town.id, town.admin_id, [line])
             await told(cache)
             said = [
-                await statements.statement(town.id, of, owner)
+                orjson.loads(await statements.document([town.id], town.id, of, owner))
                 for of, owner in ((Of.STUDENT, student), (Of.PARTY, party_id(student)), (Of.SCHOOL, school))
             ]
             closings.append([one["currencies"][0]["closing"] for one in said])
 
-    assert closings == [[4500] * 3, [2500] * 3, [-500] * 3]
+    assert closings == [["45.00"] * 3, ["25.00"] * 3, ["-5.00"] * 3]

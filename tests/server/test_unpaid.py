@@ -14,9 +14,10 @@ from server.adapters.memory import MemorySystem
 from server.adapters.postgres.towns import PostgresTowns
 from server.adapters.postgres.unpaid import PostgresUnpaidOrders
 from server.application.commands.apply_change_sets import Appliers
+from server.application.commands.settle_payments import DEADLINE_SECONDS
 from server.domain.devices import server_device_id
 from server.jobs.unpaid import ORDERS_MAX, cancel_unpaid
-from sync.modules.billing import TakePayment
+from sync.modules.billing import RequestPayment, TakePayment
 from sync.modules.commerce import CancelOrder, PlaceOrder, StartPick
 from sync.modules.commerce.operations import OrderLine
 from sync.modules.identity import UNPAID_MINUTES_MAX, ChangeSettings, TownSettings
@@ -151,6 +152,21 @@ async def test_however_many_schedulers_run_each_order_is_given_up_once(migrated_
         assert (await stored(town, GIVEN_UP)).count(("accepted",)) == 5
         assert await stored(town, "SELECT reserved FROM stock_levels") == [(0,)]
         assert await findings(town) == ()
+
+
+async def test_an_order_is_not_given_up_while_its_customer_is_being_asked(migrated_database: str) -> None:
+    async with selling_town(migrated_database) as (town, parts):
+        order = await place(town, "A")
+        town.system.advance(UNPAID_MINUTES_MAX * MINUTE_SECONDS)
+        await town.author(RequestPayment(order=order, amount="7.50", currency="GBP", payer="46733123999"))
+        town.system.advance(DEADLINE_SECONDS - 1)
+        await cancel_unpaid(parts)
+        asked = await states(town)
+        town.system.advance(1)
+
+        await cancel_unpaid(parts)
+
+        assert (asked, await states(town)) == ({"A": "active"}, {"A": "cancelled"})
 
 
 async def test_what_was_paid_between_finding_and_giving_up_stays(

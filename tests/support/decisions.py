@@ -131,6 +131,22 @@ def quarantined(rule: str, reason: str, source: Answered) -> Told:
     return Told(status="quarantined", rule=rule, sentences=(reason,), left=(left,))
 
 
+def signed_amount(problem: str, source: Answered) -> Told:
+    """No payment, and somebody finds out how a device came to sign it."""
+    change_set = source.submitted.change_set
+    assert isinstance(change_set, ChangeSet)
+    reason = f"The amount cannot be: {problem}."
+    left = Left(
+        kind="security",
+        sentence=f"{reason} The device has signed it all the same.",
+        about=("device", change_set.device),
+        by=change_set.ops[0].op,
+        task=f"Change set {change_set.seq} of this device says an amount that it should have refused: find out whether "
+        "money was taken, and whether somebody has changed the app",
+    )
+    return Told(status="refused", rule="engine.invalid_amount", sentences=(reason,), left=(left,))
+
+
 def axes(town: MarketTown, order: str) -> tuple[str, str, str, str]:
     """Commercial, custody and payment axis of an order, and the status people see."""
     row = town.row("order", order)

@@ -24,10 +24,17 @@ class TestOffice:
         self._url = url
 
     def enrol(
-        self, town: str, path: Path, role: str, *, user: str | None = None, warehouse: str | None = None
+        self,
+        town: str,
+        path: Path,
+        role: str,
+        *,
+        user: str | None = None,
+        warehouse: str | None = None,
+        school: str | None = None,
     ) -> Replica:
         """A new device with a replica at `path`."""
-        code = self.books.code(town, role, user=user, warehouse=warehouse)
+        code = self.books.code(town, role, user=user, warehouse=warehouse, school=school)
         return Replica.enrol(self._url, code=code, path=path, passphrase=PASSPHRASE, name=path.stem)
 
     def revoke(self, town: str, device_id: str) -> None:

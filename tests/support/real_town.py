@@ -137,6 +137,8 @@ class RealDevice:
     key: Ed25519PrivateKey
     digest: bytes
     seq: int = 0
+    skew_ms: int = 0
+    """By how much its clock is fast."""
     lines: list[bytes] = field(default_factory=list)
 
     def line(self, *operations: Operation, base: int = 0, seen: Mapping[str, Any] | None = None) -> bytes:
@@ -154,7 +156,7 @@ class RealDevice:
             actor=self.actor_id,
             base=base,
             epoch=self.town.new_id(),
-            at=str(Hlc(unix_ms=system.now_ms(), counter=0)),
+            at=str(Hlc(unix_ms=system.now_ms() + self.skew_ms, counter=0)),
             ops=tuple(stamped),
             seen=seen,
         )

@@ -59,14 +59,19 @@ class MomoAccount:
     environment: str = "sandbox"
 
 
-@dataclass(slots=True)
-class _Token:
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An access token, and until when by the monotonic clock it is used."""
+
     text: str
     until: float
 
 
 class Momo:
-    """The `MobileMoney` port; connects when it is first used. One instance for one event loop."""
+    """The `MobileMoney` port; connects when it is first used. One instance for one event loop.
+
+    `breaker` and `tokens` may be shared by instances that follow one another.
+    """
 
     def __init__(
         self,
@@ -74,13 +79,14 @@ class Momo:
         *,
         call_seconds_max: float = CALL_SECONDS_MAX,
         breaker: Breaker | None = None,
+        tokens: dict[str, Token] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._account = account
         self._call_seconds_max = call_seconds_max
         self._breaker = breaker or Breaker()
         self._monotonic = monotonic
-        self._tokens: dict[str, _Token] = {}
+        self._tokens = {} if tokens is None else tokens
         self._http: httpx2.AsyncClient | None = None
 
     async def request(self, wanted: Wanted) -> None:
@@ -178,7 +184,7 @@ class Momo:
             "X-Target-Environment": self._account.environment,
         }
 
-    async def _new_token(self, product: str) -> _Token:
+    async def _new_token(self, product: str) -> Token:
         account = self._account
         basic = httpx2.BasicAuth(account.api_user, account.api_key)
         answer = await self._send("POST", f"/{product}/token/", {}, b"", auth=basic)
@@ -189,7 +195,7 @@ class Momo:
         try:
             said = orjson.loads(answer.body)
             seconds = int(said["expires_in"]) - TOKEN_EARLY_SECONDS
-            return _Token(str(said["access_token"]), self._monotonic() + max(seconds, 0))
+            return Token(str(said["access_token"]), self._monotonic() + max(seconds, 0))
         except (ValueError, KeyError, TypeError):
             raise ProviderUnintelligible("the provider's token cannot be read") from None
 

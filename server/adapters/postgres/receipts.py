@@ -23,10 +23,12 @@ WHERE r.town_id = %(town)s AND r.device_id = %(device)s AND r.number = %(number)
 ORDER BY r.version, r.id
 """
 _PAYMENTS = """
-SELECT s.amount_minor, s.currency, s.status, coalesce(sum(f.paid_minor), 0)::bigint
+SELECT s.amount_minor, s.currency, s.status,
+    (s.refunded_minor - coalesce(sum(f.amount_minor - f.paid_minor)
+        FILTER (WHERE f.state IN ('REQUESTED', 'APPROVED')), 0))::bigint
 FROM settlements AS s LEFT JOIN refunds AS f ON f.town_id = s.town_id AND f.payment_id = s.id
 WHERE s.town_id = %(town)s AND s.id = ANY(%(ids)s::uuid[])
-GROUP BY s.id, s.amount_minor, s.currency, s.status ORDER BY s.id
+GROUP BY s.id, s.amount_minor, s.currency, s.status, s.refunded_minor ORDER BY s.id
 """
 
 

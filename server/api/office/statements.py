@@ -9,11 +9,12 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+import orjson
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.api.documents import gives, tagged
+from server.api.documents import gives, tagged, tagged_body
 from server.api.office.doing import path_id
 from server.api.office.lists import asked_of
 from server.api.parts import staff_door_of
@@ -21,7 +22,7 @@ from server.api.staff import InTown
 from server.application.queries.paging import InvalidQuery
 from server.application.statement_ports import Of
 from server.domain.people import NotPermitted
-from server.domain.statements import as_csv, shown, within
+from server.domain.statements import as_csv, read_back, shown, within
 
 READERS: Final = frozenset({"admin", "dispatcher", "counter_clerk", "school_office"})
 CSV_TYPE: Final = "text/csv; charset=utf-8"
@@ -70,8 +71,11 @@ def _route(of: Of) -> Route:
         if not staff.roles & READERS:
             raise NotPermitted
         statements = staff_door_of(request).statements
-        said = await statements.statement(staff.town_id, of, path_id(owner_id))
-        sections = within(said["currencies"], asked.get("since"), asked.get("until"))
+        body = await statements.document(staff.seen, staff.town_id, of, path_id(owner_id))
+        if not asked.keys() - {"format"} and asked.get("format") != "csv":
+            return tagged_body(request, body)
+        said = orjson.loads(body)
+        sections = within(read_back(said["currencies"]), asked.get("since"), asked.get("until"))
         if asked.get("format") == "csv":
             name = f"statement-{said['account']['id']}-{said['as_of']['version']}.csv"
             headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "private, no-cache"}

@@ -95,7 +95,7 @@ class Appliers:
         self._system = system
         self._bell = bell
         self._hints = hints
-        self._committed = committed
+        self._committed = committed or (lambda _step: None)
         self._planner = Planner(registry, signer, system)
         self._lanes: dict[str, Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -268,6 +268,7 @@ class Appliers:
         if done.step and done.entry:
             self._remember(lane, done.step)
             self.recent.wrote(done.step, done.entry)
+            self._committed(done.step)
         for waiting, outcome in done.outcomes:
             if isinstance(outcome, Exception):
                 fail(waiting, outcome)
@@ -275,8 +276,6 @@ class Appliers:
                 waiting.answer.set_result(outcome)
         if done.step and self._hints:
             self._hints.publish(lane.town_id, Hint(version=done.step.head.version, buckets=frozenset(done.step.sums)))
-        if done.step and self._committed:
-            self._committed(done.step)
         if done.step and done.step.effects and self._bell:
             await self._bell.ring(lane.town_id)
 

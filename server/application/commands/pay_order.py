@@ -119,4 +119,5 @@ async def _settlements(reader: ListingReader, order_id: str) -> list[Row]:
         order="changed_at",
         rows_max=10 * TRIES_MAX,
     )
-    return list(await reader.page(wanted))
+    rows = await reader.page(wanted)
+    return sorted(rows, key=lambda row: (row.fields["changed_at"], row.version))  # two may be of one moment

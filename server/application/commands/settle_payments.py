@@ -28,6 +28,8 @@ from sync.kernel.clock import parse_time
 from sync.kernel.errors import TallystickError
 from sync.kernel.money import to_amount
 from sync.modules.billing import ConfirmPayment, ExpirePayment, FailPayment, PayRefund
+from sync.modules.billing.entities import mark_id
+from sync.modules.billing.marks import RETURNED
 
 ASK_PAYER_SECONDS_MAX: Final = 600
 """Nobody is asked on their telephone about something that they did longer ago."""
@@ -47,7 +49,7 @@ _NOT_ARRIVED = frozenset({"PENDING", "FAILED", "EXPIRED"})
 
 
 class RefundFailed(Hopeless):
-    """The provider has not paid this refund; pay it in another way, or have it tried again."""
+    """The provider has not paid this refund, and will not; pay it in another way, then have this tried again."""
 
     code: ClassVar[str] = "refund_failed"
 
@@ -81,12 +83,13 @@ class PaymentDesk:
 
     async def _settle(self, item: OutboxItem, _messages: Messages, _at: str) -> None:
         payment_id = str(item.data["payment"])
-        payment, status = await self._payment(item.town_id, payment_id)
+        payment, settlement = await self._payment(item.town_id, payment_id)
+        status = settlement["status"]
         if status != "PENDING":
             return
         word = await self._asked.ask(provider_reference(payment_id))
         self.system.reached("momo.after_ask")
-        age_seconds = self._age_seconds(payment["taken_at"])
+        age_seconds = self._age_seconds(settlement["changed_at"])  # by our clock: when the town heard of it
         if word is None:
             await self._not_known(item.town_id, payment_id, payment, age_seconds)
         elif word.kind is WordKind.PENDING:
@@ -100,7 +103,8 @@ class PaymentDesk:
         What a customer says has been paid (a reference on a device's claim) is not asked for a second time.
         """
         is_claim = payment["device_id"] != server_device_id(town_id)
-        if age_seconds <= ASK_PAYER_SECONDS_MAX and not (is_claim and payment["reference"]):
+        said_seconds = self._age_seconds(payment["taken_at"])
+        if max(age_seconds, said_seconds) <= ASK_PAYER_SECONDS_MAX and not (is_claim and payment["reference"]):
             await self._asked.request(self._wanted(town_id, payment_id, payment))
             self.system.reached("momo.after_request")
             raise NotYet(PAUSE_SECONDS)
@@ -123,7 +127,7 @@ class PaymentDesk:
         A provider that knows nothing of it has not sent it, or will be asked by the payment's own item.
         """
         payment_id = str(item.data["payment"])
-        _, status = await self._payment(item.town_id, payment_id)
+        status = (await self._payment(item.town_id, payment_id))[1]["status"]
         word = await self._asked.ask(provider_reference(payment_id))
         self.system.reached("momo.after_hearing")
         if word is not None and word.kind is not WordKind.PENDING:
@@ -141,51 +145,69 @@ class PaymentDesk:
             await self._author(town_id, FailPayment(payment=payment_id, reason=word.reason))
 
     async def _give_back(self, item: OutboxItem, _messages: Messages, _at: str) -> None:
+        """What the provider has given back is on the books, whatever has become of the refund since."""
         refund_id = str(item.data["refund"])
-        async with self.towns.reading(item.town_id) as reader:
-            stored = (await reader.load([("refund", refund_id)]))["refund", refund_id]
-        if stored is None or stored.fields["state"] != "APPROVED":
+        refund = await self._row(item.town_id, "refund", refund_id)
+        if refund is None:
             return
-        refund, reference = stored.fields, provider_reference(refund_id)
-        amount, paid = to_amount(refund["amount_minor"], refund["currency"]), provider_reference(refund["payment_id"])
+        reference = provider_reference(refund_id)
         word = await self._asked.ask_return(reference)
         self.system.reached("momo.after_asking_refund")
         if word is None:
-            returned = Return(
-                reference=reference,
-                paid=paid,
-                amount=amount,
-                currency=refund["currency"],
-                external_id=refund_id,
-                note=refund["reason"],
-            )
-            await self._asked.give_back(returned)
-            self.system.reached("momo.after_refund")
-            raise NotYet(PAUSE_SECONDS)
+            await self._order_return(item.town_id, refund_id, refund)
+            return
         if word.kind is WordKind.PENDING:
             age_seconds = self._age_seconds(refund["requested_at"])
             raise NotYet(min(max(age_seconds / 2, PAUSE_SECONDS), REFUND_PAUSE_SECONDS_MAX))
+        if word.kind is WordKind.FAILED and refund["state"] != "APPROVED":
+            return
         if word.kind is WordKind.FAILED:
             raise RefundFailed(f"the provider has not paid this refund: {word.reason or 'it does not say why'}")
+        told = word.reference or reference
+        if await self._row(item.town_id, "payment_mark", mark_id("reference", RETURNED, told)):
+            return
         paid_back = PayRefund(
             payment=refund["payment_id"],
             refund=refund_id,
             amount=word.amount,
             currency=word.currency,
             method="momo",
-            reference=word.reference or reference,
+            reference=told,
         )
         await self._author(item.town_id, paid_back)
 
-    async def _payment(self, town_id: str, payment_id: str) -> tuple[Fields, str]:
-        """The payment, and its status as it stands."""
+    async def _order_return(self, town_id: str, refund_id: str, refund: Fields) -> None:
+        """What was not given back in another way meanwhile, of money that is still there."""
+        settlement = await self._row(town_id, "settlement", refund["payment_id"])
+        left_minor = refund["amount_minor"] - refund["paid_minor"]
+        if refund["state"] != "APPROVED" or settlement is None or settlement["status"] != "CONFIRMED":
+            return
+        returned = Return(
+            reference=provider_reference(refund_id),
+            paid=provider_reference(refund["payment_id"]),
+            amount=to_amount(left_minor, refund["currency"]),
+            currency=refund["currency"],
+            external_id=refund_id,
+            note=refund["reason"],
+        )
+        await self._asked.give_back(returned)
+        self.system.reached("momo.after_refund")
+        raise NotYet(PAUSE_SECONDS)
+
+    async def _row(self, town_id: str, entity: str, row_id: str) -> Fields | None:
+        async with self.towns.reading(town_id) as reader:
+            stored = (await reader.load([(entity, row_id)]))[entity, row_id]
+        return stored.fields if stored else None
+
+    async def _payment(self, town_id: str, payment_id: str) -> tuple[Fields, Fields]:
+        """The payment, and what became of it so far."""
         keys = [("payment", payment_id), ("settlement", payment_id)]
         async with self.towns.reading(town_id) as reader:
             rows = await reader.load(keys)
         payment, settlement = (rows[key] for key in keys)
         if payment is None or settlement is None:
             raise PaymentMissing
-        return payment.fields, settlement.fields["status"]
+        return payment.fields, settlement.fields
 
     def _wanted(self, town_id: str, payment_id: str, payment: Fields) -> Wanted:
         code = tracking_code(self.callback_secret, town_id, payment_id)

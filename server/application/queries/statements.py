@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
 from server.application.statement_ports import AccountBook, Of, StatementCache
 from server.domain.access import NotFound
-from server.domain.statements import statement_of
+from server.domain.statements import shown, statement_of
 from sync.engine.town import Step
 
 
@@ -29,23 +29,27 @@ class Statements:
     book: AccountBook
     cache: StatementCache
 
-    async def statement(self, town_id: str, of: Of, owner_id: str) -> dict[str, Any]:
-        """The whole statement, amounts in minor units; `as_of` is the version and time of the town that it shows.
+    async def document(self, seen: Collection[str], town_id: str, of: Of, owner_id: str) -> bytes:
+        """The whole statement as a JSON document; `as_of` is the version and time of the town that it shows.
 
-        Raises `NotFound`, also for what is another town's.
+        `seen` are the towns that are open to whoever asks. Raises `NotFound`, also for what is another town's.
         """
+        if town_id not in seen:  # what is kept is behind no fence of PostgreSQL's
+            raise NotFound
         kept = await self.cache.find(of, owner_id)
         if kept.body is not None:
-            said: dict[str, Any] = orjson.loads(kept.body)
-            if said["town"]["id"] != town_id:
+            town, _, body = kept.body.partition(b"\n")
+            if town != town_id.encode():
                 raise NotFound
-            return said
-        account = await self.book.account(town_id, of, owner_id)
-        made = {
-            "town": {"id": town_id, "name": account.town_name},
-            "account": {"kind": of.value, "id": owner_id, "name": account.name},
-            "as_of": {"version": account.version, "at": account.at},
-            "currencies": statement_of(account.booked),
-        }
-        await self.cache.keep(of, owner_id, kept.counter, account.version, orjson.dumps(made))
+            return body
+        account = await self.book.account(seen, town_id, of, owner_id)
+        made = orjson.dumps(
+            {
+                "town": {"id": town_id, "name": account.town_name},
+                "account": {"kind": of.value, "id": owner_id, "name": account.name},
+                "as_of": {"version": account.version, "at": account.at},
+                "currencies": shown(statement_of(account.booked)),
+            }
+        )
+        await self.cache.keep(of, owner_id, kept.counter, account.version, town_id.encode() + b"\n" + made)
         return made

@@ -47,9 +47,20 @@ INVOICE_CURRENCY = Case(
     conflict="currency_mismatch",
     task="{title}: clear up the payment of {amount} {currency}",
 )
+INVOICE_SUM_TOO_LARGE = Case(
+    id="payments.invoice_sum_too_large",
+    sentence="{amount} {currency} are more than can be added to the credit of {title}; they stay in suspense.",
+    conflict="sum_too_large",
+    task="{title}: find out how {amount} {currency} came to be paid",
+)
 INVOICE_NOT_CANCELLABLE = Case(
     id="payments.invoice_not_cancellable",
     sentence="{title} cannot be cancelled: it is already, or it is cancelled with its order.",
+    is_refusal=True,
+)
+PARTY_BOUND = Case(
+    id="payments.party_bound",
+    sentence="{name} is here only because of its {source}, which makes its own invoices; register a party for others.",
     is_refusal=True,
 )
 POSSIBLE_DUPLICATE = Case(
@@ -61,6 +72,11 @@ POSSIBLE_DUPLICATE = Case(
 CLAIM_PENDING = Case(
     id="payments.claim_pending",
     sentence="{amount} {currency} by mobile money are a claim until the provider confirms them; the debt stands.",
+)
+ASKED_ALREADY = Case(
+    id="payments.asked_already",
+    sentence="{amount} {currency} are being asked for by mobile money; wait for the end of that.",
+    is_refusal=True,
 )
 CONFIRMED_TWICE = Case(
     id="payments.confirmed_twice",
@@ -124,11 +140,22 @@ SECOND_PERSON = Case(
     is_refusal=True,
 )
 REFUND_DECIDED = Case(id="payments.refund_decided", sentence="This refund is {state} already.", is_refusal=True)
+REFUND_UNFOUNDED = Case(
+    id="payments.refund_unfounded",
+    sentence="The payment is {status} by now; nothing of it can be given back.",
+    is_refusal=True,
+)
 OVER_REFUND = Case(
     id="payments.over_refund",
     sentence="{excess} {currency} more than was agreed were given back; they are owed again.",
     conflict="over_refund",
     task="Approve the {excess} {currency} that were given back, or collect them",
+)
+REFUND_CURRENCY = Case(
+    id="payments.refund_currency_mismatch",
+    sentence="{amount} {currency} were given back of a payment in {wanted}; they are owed in their own currency.",
+    conflict="currency_mismatch",
+    task="Clear up {amount} {currency} that were given back of a payment in {wanted}",
 )
 DRAWER_IN_USE = Case(
     id="payments.drawer_in_use",
@@ -139,6 +166,17 @@ DRAWER_NOT_COUNTED = Case(
     id="payments.drawer_not_counted",
     sentence="This drawer is {state}; it is closed once, after it was counted.",
     is_refusal=True,
+)
+DRAWER_NOT_HERE = Case(
+    id="payments.drawer_not_here",
+    sentence="This is the drawer of another device; it is closed there, or in the office.",
+    is_refusal=True,
+)
+COUNTED_ELSEWHERE = Case(
+    id="payments.counted_elsewhere",
+    sentence="A drawer of another device was counted here; the count is kept, and changes nothing.",
+    conflict="counted_elsewhere",
+    task="Find out how the drawer of another device came to be counted here",
 )
 DRAWER_CLOSED = Case(
     id="payments.drawer_closed",

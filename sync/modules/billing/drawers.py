@@ -13,12 +13,26 @@ from collections.abc import Iterable, Mapping
 
 from sync.kernel.changeset import Fields
 from sync.kernel.draft import Draft
+from sync.kernel.errors import InvalidMoney
 from sync.kernel.ids import derived_id
 from sync.kernel.money import to_amount, to_minor
 from sync.modules.billing import cases
 from sync.modules.billing.entities import report_id, till_id
 from sync.modules.billing.ledger import BANK, OVER_SHORT, drawer_account, post
-from sync.modules.billing.operations import CloseDrawer, CountDrawer, Money, OpenDrawer, PayRefund, TakePayment
+from sync.modules.billing.marks import refuse_derived
+from sync.modules.billing.operations import (
+    COUNTERS,
+    CloseDrawer,
+    CountDrawer,
+    Money,
+    OpenDrawer,
+    PayRefund,
+    TakePayment,
+)
+from sync.modules.billing.settlements import units_max
+
+DRAWER_PAYMENTS_MAX = 1000
+"""How many of the largest payments that a town thinks possible a drawer may hold."""
 
 Sums = Mapping[str, int]
 """Minor units by currency."""
@@ -26,10 +40,11 @@ Sums = Mapping[str, int]
 
 def open_drawer(operation: OpenDrawer, draft: Draft) -> None:
     """The float comes out of the bank."""
+    refuse_derived(operation, draft, "drawer_session")
     session = _session(draft, _holder(draft))
     if session is not None and session["state"] != "CLOSED":
         raise draft.refuse(cases.DRAWER_IN_USE, since=session["opened_at"])
-    opening = _sums(operation.opening)
+    opening = _sums(draft, operation.opening)
     draft.create("drawer_session", operation.id, {})
     _begin(draft, operation.id, opening, is_implied=False)
     for currency, minor in opening.items():
@@ -40,20 +55,26 @@ def open_drawer(operation: OpenDrawer, draft: Draft) -> None:
 def count(operation: CountDrawer, draft: Draft) -> None:
     """What was seen; a later count takes the place of an earlier one, until the drawer is closed."""
     session = draft.need("drawer_session", operation.drawer)
+    counted = _sums(draft, operation.counted)
+    if not _is_here(draft, session):
+        _tell_elsewhere(operation, draft, session)
+        return
     if session["state"] == "CLOSED":
         draft.adjust(cases.DRAWER_CLOSED, operation, subject=("drawer_session", operation.drawer))
         return
-    now = {"counted": _sums(operation.counted), "counted_at": draft.claimed_at, "state": "COUNTED"}
+    now = {"counted": counted, "counted_at": draft.claimed_at, "state": "COUNTED"}
     draft.update("drawer_session", operation.drawer, **now)
 
 
 def close(operation: CloseDrawer, draft: Draft) -> None:
     """The Z report: what was counted goes to the bank, the difference to over/short."""
     session = draft.need("drawer_session", operation.drawer)
+    if not _is_here(draft, session):
+        raise draft.refuse(cases.DRAWER_NOT_HERE)
     if session["state"] != "COUNTED":
         raise draft.refuse(cases.DRAWER_NOT_COUNTED, state=session["state"].lower())
     expected, counted = session["expected"] or {}, session["counted"]
-    differences = _difference(counted, expected)
+    differences = None if session["expected"] is None else _difference(counted, expected)
     now = {"differences": differences, "state": "CLOSED", "closed_at": draft.claimed_at}
     by = {"closed_by": draft.change_set.device, "closed_version": draft.context.version}
     draft.update("drawer_session", operation.drawer, **now, **by)
@@ -89,7 +110,7 @@ def put_in(draft: Draft, operation: TakePayment | PayRefund, minor: int) -> str:
         return key
     take_out(draft, key, currency, -minor)
     if session["state"] == "COUNTED":  # what was counted is not what is in it any more
-        draft.update("drawer_session", key, state="OPEN", counted=None, counted_at=None)
+        draft.update("drawer_session", key, state="OPEN", counted=None)
     return key
 
 
@@ -132,6 +153,32 @@ def _subject(operation: TakePayment | PayRefund) -> str:
 def _holder(draft: Draft) -> str:
     """Whose drawer it is: the device's, and in the office the person's."""
     return draft.change_set.actor if draft.context.is_server else draft.change_set.device
+
+
+def is_own(draft: Draft, session: Fields) -> bool:
+    """Whether whoever speaks has this drawer before them: the device, and in the office the person."""
+    is_here: bool = session["device_id"] == draft.change_set.device
+    return is_here and (not draft.context.is_server or session["holder_id"] == draft.change_set.actor)
+
+
+def _is_here(draft: Draft, session: Fields) -> bool:
+    """Who keeps the counters may look into every drawer in the office, everybody else into their own."""
+    said = draft.change_set
+    if is_own(draft, session) or (draft.context.is_server and said.actor == said.device):
+        return True
+    user = draft.get("user", said.actor) if draft.context.is_server else None
+    return user is not None and not COUNTERS.isdisjoint(user["roles"])
+
+
+def _tell_elsewhere(operation: CountDrawer, draft: Draft, session: Fields) -> None:
+    draft.adjust(
+        cases.COUNTED_ELSEWHERE,
+        operation,
+        subject=("drawer_session", operation.drawer),
+        said={"counted": _sums(draft, operation.counted)},
+        had={"device_id": session["device_id"], "state": session["state"]},
+        outcome="kept, without effect",
+    )
 
 
 def _session(draft: Draft, holder: str) -> Fields | None:
@@ -184,10 +231,15 @@ def _report(draft: Draft, drawer: str, late_payment: str | None) -> None:
         draft.put("drawer_report", report_id(drawer, number), {**row, **made})
 
 
-def _sums(amounts: Iterable[Money]) -> dict[str, int]:
+def _sums(draft: Draft, amounts: Iterable[Money]) -> dict[str, int]:
     sums: dict[str, int] = {}
     for one in amounts:
         sums[one.currency] = sums.get(one.currency, 0) + to_minor(one.amount, one.currency)
+    for currency, minor in sums.items():
+        if minor > DRAWER_PAYMENTS_MAX * to_minor(str(units_max(draft)), currency):
+            raise InvalidMoney(
+                f"no drawer holds more than {DRAWER_PAYMENTS_MAX} times {units_max(draft)} {currency} here"
+            )
     return dict(sorted(sums.items()))
 
 

@@ -10,8 +10,9 @@ from sync.kernel.changeset import Fields
 from sync.kernel.ids import derived_id
 from sync.kernel.module import Entity, FieldKind
 
-FREE, PARKED = "free", "parked"
-"""Credit that pays what is owed by itself, and credit that waits for a person to say what it is."""
+FREE, PARKED, OWED = "free", "parked", "owed"
+"""Credit that pays what is owed by itself, and credit that waits for a person to say what it is;
+and below zero, what was given back in a currency in which nothing was paid."""
 
 OPEN_INVOICES = frozenset({"PENDING", "PARTIALLY_PAID"})
 NOT_ARRIVED = frozenset({"PENDING", "FAILED", "EXPIRED"})
@@ -73,8 +74,8 @@ def _invoice_buckets(row: Fields) -> tuple[str, ...]:
 
 
 def _drawer_projection(_bucket: str, row: Fields) -> Fields:
-    """Who counts a drawer is not told what should be in it."""
-    return {**row, "expected": None} if row["state"] == "OPEN" else row
+    """Who counts a drawer is not told what should be in it, not even once it is counted: they might count again."""
+    return row if row["state"] == "CLOSED" else {**row, "expected": None}
 
 
 ENTITIES = (

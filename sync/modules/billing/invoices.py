@@ -17,6 +17,7 @@ from sync.kernel.money import MINOR_MAX, to_amount, to_minor
 from sync.modules.billing import cases
 from sync.modules.billing.entities import FREE, PARKED, credit_id
 from sync.modules.billing.ledger import SALES, SUSPENSE, credit_account, has_books, post, receivable_account
+from sync.modules.billing.marks import refuse_derived
 from sync.modules.billing.operations import (
     ApplyCredit,
     CancelInvoice,
@@ -45,8 +46,11 @@ def register_party(operation: RegisterParty, draft: Draft) -> None:
 
 
 def issue(operation: IssueInvoice, draft: Draft) -> None:
-    """The party owes the sum of the lines."""
-    draft.need("party", operation.party)
+    """The party owes the sum of the lines; an order's or a student's party owes what follows from those alone."""
+    refuse_derived(operation, draft, "invoice")
+    party = draft.need("party", operation.party)
+    if party["source_entity"]:
+        raise draft.refuse(cases.PARTY_BOUND, name=party["name"], source=party["source_entity"])
     lines = [{"text": line.text, "amount_minor": to_minor(line.amount, operation.currency)} for line in operation.lines]
     draft.create("invoice", operation.id, {})
     write(

@@ -6,6 +6,7 @@ other, and parked: a person says what it is.
 
 from __future__ import annotations
 
+from sync.kernel.cases import ID_TAKEN
 from sync.kernel.changeset import Fields, Operation
 from sync.kernel.clock import parse_time
 from sync.kernel.draft import Draft
@@ -17,6 +18,12 @@ from sync.modules.billing.operations import TakePayment
 DOUBLE_TAP_MS = 60_000
 """Two payments that look alike, closer together than this, may be one."""
 
+RETURNED = "refund"
+"""The kind of the references under which the provider has given money back."""
+
+VERSION_AT, DERIVED = 14, "8"
+"""Where a UUID says how it was made, and what it says there when it was derived."""
+
 
 def look_for_double(operation: TakePayment, draft: Draft) -> None:
     """The same taken twice in a minute by the same person on the same device, or one card payment recorded twice."""
@@ -26,14 +33,17 @@ def look_for_double(operation: TakePayment, draft: Draft) -> None:
         other = claim_reference(draft, "card", operation.reference, operation.id)
         if other:
             park(draft, operation, operation.id, other)
-            return
+        return  # another reference is another payment, however much it looks like one
     said = draft.change_set
     key = mark_id("tap", said.device, operation.order or operation.invoice or "", operation.amount, operation.currency)
     before = draft.get("payment_mark", key)
     draft.put("payment_mark", key, _mark(draft, operation.id))
     if before is None or before["actor_id"] != said.actor or before["seq"] == said.seq:
         return
-    if abs(parse_time(draft.claimed_at) - parse_time(before["at"])) < DOUBLE_TAP_MS:
+    if abs(parse_time(draft.claimed_at) - parse_time(before["at"])) >= DOUBLE_TAP_MS:
+        return
+    settlement = draft.get("settlement", before["payment_id"])
+    if settlement is None or settlement["status"] != "VOIDED":  # what was voided is taken again on purpose
         park(draft, operation, operation.id, before["payment_id"])
 
 
@@ -45,6 +55,15 @@ def claim_reference(draft: Draft, kind: str, reference: str, payment: str) -> st
         draft.put("payment_mark", key, _mark(draft, payment))
         return None
     other: str = before["payment_id"]
+    return other if other != payment else None
+
+
+def last_asked(draft: Draft, order: str, payment: str) -> str | None:
+    """The payment that was asked for before of this order; from now on it is this one."""
+    key = mark_id("asked", order)
+    before = draft.get("payment_mark", key)
+    draft.put("payment_mark", key, _mark(draft, payment))
+    other: str | None = before["payment_id"] if before else None
     return other if other != payment else None
 
 
@@ -62,6 +81,12 @@ def park(draft: Draft, operation: Operation, payment: str, other: str) -> None:
         amount=amount,
         currency=settlement["currency"],
     )
+
+
+def refuse_derived(operation: Operation, draft: Draft, entity: str) -> None:
+    """Ids that are derived are for rows that the town makes by itself: nobody takes one in advance."""
+    if not draft.context.is_server and operation.id[VERSION_AT] == DERIVED:
+        raise draft.refuse(ID_TAKEN, entity=entity)
 
 
 def _mark(draft: Draft, payment: str) -> Fields:

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from sync.kernel.changeset import Fields
 from sync.kernel.draft import Draft
+from sync.kernel.ids import derived_id
 from sync.kernel.money import to_amount, to_minor
 from sync.modules.billing import cases
 from sync.modules.billing.entities import NOT_ARRIVED
 from sync.modules.billing.ledger import MOMO, SUSPENSE, post
-from sync.modules.billing.marks import claim_reference, park
+from sync.modules.billing.marks import claim_reference, last_asked, park
 from sync.modules.billing.operations import ConfirmPayment, ExpirePayment, FailPayment, RequestPayment, ReversePayment
-from sync.modules.billing.payments import checked_amount
-from sync.modules.billing.settlements import begin, payment_row, settlement_of, turn
+from sync.modules.billing.settlements import begin, checked_amount, payment_row, settlement_of, turn
 
 
 def request(operation: RequestPayment, draft: Draft) -> None:
     """A claim: nothing is posted before the provider's word. A worker asks for the money, or whether it came."""
     amount_minor = checked_amount(operation, draft)
+    _ask_once(operation, draft)
     if draft.context.is_server:
         draft.need(*(("order", operation.order) if operation.order else ("invoice", str(operation.invoice))))
     draft.create("payment", operation.id, payment_row(operation, draft, amount_minor, "PENDING", None))
@@ -32,6 +33,17 @@ def request(operation: RequestPayment, draft: Draft) -> None:
         draft.adjust(
             cases.CLAIM_PENDING, operation, subject=subject, amount=operation.amount, currency=operation.currency
         )
+
+
+def _ask_once(operation: RequestPayment, draft: Draft) -> None:
+    """In the office nobody is asked for an order while they are being asked for it already."""
+    if not draft.context.is_server or not operation.order:
+        return
+    other = last_asked(draft, operation.order, operation.id)
+    settlement = draft.get("settlement", other) if other else None
+    if settlement is not None and settlement["status"] == "PENDING":
+        asked = {"amount": to_amount(settlement["amount_minor"], settlement["currency"])}
+        raise draft.refuse(cases.ASKED_ALREADY, **asked, currency=settlement["currency"])
 
 
 def confirm(operation: ConfirmPayment, draft: Draft) -> None:
@@ -47,7 +59,8 @@ def confirm(operation: ConfirmPayment, draft: Draft) -> None:
         return
     post(draft, MOMO, came, operation.currency, payment_id=operation.payment)
     post(draft, SUSPENSE, -came, operation.currency, payment_id=operation.payment)
-    amounts = {"amount_minor": came, "currency": operation.currency, "suspense_minor": came}
+    in_suspense = settlement["suspense_minor"] + came  # below zero when some was given back of it already
+    amounts = {"amount_minor": came, "currency": operation.currency, "suspense_minor": in_suspense}
     turn(draft, operation, operation.payment, "CONFIRMED", reference=operation.reference, **amounts)
     if was != "PENDING":
         draft.adjust(cases.LATE_CONFIRMATION, operation, subject=subject, said=said, had={"status": was}, **said)
@@ -88,7 +101,9 @@ def fail(operation: FailPayment, draft: Draft) -> None:
     settlement = settlement_of(draft, operation.payment)
     if settlement["status"] == "PENDING":
         turn(draft, operation, operation.payment, "FAILED", reason=operation.reason)
-    elif settlement["status"] == "CONFIRMED":
+        return
+    conflict = derived_id("conflict", operation.payment, cases.FAILED_AFTER_CONFIRMATION.id)
+    if settlement["status"] == "CONFIRMED" and draft.get("conflict", conflict) is None:  # told once, however often
         draft.adjust(
             cases.FAILED_AFTER_CONFIRMATION,
             operation,
@@ -96,6 +111,7 @@ def fail(operation: FailPayment, draft: Draft) -> None:
             said={"reason": operation.reason},
             had={"status": "CONFIRMED"},
             outcome="stays confirmed",
+            conflict_id=conflict,
             **_amount(settlement),
         )
 

@@ -11,8 +11,7 @@ from __future__ import annotations
 from sync.kernel.casework import OPEN_STUBS
 from sync.kernel.changeset import Fields, Operation
 from sync.kernel.draft import Draft
-from sync.kernel.errors import InvalidMoney
-from sync.kernel.money import MINOR_MAX, to_amount, to_minor
+from sync.kernel.money import MINOR_MAX, to_amount
 from sync.modules.billing import cases, drawers
 from sync.modules.billing.entities import FREE, PARKED, credit_id
 from sync.modules.billing.invoices import Incoming, change_credit, rebook, set_aside
@@ -22,12 +21,11 @@ from sync.modules.billing.operations import (
     ApproveRefund,
     AssignPayments,
     ConfirmPayment,
-    RequestPayment,
     TakePayment,
     VoidPayment,
 )
-from sync.modules.billing.settlements import begin, is_booked, payment_row, settlement_of, turn
-from sync.modules.identity import PAYMENT_UNITS_MAX
+from sync.modules.billing.refunds import there_of
+from sync.modules.billing.settlements import begin, checked_amount, is_booked, payment_row, settlement_of, turn
 
 CASH = frozenset({"cash", "cod"})
 
@@ -51,26 +49,16 @@ def take(operation: TakePayment, draft: Draft) -> None:
         draft.adjust(case, operation, subject=subject, amount=operation.amount, currency=operation.currency)
 
 
-def checked_amount(operation: TakePayment | RequestPayment, draft: Draft) -> int:
-    """In minor units; zero is no payment, and more than the town thinks possible is a slip or worse."""
-    amount_minor = to_minor(operation.amount, operation.currency)
-    if amount_minor == 0:
-        raise InvalidMoney("nothing was taken")
-    town = draft.get("town", draft.change_set.town)
-    units_max: int = town["settings"]["payment_units_max"] if town else PAYMENT_UNITS_MAX
-    if amount_minor > to_minor(str(units_max), operation.currency):
-        raise InvalidMoney(f"one payment is at most {units_max} {operation.currency} here")
-    return amount_minor
-
-
 def void(operation: VoidPayment, draft: Draft) -> None:
     """The cash goes out of the drawer as it came in, and what it had paid is owed again."""
     payment = draft.need("payment", operation.payment)
     settlement = settlement_of(draft, operation.payment)
     drawer = draft.get("drawer_session", payment["drawer_id"]) if payment["drawer_id"] else None
-    is_here = payment["device_id"] == draft.change_set.device and settlement["status"] == "CONFIRMED"
+    is_here = settlement["status"] == "CONFIRMED" and drawer is not None and drawers.is_own(draft, drawer)
+    is_counted = drawer and drawer["counted_at"] and drawer["counted_at"] >= payment["taken_at"]
     has_all = not settlement["refunded_minor"] and not settlement["suspense_minor"]
-    if not (is_here and has_all and drawer and drawer["state"] == "OPEN"):
+    has_all = has_all and payment["amount_minor"] <= there_of(draft, settlement)
+    if not (is_here and has_all and drawer and drawer["state"] == "OPEN") or is_counted:
         amount = to_amount(payment["amount_minor"], payment["currency"])
         raise draft.refuse(cases.NOT_VOIDABLE, amount=amount, currency=payment["currency"])
     minor, currency = payment["amount_minor"], payment["currency"]
@@ -155,7 +143,8 @@ def _settle(operation: Operation, draft: Draft, payment: str, settlement: Fields
         placed = -min(paid, max(0, -minor - max(0, spare)))
     credited = minor - placed
     if credited and _is_beyond(draft, invoice, credited):
-        raise InvalidMoney("the party's credit is more than can be added up")
+        _tell_too_large(operation, draft, payment, invoice, minor)
+        return
     change_credit(draft, invoice["party_id"], invoice["currency"], credited, name=invoice["title"])
     incoming = Incoming(minor=minor, payment_id=payment)
     total = invoice["total_minor"]
@@ -172,6 +161,21 @@ def _settle(operation: Operation, draft: Draft, payment: str, settlement: Fields
     draft.update("settlement", payment, suspense_minor=0, **{name: settlement[name] + by for name, by in sums.items()})
     if credited > 0:
         _tell_excess(operation, draft, payment, invoice, credited, is_void=is_void)
+
+
+def _tell_too_large(operation: Operation, draft: Draft, payment: str, invoice: Fields, minor: int) -> None:
+    amount, currency = to_amount(minor, invoice["currency"]), invoice["currency"]
+    draft.adjust(
+        cases.INVOICE_SUM_TOO_LARGE,
+        operation,
+        subject=("payment", payment),
+        said={"operation": operation.op},
+        had={"party_id": invoice["party_id"]},
+        outcome="in suspense",
+        title=invoice["title"],
+        amount=amount,
+        currency=currency,
+    )
 
 
 def _tell_excess(

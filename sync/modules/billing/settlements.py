@@ -6,9 +6,11 @@ from typing import Any
 
 from sync.kernel.changeset import Fields, Operation
 from sync.kernel.draft import Draft
+from sync.kernel.errors import InvalidMoney
 from sync.kernel.money import to_minor
 from sync.modules.billing.ledger import MONEY_SINCE, OPENING, SUSPENSE, post
-from sync.modules.billing.operations import RequestPayment, TakePayment
+from sync.modules.billing.operations import PayRefund, RequestPayment, TakePayment
+from sync.modules.identity import PAYMENT_UNITS_MAX
 
 
 def is_booked(draft: Draft) -> bool:
@@ -34,6 +36,23 @@ def payment_row(
         "payer": operation.payer if isinstance(operation, RequestPayment) else None,
         "drawer_id": drawer,
     }
+
+
+def checked_amount(operation: TakePayment | RequestPayment | PayRefund, draft: Draft) -> int:
+    """In minor units; zero is no payment, and more than the town thinks possible is a slip or worse."""
+    amount_minor = to_minor(operation.amount, operation.currency)
+    if amount_minor == 0:
+        raise InvalidMoney("nothing was given back" if isinstance(operation, PayRefund) else "nothing was taken")
+    if amount_minor > to_minor(str(units_max(draft)), operation.currency):
+        raise InvalidMoney(f"one payment is at most {units_max(draft)} {operation.currency} here")
+    return amount_minor
+
+
+def units_max(draft: Draft) -> int:
+    """The most that one payment may be here, in whole units of its currency."""
+    town = draft.get("town", draft.change_set.town)
+    units: int = town["settings"]["payment_units_max"] if town else PAYMENT_UNITS_MAX
+    return units
 
 
 def settlement_of(draft: Draft, payment: str) -> Fields:

@@ -66,6 +66,9 @@ GOODS_MISSING = Case(
     conflict="goods_missing",
     task="Order {number}: find out where the goods are",
 )
+NOTHING_DUE = Case(
+    id="payments.nothing_due", sentence="Nothing is due for order {number}; nobody is asked for it.", is_refusal=True
+)
 GOODS_NOT_MISSING = Case(
     id="stock.goods_not_missing",
     sentence="The goods of order {number} are not missing, or not for {days} days yet, or were reported already.",

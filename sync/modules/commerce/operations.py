@@ -148,6 +148,10 @@ class PlaceOrder(Operation):
             yield "stock_level", stock_level_id(self.warehouse, line.product)
             yield "town_product", town_product_id(line.product)
 
+    def brings(self) -> Iterable[RowKey]:
+        """Its invoice."""
+        return [("invoice", invoice_id(self.id))]
+
     def reads_on(self, device: str) -> Iterable[RowKey]:
         """What the device may sell by itself."""
         return [("stock_quota", stock_quota_id(device, self.warehouse, line.product)) for line in self.lines]

@@ -7,7 +7,14 @@ from typing import Any
 from sync.kernel.changeset import Fields, Operation
 from sync.kernel.draft import Draft
 from sync.kernel.money import MINOR_MAX, to_amount, to_minor
-from sync.modules.billing import ApplyCredit, ConfirmPayment, ExpirePayment, FailPayment, TakePayment
+from sync.modules.billing import (
+    ApplyCredit,
+    ConfirmPayment,
+    ExpirePayment,
+    FailPayment,
+    RequestPayment,
+    TakePayment,
+)
 from sync.modules.billing.entities import FREE, PARKED, party_id
 from sync.modules.billing.invoices import set_aside
 from sync.modules.billing.ledger import MONEY_SINCE, has_books
@@ -59,6 +66,15 @@ def use_credit(operation: ApplyCredit, draft: Draft) -> None:
         order = draft.need("order", order_id)
         paid, left = accounts.shown(draft, order_id, order)
         settle(draft, order_id, draft.update("order", order_id, paid_minor=paid, credit_minor=left))
+
+
+def check_due(operation: RequestPayment, draft: Draft) -> None:
+    """In the office nobody is asked for what is not due; what a customer says they have paid is heard."""
+    order = draft.get("order", operation.order) if operation.order and draft.context.is_server else None
+    if order is None:
+        return
+    if is_void(order["commercial"], order["custody"]) or order["total_minor"] <= order["paid_minor"]:
+        raise draft.refuse(cases.NOTHING_DUE, number=order["number"])
 
 
 def no_money_came(operation: FailPayment | ExpirePayment, draft: Draft) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from server.adapters.payments.momo import Momo, read_word
+from server.adapters.payments.momo import Momo, Token, read_word
 from server.adapters.payments.sandbox import Sandbox
 from server.adapters.payments.scripts import Script
 from server.adapters.redis.breaker import FAILURES_MAX, OPEN_SECONDS, Breaker
@@ -298,3 +298,14 @@ async def test_an_answer_of_somebody_else_is_not_believed(answers: list[Answer])
         with pytest.raises(ProviderUnintelligible):
             await momo.ask(WANTED.reference)
         await momo.close()
+
+
+async def test_a_token_goes_on_to_the_next_who_asks(sandbox_at: tuple[Sandbox, str]) -> None:
+    sandbox, url = sandbox_at
+    tokens: dict[str, Token] = {}
+    for number in range(3):
+        momo = Momo(account(url), call_seconds_max=CALL_SECONDS_MAX, tokens=tokens)
+        await momo.request(replace(WANTED, reference=reference(number)))
+        await momo.close()
+
+    assert (len(sandbox.requests), len(sandbox._tokens)) == (3, 1)

@@ -221,3 +221,13 @@ async def test_a_page_about_no_receipt_says_why_and_shows_nothing_of_what_was_se
     assert answer.status_code == 400
     assert "script" not in answer.text.lower()
     assert "no receipt code" in answer.text
+
+
+async def test_a_receipt_shows_what_was_given_back_without_a_refund(till: Till) -> None:
+    payment = till.take()
+    line, code = till.printed(payment)
+    await till.send(line)
+
+    await till.world.author(PayRefund(payment=payment.id, amount="12.50", currency="GBP", method="bank"))
+
+    assert (await till.state(code))[0] == "refunded"

@@ -13,6 +13,7 @@ import pytest
 from server.api import staff as door
 from server.api.app import create_app
 from server.domain.people import Membership, Principal
+from sync.modules.billing.entities import party_id
 from tests.support.row_security import make_lifted_pool
 from tests.support.staff_world import PRODUCT, Browser, StaffWorld, TownOfStaff, staff_world
 
@@ -58,6 +59,7 @@ def row_ids(town: TownOfStaff) -> dict[str, str]:
         "conflict_id": town.conflict or town.order,
         "task_id": town.task or town.order,
         "row_id": town.warehouse,
+        "owner_id": party_id(town.order),
         "seq": "1",
     }
 

@@ -83,6 +83,28 @@ def test_what_is_added_to_a_change_set_later_has_to_balance_too(api: Connection[
         api.commit()
 
 
+def test_a_large_change_set_is_added_up_once_and_not_for_each_of_its_entries(api: Connection[Any]) -> None:
+    entries = 300
+    for _ in range(entries // 2):
+        post(api, "drawer", 100, 0)
+        post(api, "sales", 0, 100)
+
+    api.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+    read = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'journal_entries'"
+    assert (api.execute(read).fetchone() or (0,))[0] < 4 * entries
+
+
+def test_entries_of_a_savepoint_have_to_balance_too(api: Connection[Any]) -> None:
+    post(api, "drawer", 100, 0)
+    post(api, "sales", 0, 100)
+    with api.transaction():
+        post(api, "drawer", 1, 0)
+
+    with pytest.raises(errors.CheckViolation):
+        api.commit()
+
+
 async def _trade(url: str) -> dict[str, str]:
     """An order that is overpaid on a van, and an invoice that is paid in the office."""
     async with real_town(url) as town:

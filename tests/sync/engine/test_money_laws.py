@@ -50,7 +50,16 @@ from sync.modules.identity import ChangeSettings, TownSettings
 from tests.support.counters import CounterTown, found_counter_town
 
 ORDER = derived_id("law", "order")
-INVOICES = [derived_id("law", "invoice", number) for number in range(2)]
+
+
+def said_id(*names: object) -> str:
+    """An id as whoever says something makes it."""
+    derived = derived_id("law", *names)
+    return f"{derived[:14]}7{derived[15:]}"
+
+
+INVOICES = [said_id("invoice", number) for number in range(2)]
+DRAWERS = [said_id("drawer", number) for number in range(5)]
 PAYMENTS = [derived_id("law", "payment", number) for number in range(5)]
 REFUNDS = [derived_id("law", "refund", number) for number in range(2)]
 TARGETS: list[dict[str, str]] = [
@@ -112,7 +121,7 @@ def operation(town: CounterTown, action: Action) -> Operation:
             invoice=target.get("invoice", invoice_id(ORDER)),
             amount=f"{size % 4}.50",
         ),
-        "open": lambda: OpenDrawer(id=derived_id("law", "drawer", which), opening=sums),
+        "open": lambda: OpenDrawer(id=DRAWERS[which], opening=sums),
         "count": lambda: CountDrawer(drawer=drawer, counted=sums),
         "close": lambda: CloseDrawer(drawer=drawer),
     }

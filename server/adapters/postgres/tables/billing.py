@@ -74,7 +74,10 @@ class Settlement(TownRow, table=True):
     """What became of a payment; it has the payment's id."""
 
     __tablename__ = "settlements"
-    __table_args__ = (Index("settlements_status_idx", "town_id", "status", "changed_at", "id"),)
+    __table_args__ = (
+        Index("settlements_status_idx", "town_id", "status", "changed_at", "id"),
+        Index("settlements_order_idx", "town_id", "order_id"),
+    )
     device_id: UUID
     order_id: UUID | None
     invoice_id: UUID | None
@@ -226,7 +229,7 @@ class JournalEntry(TownRow, table=True):
 
     __tablename__ = "journal_entries"
     __table_args__ = (
-        Index("journal_entries_source_idx", "town_id", "device_id", "seq"),
+        Index("journal_entries_source_idx", "town_id", "device_id", "seq", "id"),
         Index("journal_entries_party_idx", "town_id", "party_id", "version", "id"),
         Index("journal_entries_account_idx", "town_id", "account", "version"),
     )

@@ -1,0 +1,47 @@
+"""The page about mobile money has every number of the sandbox, and says of each reason what the code says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import orjson
+
+from server.adapters.payments.scripts import BY_NUMBER, Script
+from server.application.commands.settle_payments import RefundFailed
+from server.application.payment_ports import ProviderRefused, ProviderUnavailable, ProviderUnintelligible, WordKind
+from sync.engine import receipts
+from sync.engine.receipt_bytes import ReceiptUnreadable
+from sync.kernel.errors import TallystickError
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs/how-to/take-mobile-money.md").read_text(encoding="utf-8")
+PROBLEMS = (ProviderUnavailable, ProviderRefused, ProviderUnintelligible, RefundFailed)
+REASONS: set[type[TallystickError]] = {ReceiptUnreadable} | {
+    one
+    for one in vars(receipts).values()
+    if isinstance(one, type) and issubclass(one, TallystickError) and one.__name__.startswith("Receipt")
+}
+
+
+def test_every_number_of_the_sandbox_is_on_the_page_with_the_reason_of_its_failure() -> None:
+    told = dict(re.findall(r"^\| (\d{11}) \| (.+) \|$", PAGE, re.MULTILINE))
+
+    assert told.keys() == BY_NUMBER.keys()
+    for number, script in BY_NUMBER.items():
+        if script.word is WordKind.FAILED and script.reason and number != "46733123459":
+            assert told[number].startswith("fails"), number
+        if told[number].startswith("fails: "):
+            assert script.reason == told[number].removeprefix("fails: ")
+
+
+def test_a_script_that_the_page_shows_is_one() -> None:
+    (shown,) = re.findall(r"-d '(\{.+\})'", PAGE)
+
+    assert Script.model_validate(orjson.loads(shown)).word is WordKind.FAILED
+
+
+def test_every_problem_and_every_reason_is_on_the_page() -> None:
+    told = set(re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE))
+
+    faults: set[type[TallystickError]] = {*PROBLEMS, *REASONS}
+    assert told == {fault.code for fault in faults}
