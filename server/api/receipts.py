@@ -36,6 +36,7 @@ _STATES: Final = {
     "partly_refunded": "This receipt is good; a part was paid back.",
     "refunded": "This receipt is genuine; the money was paid back.",
     "waiting": "This receipt is genuine; the town has not booked it yet.",
+    "doubtful": "This receipt may not be genuine: its device is out of use and has not reported it.",
     "void": "This receipt is genuine, and void.",
 }
 

@@ -226,6 +226,7 @@ async def post_tracked_cancellation(request: Request, town_id: str, code: str) -
 async def post_payment(request: Request, town_id: str, code: str) -> Response:
     """Pay what is due for an order by mobile money: the holder of the telephone is asked to confirm it."""
     town, door = path_id(town_id), shop_door_of(request)
+    await counted_customer(request, parts_of(request), town)
     order_id = tracked_order(door.tracking_secrets, town, code)
     said = await read_document(request)
     paying = understood(Paying, said)

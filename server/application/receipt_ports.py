@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,12 +19,16 @@ class BookedPayment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """A line that has arrived: its hash, the hash of the line that it stands for, and how it was decided."""
+    """A line that has arrived: its hash, the hash of the line that it stands for, and how it was decided.
+
+    `sums` are what it took in, by currency in minor units; None for a line that cannot be read.
+    """
 
     digest: bytes
     replaces: str | None
     status: str
     reason: str
+    sums: Mapping[str, int] | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,9 +42,13 @@ class Given:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """Everything the town knows about a receipt; `line` is what has arrived at its place, if anything has."""
+    """Everything the town knows about a receipt; `line` is what has arrived at its place, if anything has.
+
+    `device_status` is that of the device now, empty for one that the town does not know.
+    """
 
     town_name: str
+    device_status: str
     given: Sequence[Given]
     line: Line | None
 

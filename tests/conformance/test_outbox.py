@@ -25,7 +25,7 @@ from server.application.commands.work_off_outbox import (
     WorkedOff,
     work_off_outbox,
 )
-from server.application.ports import Messages, Outbox, OutboxItem
+from server.application.ports import Messages, Outbox, OutboxItem, Unavailable
 from sync.kernel.changeset import Effect
 from sync.kernel.clock import format_time
 from sync.kernel.ids import derived_id
@@ -348,6 +348,22 @@ async def test_work_that_waits_for_somebody_is_due_later_and_has_used_up_no_atte
     await stage.add(TOWN, [effect(1)], EIGHT)
     assert await work_off(stage, system_at(NINE), wait) == WorkedOff(done=0, failed=0)
     assert await stage.state(effect(1).id) == {"due_at": TEN, "attempts": 0, "done_at": None, "problem": None}
+
+
+async def test_what_needs_something_that_is_away_is_never_given_up(stage: Stage) -> None:
+    system, asked = system_at(NINE), []
+
+    async def ask(_item: OutboxItem, _messages: Messages, _at: str) -> None:
+        asked.append(1)
+        if len(asked) <= ATTEMPTS_MAX + 5:
+            raise Unavailable("the provider does not answer")
+
+    await stage.add(TOWN, [effect(1)], EIGHT)
+    for _ in range(ATTEMPTS_MAX + 5):
+        assert await work_off(stage, system, ask) == WorkedOff(done=0, failed=1)
+        assert (await stage.state(effect(1).id))["problem"] == "unavailable: the provider does not answer"
+        system.advance(3600)
+    assert await work_off(stage, system, ask) == WorkedOff(done=1, failed=0)
 
 
 async def test_work_that_is_hopeless_is_given_up_at_once_with_its_problem(stage: Stage) -> None:

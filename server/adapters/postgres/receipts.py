@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -9,8 +10,12 @@ from psycopg_pool import AsyncConnectionPool
 
 from server.adapters.postgres.connection import Connection, town_transaction
 from server.application.receipt_ports import BookedPayment, Found, Given, Line
+from sync.engine.leases import MONEY
+from sync.kernel.errors import TallystickError
+from sync.kernel.money import to_minor
 
 _TOWN = "SELECT name FROM town_names WHERE town_id = %(town)s"
+_STATUS = "SELECT status FROM devices WHERE town_id = %(town)s AND id = %(device)s"
 _LINE = """
 SELECT hash, line, status, verdict FROM change_sets
 WHERE town_id = %(town)s AND device_id = %(device)s AND seq = %(seq)s
@@ -43,13 +48,19 @@ class PostgresReceipts:
         asked = {"town": town_id, "device": device_id, "number": number, "seq": seq}
         async with town_transaction(self._pool, town_id, snapshot=True) as connection:
             name = await (await connection.execute(_TOWN, asked)).fetchone()
+            device = await (await connection.execute(_STATUS, asked)).fetchone()
             line = await (await connection.execute(_LINE, asked)).fetchone()
             rows = await (await connection.execute(_GIVEN, asked)).fetchall()
             given = [
                 Given(seq=at, line=_line(*told), payments=await _payments(connection, town_id, ids))
                 for at, *told, ids in rows
             ]
-        return Found(town_name=name[0] if name else "", given=given, line=_line(*line) if line else None)
+        return Found(
+            town_name=name[0] if name else "",
+            device_status=device[0] if device else "",
+            given=given,
+            line=_line(*line) if line else None,
+        )
 
 
 async def _payments(connection: Connection, town_id: str, ids: list[str]) -> list[BookedPayment]:
@@ -61,10 +72,26 @@ async def _payments(connection: Connection, town_id: str, ids: list[str]) -> lis
 
 
 def _line(digest: bytes, line: bytes, status: str, verdict: bytes) -> Line:
-    replaced: dict[str, Any] = _object(line).get("replaces") or {}
+    said = _object(line)
+    replaced: dict[str, Any] = said.get("replaces") or {}
     notes = _object(verdict).get("notes") or []
     reason = str(notes[0]["text"]) if notes else ""
-    return Line(digest=bytes(digest), replaces=replaced.get("hash"), status=status, reason=reason)
+    return Line(
+        digest=bytes(digest), replaces=replaced.get("hash"), status=status, reason=reason, sums=_taken(said.get("ops"))
+    )
+
+
+def _taken(operations: object) -> Mapping[str, int] | None:
+    """What the operations of a line took in, by currency."""
+    sums: dict[str, int] = {}
+    try:
+        for operation in operations if isinstance(operations, list) else ():
+            if MONEY.get(operation["op"]) == "in":
+                currency = operation["currency"]
+                sums[currency] = sums.get(currency, 0) + to_minor(operation["amount"], currency)
+    except (TallystickError, KeyError, TypeError, AttributeError):
+        return None
+    return sums
 
 
 def _object(raw: bytes) -> dict[str, Any]:

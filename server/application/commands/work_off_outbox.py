@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from opentelemetry.trace import SpanKind
 
-from server.application.ports import Messages, Outbox, OutboxItem, System
+from server.application.ports import Messages, Outbox, OutboxItem, System, Unavailable
 from server.metrics import count_outbox_item
 from server.tracing import resumed
 from sync.kernel.clock import UNIX_MS_MAX, format_time
@@ -130,7 +130,7 @@ async def _work_off(
         await outbox.fail(item.town_id, item.id, _problem(fault)[:PROBLEM_CHARACTERS_MAX], NEVER)
         return False
     except Exception as fault:  # noqa: BLE001  whatever it was stays with the item, and the next item is done
-        await _fail(item, _problem(fault), outbox, system)
+        await _fail(item, _problem(fault), outbox, system, is_away=isinstance(fault, Unavailable))
         return False
     system.reached("outbox.after_effect")
     await outbox.finish(item.town_id, item.id, format_time(system.now_ms()))
@@ -144,11 +144,13 @@ async def _put_off(item: OutboxItem, wait_seconds: float, outbox: Outbox, system
     await outbox.fail(item.town_id, item.id, None, due_at, is_counted=False)
 
 
-async def _fail(item: OutboxItem, problem: str, outbox: Outbox, system: System) -> None:
+async def _fail(item: OutboxItem, problem: str, outbox: Outbox, system: System, *, is_away: bool = False) -> None:
+    """Due again after a while. What it needs may be away for days, a provider above all: that gives nothing up."""
     wait_seconds = min(BACKOFF_SECONDS * 2 ** (item.attempts - 1), BACKOFF_SECONDS_MAX)
-    is_given_up = item.attempts >= ATTEMPTS_MAX
+    is_given_up = item.attempts >= ATTEMPTS_MAX and not is_away
+    is_counted = item.attempts < ATTEMPTS_MAX or not is_away
     due_at = NEVER if is_given_up else format_time(system.now_ms() + wait_seconds * 1000)
-    await outbox.fail(item.town_id, item.id, problem[:PROBLEM_CHARACTERS_MAX], due_at)
+    await outbox.fail(item.town_id, item.id, problem[:PROBLEM_CHARACTERS_MAX], due_at, is_counted=is_counted)
 
 
 def _problem(fault: Exception) -> str:

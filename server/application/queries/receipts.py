@@ -7,7 +7,7 @@ from typing import Any
 
 from server.application.receipt_ports import BookedPayment, Found, Given, Line, ReceiptBook
 from sync.engine.chain import encode_bytes
-from sync.engine.receipts import Receipt, ReceiptReused, verify_receipt
+from sync.engine.receipts import Receipt, ReceiptAltered, ReceiptReused, verify_receipt
 from sync.kernel.money import to_amount
 
 _GONE = frozenset({"VOIDED", "REVERSED"})
@@ -16,13 +16,16 @@ _GONE = frozenset({"VOIDED", "REVERSED"})
 async def receipt_page(book: ReceiptBook, code: str, keys: Iterable[str]) -> dict[str, Any]:
     """What the receipt says, and its `state`.
 
-    `waiting`: its device has not reported it yet, or a person must look at the report. `void`: it was refused later, or
-    voided; `reason` says why. `paid`, `partly_refunded`, `refunded`: what became of its payments. Raises what
-    `verify_receipt` raises, and `ReceiptReused` when the town knows the number or the place from another act.
+    `waiting`: its device has not reported it yet, or a person must look at the report. `doubtful`: neither, and the
+    device is out of use, so that somebody else may have made it. `void`: it was refused later, or voided; `reason` says
+    why. `paid`, `partly_refunded`, `refunded`: what became of its payments. Raises what `verify_receipt` raises,
+    `ReceiptReused` when the town knows the number or the place from another act, and `ReceiptAltered` when it says
+    another amount than that act.
     """
     receipt = verify_receipt(code, keys)
     found = await book.find(receipt.town_id, receipt.device_id, number=receipt.number, seq=receipt.seq)
     given = _matching(receipt, found)
+    _check_sums(receipt, given.line if given else found.line)
     state, reason = _state(receipt, found, given)
     return {
         "number": receipt.label,
@@ -51,9 +54,17 @@ def _matching(receipt: Receipt, found: Found) -> Given | None:
     return None
 
 
+def _check_sums(receipt: Receipt, line: Line | None) -> None:
+    """The device signs the code by itself: only its line in the chain says what was taken."""
+    if line and line.sums is not None and _is_of(receipt, line) and dict(receipt.sums) != dict(line.sums):
+        raise ReceiptAltered(f"the amount on {receipt.label} is not the one that its device has reported")
+
+
 def _state(receipt: Receipt, found: Found, given: Given | None) -> tuple[str, str]:
     if given is None:
         if found.line is None:
+            if found.device_status != "active":
+                return "doubtful", "Its device is out of use, and has not reported it."
             return "waiting", "The device has not reported it yet."
         if not _is_of(receipt, found.line):
             raise ReceiptReused(f"the place of {receipt.label} in its device's chain was used for another act")

@@ -19,6 +19,7 @@ from sync.kernel.changeset import Operation
 from sync.kernel.receipts import receipt_label
 from sync.modules.billing import IssueInvoice, PayRefund, RegisterParty, RequestRefund, TakePayment, VoidPayment
 from sync.modules.billing.operations import InvoiceLine
+from sync.modules.identity import RevokeDevice
 from tests.support.api_world import ApiWorld, Knocker
 
 
@@ -100,6 +101,27 @@ async def test_a_receipt_that_was_not_reported_yet_is_genuine_and_waits(till: Ti
     _, code = till.printed(till.take())
 
     assert await till.state(code) == ("waiting", "The device has not reported it yet.")
+
+
+async def test_a_receipt_that_says_another_amount_than_its_act_is_altered(till: Till) -> None:
+    line, code = till.printed(till.take(), money=1_000_000)
+    assert await till.state(code) == ("waiting", "The device has not reported it yet.")
+    await till.send(line)
+    answer = await till.check(code)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "receipt_altered")
+
+
+async def test_a_receipt_of_a_device_that_is_out_of_use_is_doubtful_until_it_was_reported(till: Till) -> None:
+    reported, good = till.printed(till.take())
+    await till.send(reported)
+    _, late = till.printed(till.take(), number=2)
+    await till.world.author(RevokeDevice(device=till.device.answer.device_id, reason="stolen"))
+
+    assert (await till.state(late))[0] == "doubtful"
+    assert (await till.state(good))[0] == "paid"
+    page = (await till.check(late, accept="text/html")).text
+    assert "This receipt may not be genuine" in page
 
 
 async def test_a_receipt_whose_act_was_refused_is_void_and_says_why(till: Till) -> None:
