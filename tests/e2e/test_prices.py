@@ -28,5 +28,7 @@ def test_an_order_taken_offline_keeps_the_total_that_the_device_showed() -> None
 
             booked = replica.get("order", order_id)
             assert booked is not None
-            assert (len(replica.verdicts()), len(replica.attention())) == (1, 0)
+            (answered,) = replica.verdicts()
+            assert answered.verdict is not None
+            assert (answered.verdict.rule, len(replica.attention())) == ("payments.price_difference", 1)
             assert (booked["total_minor"], booked["lines"]) == (promised["total_minor"], promised["lines"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from rich.table import Table
 from server.cli.bench.frame import FULL, QUICK
 from server.cli.bench.suite import run_suite
 from server.cli.output import AsJson, err, examples, out, print_json
+from server.telemetry import configure_logging
 
 
 class Workload(StrEnum):
@@ -45,6 +47,7 @@ def _bench(
 ) -> None:
     """Measure this machine: sync, upload, many devices, pulls, live changes, recording. Each beside its limit."""
     names = [workload.value for workload in only or Workload]
+    configure_logging(level="warning", log_format="console", stream=sys.stderr)  # what is printed is the outcome alone
     with err.status("Starting") as status:
         measured = run_suite(names, QUICK if quick else FULL, data=data, say=lambda step: status.update(f"{step} ..."))
     if as_json:
