@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from client_sdk.application.ports import Entry, Identity
 from client_sdk.errors import NoQrCode
 from sync.engine.chain import HASH_BYTES, decode_bytes
-from sync.engine.leases import MONEY
+from sync.engine.leases import MONEY, taken_by
 from sync.engine.receipts import CertificateUnfit, issue
 from sync.kernel.changeset import ChangeSet, Operation
 from sync.kernel.clock import Hlc
-from sync.kernel.money import to_amount, to_minor
+from sync.kernel.money import to_amount
 from sync.kernel.receipts import receipt_label
 
 QUIET_MODULES = 4
@@ -62,12 +62,9 @@ def printed_receipt(identity: Identity, change_set: ChangeSet, entry: Entry) -> 
     """The receipt of a line of this device that was recorded as `change_set`; None when it has none."""
     if change_set.receipt is None:
         return None
-    sums: dict[str, int] = {}
-    for operation in change_set.ops:
-        if MONEY.get(operation.op) == "in":
-            said = operation.model_dump(include={"amount", "currency"})
-            currency = said["currency"]
-            sums[currency] = sums.get(currency, 0) + to_minor(said["amount"], currency)
+    sums = taken_by(
+        {"op": operation.op, **operation.model_dump(include={"amount", "currency"})} for operation in change_set.ops
+    )
     first = change_set.replaces
     seq, digest = (first.seq, decode_bytes(first.hash, HASH_BYTES)) if first else (entry.seq, entry.digest)
     at_ms = Hlc.parse(change_set.at).unix_ms

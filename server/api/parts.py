@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TypeVar, cast
 
 from starlette.requests import Request
 
@@ -27,6 +27,8 @@ from server.application.shop_ports import Shop
 from server.application.snapshot_ports import Blobs, Snapshots
 from server.domain.access import DeviceCaller
 from sync.protocol import limits
+
+Part = TypeVar("Part")
 
 Check = Callable[[], Awaitable[None]]
 """Returns when what it looks at is fine; what it raises says what is not."""
@@ -130,48 +132,39 @@ def parts_of(request: Request) -> Parts:
 
 def sealed_uploads_of(request: Request) -> SealedUploads:
     """What revoked devices hand in, in the application that has the route for it."""
-    uploads = parts_of(request).sealed
-    assert uploads is not None
-    return uploads
+    return _there(parts_of(request).sealed)
 
 
 def staff_door_of(request: Request) -> StaffDoor:
     """The door for people, which the application that has its routes has."""
-    door = parts_of(request).staff
-    assert door is not None
-    return door
+    return _there(parts_of(request).staff)
 
 
 def live_door_of(request: Request) -> LiveDoor:
     """The door for live streams, which the application that has its route has."""
-    door = parts_of(request).live
-    assert door is not None
-    return door
+    return _there(parts_of(request).live)
 
 
 def shop_door_of(request: Request) -> ShopDoor:
     """The door for customers, which the application that has its routes has."""
-    door = parts_of(request).shop
-    assert door is not None
-    return door
+    return _there(parts_of(request).shop)
 
 
 def callback_door_of(request: Request) -> CallbackDoor:
     """The door for providers, which the application that has its routes has."""
-    door = parts_of(request).callbacks
-    assert door is not None
-    return door
+    return _there(parts_of(request).callbacks)
 
 
 def receipt_book_of(request: Request) -> ReceiptBook:
     """The book of receipts, which the application that has its route has."""
-    book = parts_of(request).receipts
-    assert book is not None
-    return book
+    return _there(parts_of(request).receipts)
 
 
 def snapshot_door_of(request: Request) -> SnapshotDoor:
     """The door for snapshots, which the application that has its route has."""
-    door = parts_of(request).snapshots
-    assert door is not None
-    return door
+    return _there(parts_of(request).snapshots)
+
+
+def _there(part: Part | None) -> Part:
+    assert part is not None
+    return part

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sync.kernel.cases import CASH_CEILING, LEASE_LACKS, LEASE_OVER
 from sync.kernel.clock import parse_time
@@ -35,6 +36,16 @@ class Lease:
     until: str
     cash_units: int | None
     operations: tuple[str, ...]
+
+
+def taken_by(operations: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """What operations, as a line says them, took in: minor units by currency. Raises `InvalidMoney`."""
+    sums: dict[str, int] = {}
+    for said in operations:
+        if MONEY.get(said["op"]) == "in":
+            currency = said["currency"]
+            sums[currency] = sums.get(currency, 0) + to_minor(said["amount"], currency)
+    return sums
 
 
 def lease_of(mark: LeaseMark) -> Lease:

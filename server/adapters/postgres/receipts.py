@@ -10,9 +10,8 @@ from psycopg_pool import AsyncConnectionPool
 
 from server.adapters.postgres.connection import Connection, town_transaction
 from server.application.receipt_ports import BookedPayment, Found, Given, Line
-from sync.engine.leases import MONEY
+from sync.engine.leases import taken_by
 from sync.kernel.errors import TallystickError
-from sync.kernel.money import to_minor
 
 _TOWN = "SELECT name FROM town_names WHERE town_id = %(town)s"
 _STATUS = "SELECT status FROM devices WHERE town_id = %(town)s AND id = %(device)s"
@@ -83,15 +82,10 @@ def _line(digest: bytes, line: bytes, status: str, verdict: bytes) -> Line:
 
 def _taken(operations: object) -> Mapping[str, int] | None:
     """What the operations of a line took in, by currency."""
-    sums: dict[str, int] = {}
     try:
-        for operation in operations if isinstance(operations, list) else ():
-            if MONEY.get(operation["op"]) == "in":
-                currency = operation["currency"]
-                sums[currency] = sums.get(currency, 0) + to_minor(operation["amount"], currency)
+        return taken_by(operations if isinstance(operations, list) else ())
     except (TallystickError, KeyError, TypeError, AttributeError):
         return None
-    return sums
 
 
 def _object(raw: bytes) -> dict[str, Any]:
