@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import structlog
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from server.adapters.redis.breaker import Breaker
+from server.adapters.redis.impatient import impatient_redis
 from server.application.ports import Unavailable
 from server.domain.rates import WINDOW_SECONDS, Asked
 
@@ -56,15 +54,9 @@ class RedisRates:
         socket_timeout_seconds: float = SOCKET_TIMEOUT_SECONDS,
         breaker: Breaker | None = None,
     ) -> None:
-        pool = BlockingConnectionPool.from_url(
-            redis_url,
-            max_connections=CONNECTIONS_MAX,
-            timeout=socket_timeout_seconds,
-            socket_timeout=socket_timeout_seconds,
-            socket_connect_timeout=socket_timeout_seconds,
-            retry=Retry(NoBackoff(), 0),
+        self._redis = impatient_redis(
+            redis_url, timeout_seconds=socket_timeout_seconds, connections_max=CONNECTIONS_MAX
         )
-        self._redis: Redis = Redis.from_pool(pool)
         self._script = self._redis.register_script(_TAKE)
         self._breaker = breaker or Breaker()
 

@@ -11,12 +11,10 @@ from collections.abc import Collection
 from contextlib import suppress
 
 import structlog
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from server.adapters.redis.breaker import Breaker
+from server.adapters.redis.impatient import impatient_redis
 from server.application.statement_ports import NOTHING_KEPT, Kept, Of
 from sync.modules.billing.entities import party_id
 
@@ -52,15 +50,9 @@ class RedisStatementCache:
     """The `StatementCache` port; one instance for one event loop."""
 
     def __init__(self, redis_url: str, *, breaker: Breaker | None = None) -> None:
-        pool = BlockingConnectionPool.from_url(
-            redis_url,
-            max_connections=CONNECTIONS_MAX,
-            timeout=SOCKET_TIMEOUT_SECONDS,
-            socket_timeout=SOCKET_TIMEOUT_SECONDS,
-            socket_connect_timeout=SOCKET_TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 0),
+        self._redis = impatient_redis(
+            redis_url, timeout_seconds=SOCKET_TIMEOUT_SECONDS, connections_max=CONNECTIONS_MAX
         )
-        self._redis: Redis = Redis.from_pool(pool)
         self._find = self._redis.register_script(_FIND)
         self._keep = self._redis.register_script(_KEEP)
         self._move = self._redis.register_script(_MOVE)
