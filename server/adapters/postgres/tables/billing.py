@@ -224,7 +224,7 @@ class DrawerReport(TownRow, table=True):
 class JournalEntry(TownRow, table=True):
     """One side of the double entry of a change set; never changed.
 
-    A deferred trigger holds that the entries of a change set balance in each currency.
+    A trigger holds that the entries of a change set balance in each currency.
     """
 
     __tablename__ = "journal_entries"
