@@ -20,4 +20,8 @@ CREATE TRIGGER balanced_statement AFTER INSERT ON tallystick.journal_entries
 DROP TRIGGER balanced ON tallystick.journal_entries;
 DROP FUNCTION tallystick.refuse_unbalanced();
 
+-- The few orders for which mobile money may still come, asked for once a minute.
+CREATE INDEX orders_unpaid_idx ON tallystick.orders (town_id)
+  WHERE commercial = 'active' AND custody = 'warehouse' AND payment_method = 'momo' AND payment = 'unpaid';
+
 RESET ROLE;

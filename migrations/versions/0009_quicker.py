@@ -1,4 +1,4 @@
-"""The books are checked once for each statement that adds to them, and no longer once for each entry at the commit."""
+"""The books are checked once for each statement that adds to them; orders that wait for money have an index."""
 
 from __future__ import annotations
 
