@@ -19,6 +19,7 @@ CREATE TRIGGER balanced_statement AFTER INSERT ON tallystick.journal_entries
   REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION tallystick.refuse_unbalanced_statement();
 DROP TRIGGER balanced ON tallystick.journal_entries;
 DROP FUNCTION tallystick.refuse_unbalanced();
+DROP INDEX tallystick.journal_entries_source_idx; -- nobody else has asked by it
 
 -- The few orders for which mobile money may still come, asked for once a minute.
 CREATE INDEX orders_unpaid_idx ON tallystick.orders (town_id)

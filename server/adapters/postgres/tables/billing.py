@@ -229,7 +229,6 @@ class JournalEntry(TownRow, table=True):
 
     __tablename__ = "journal_entries"
     __table_args__ = (
-        Index("journal_entries_source_idx", "town_id", "device_id", "seq", "id"),
         Index("journal_entries_party_idx", "town_id", "party_id", "version", "id"),
         Index("journal_entries_account_idx", "town_id", "account", "version"),
     )
