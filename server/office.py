@@ -63,10 +63,10 @@ class Office:
         """Build what snapshots are due, as the scheduler does each minute."""
         self.run(build_snapshots(self._core))
 
-    def author(self, town: str, *operations: Operation) -> list[str]:
-        """Have the town's own server device do this, as many change sets as it takes; returns the statuses."""
+    def author(self, town: str, *operations: Operation, actor: str | None = None) -> list[str]:
+        """Have the town itself, or somebody in its office, do this, as many change sets as it takes; the statuses."""
         town_id = self.towns[town]
-        actor = server_device_id(town_id)
+        actor = actor or server_device_id(town_id)
         statuses = []
         for start in range(0, len(operations), OPERATIONS_MAX):
             part = operations[start : start + OPERATIONS_MAX]
@@ -74,9 +74,9 @@ class Office:
             statuses.append(str(orjson.loads(line)["status"]))
         return statuses
 
-    def must(self, town: str, *operations: Operation) -> None:
+    def must(self, town: str, *operations: Operation, actor: str | None = None) -> None:
         """As `author`, and it must be accepted."""
-        statuses = self.author(town, *operations)
+        statuses = self.author(town, *operations, actor=actor)
         assert set(statuses) <= {"accepted"}, statuses
 
     def new_id(self) -> str:
