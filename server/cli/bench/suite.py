@@ -63,6 +63,7 @@ def run_suite(
 
     `data` is an empty directory to work in, else a temporary one is made.
     """
+    load = os.getloadavg()[0]
     with (
         _directory(data) as directory,
         Stack.start(directory / "stack", environment=WITHOUT_RATES, progress=say) as stack,
@@ -81,7 +82,7 @@ def run_suite(
                 measured = WORKLOADS[name](bench)
                 outcomes.append({"name": name, **_as_dict(measured, peak_mib(stack.api_pid))})
                 shutil.rmtree(folder)
-        return {"environment": _environment(stack.database_url), "sizes": asdict(sizes), "workloads": outcomes}
+        return {"environment": _environment(stack.database_url, load), "sizes": asdict(sizes), "workloads": outcomes}
 
 
 @contextmanager
@@ -111,12 +112,13 @@ def _as_dict(measured: Measured, api_peak_mib: float | None) -> dict[str, Any]:
     }
 
 
-def _environment(database_url: str) -> dict[str, Any]:
+def _environment(database_url: str, load: float) -> dict[str, Any]:
     with psycopg.connect(database_url) as connection:
         row = connection.execute("SHOW server_version").fetchone()
     assert row is not None
     return {
         "day": datetime.now(UTC).date().isoformat(),
+        "load": load,
         "cores": os.cpu_count(),
         "machine": platform.machine(),
         "system": platform.system(),

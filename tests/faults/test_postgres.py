@@ -1,6 +1,6 @@
 """PostgreSQL crashed, cut off in a transaction, or without a connection to spare: it is told, and nothing is lost.
 
-As in `test_redis_faults`, with a town at work meanwhile. What cannot be answered is a 503 that says when to come back.
+As in `test_redis`, with a town at work meanwhile. What cannot be answered is a 503 that says when to come back.
 """
 
 from __future__ import annotations
