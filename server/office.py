@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from server.application.commands.accounts import account_for
 from server.application.commands.enrol_device import make_enrolment
 from server.application.commands.found_town import found_town
 from server.application.queries.verify_town import Report, verify_town
@@ -90,6 +91,12 @@ class Office:
         )
         self.must(town, user)
         return user.id
+
+    def add_admin(self, town: str, email: str, password: str) -> None:
+        """Somebody who may sign in there and do everything in the office."""
+        people = self._core.people
+        account = self.run(account_for(people, email, password))
+        self.run(people.accounts.link(account, self.towns[town], self.add_user(town, email, "admin")))
 
     def add_warehouse(self, town: str, name: str) -> str:
         """A place for stock."""
