@@ -246,7 +246,7 @@ def test_a_new_epoch_gets_what_it_lost_again_and_all_rows_anew(world: World, hel
     world.record(3)
     world.server.will_answer(world.good(1, range(1, 4)))
     world.sync()
-    world.town.epoch = derived_id("epoch", 2)
+    world.town.epoch, world.town.kept_versions = derived_id("epoch", 2), 1
     lines = [world.town.verdict(seq, world.digest(seq), 1, "refused") for seq in (2, 3)]
     reset = [world.town.bucket("town", "reset"), world.rows(1), world.final(1)]
     world.server.will_answer(

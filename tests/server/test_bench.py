@@ -54,7 +54,8 @@ def test_a_workload_gives_its_figure_beside_its_limit_and_leaves_nothing_behind(
         *("pending", "empty_p50_ms", "empty_p99_ms", "full_p50_ms", "full_p99_ms", "api_peak_mib")
     }
     assert document["sizes"]["pending_change_sets"] == 6
-    assert document["environment"].keys() == {*("day", "load", "cores", "machine", "system", "python", "postgresql", "sqlite")}
+    known = {"day", "load", "cores", "machine", "system", "python", "postgresql", "sqlite"}
+    assert document["environment"].keys() == known
     assert "record: recording with nothing pending" in steps
     assert left == []
 

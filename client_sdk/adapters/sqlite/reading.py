@@ -84,6 +84,7 @@ def contents(connection: apsw.Connection) -> Contents:
     return Contents(
         head=meta.read_head(connection),
         before=meta.read_before(connection),
+        joints=meta.read_joints(connection),
         entries=entries,
         marks=[
             BaseMark(bucket=bucket or "", entity=entity, row_id=row_id, version=version)

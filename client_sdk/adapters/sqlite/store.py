@@ -23,7 +23,7 @@ from client_sdk.adapters.sqlite import downloads, meta, outbox, reading
 from client_sdk.adapters.sqlite.connection import connect, translated, writing
 from client_sdk.adapters.sqlite.downloads import SqliteDownloads
 from client_sdk.adapters.sqlite.schema import prepare
-from client_sdk.adapters.sqlite.settle import Settling
+from client_sdk.adapters.sqlite.settle import Settling, relay
 from client_sdk.application.answer import read_line
 from client_sdk.application.lease_ports import Reading
 from client_sdk.application.ports import (
@@ -210,11 +210,15 @@ class SqliteStore:
             meta.write_rewound(self._writer, acked)
             _forget_spool(self._writer)
 
-    def bare_head(self) -> LocalHead | None:
-        """The head, when the first line that is kept would follow on from it."""
+    def known_before(self, seq: int) -> tuple[int, bytes] | None:
+        """Of lines that are kept, and of those that they follow on from."""
         with self._snapshot() as connection:
-            head = meta.read_head(connection)
-            return head if meta.read_before(connection) == (head.seq, head.digest) else None
+            return outbox.known_before(connection, seq)
+
+    def first_beyond(self, version: int) -> int | None:
+        """Of what is answered."""
+        with self._reading() as connection:
+            return outbox.first_beyond(connection, version)
 
     def told_from(self, seq: int, told_max: int) -> Sequence[Told]:
         """Of answered lines the verdict, of those that are pending again the last one before."""
@@ -223,11 +227,13 @@ class SqliteStore:
 
     @contextmanager
     def rebasing(self, state: ExchangeState, head: LocalHead, first: int) -> Iterator[Rebasing]:
-        """One transaction that begins the chain anew."""
+        """One transaction in which the chain goes on behind another head."""
+        identity = self.identity()
         with self._writing():
             _fresh(self._writer, state)
             self._system.reached("reauthor.begin")
             kept = outbox.rebase(self._writer, head, first)
+            relay(self._writer, identity, self._registry)
             _forget_spool(self._writer)
             yield Rebasing(recording=outbox.SqliteRecording(self._writer), kept=kept, registry=self._registry)
             self._system.reached("reauthor.before_commit")
