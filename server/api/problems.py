@@ -25,6 +25,7 @@ from server.application.commands.settle_quarantine import StillFails, StillUnrea
 from server.application.histories import HistoryAltered
 from server.application.history_ports import TownHalted
 from server.application.ports import OutcomeUnknown, TownUnknown, Unavailable
+from server.application.queries.schools import NobodyCharged
 from server.application.released import ChainReleased
 from server.domain.access import InvalidClient, NotFound, Unauthorized
 from server.domain.devices import EnrolmentRefused, KeyAlreadyUsed, NotEnrolable
@@ -85,6 +86,7 @@ STATUS: Mapping[type[TallystickError], int] = {
     ChainReleased: 409,
     HistoryAltered: 409,
     KeyAlreadyUsed: 409,
+    NobodyCharged: 409,
     NotOnSale: 409,
     NothingDue: 409,
     PaymentPending: 409,

@@ -81,6 +81,7 @@ USER = Entity(
         "is_active": FieldKind.BOOLEAN,
         "has_pin": FieldKind.BOOLEAN,
         "former_roles": FieldKind.JSON,
+        "school_id": FieldKind.ID,
     },
     bucket_kinds=frozenset({"town"}),
     buckets=lambda _row: ("town",),
@@ -191,7 +192,10 @@ class ChangeSettings(Operation):
 
 
 class AddUser(Operation):
-    """A person may work in this town; `pin_hash` is Argon2id, verified offline on devices."""
+    """A person may work in this town; `pin_hash` is Argon2id, verified offline on devices.
+
+    Who works for a school may be given one: then they see and change nothing of another.
+    """
 
     op: ClassVar = "user.add"
     intent: ClassVar = Intent.WISH
@@ -201,16 +205,18 @@ class AddUser(Operation):
     login: Name
     user_roles: Annotated[list[Role], Field(min_length=1, max_length=len(ROLES))]
     pin_hash: Annotated[str, StringConstraints(max_length=200)] | None = None
+    school: Annotated[Id | None, Ref(entity="school")] = None
 
 
 class ChangeRoles(Operation):
-    """The person does other work here from now on."""
+    """The person does other work here from now on, for that school alone if one is named."""
 
     op: ClassVar = "user.change_roles"
     intent: ClassVar = Intent.WISH
     roles: ClassVar = ADMIN
     user: Annotated[Id, Ref(entity="user")]
     user_roles: Annotated[list[Role], Field(min_length=1, max_length=len(ROLES))]
+    school: Annotated[Id | None, Ref(entity="school")] = None
 
     def reads(self) -> Iterable[RowKey]:
         """The PIN beside the user."""
@@ -287,6 +293,8 @@ def change_settings(operation: ChangeSettings, draft: Draft) -> None:
 def add_user(operation: AddUser, draft: Draft) -> None:
     """The user's row, and beside it the PIN, which only the devices that need it hold."""
     roles = list(dict.fromkeys(operation.user_roles))
+    if operation.school is not None:
+        draft.need("school", operation.school)
     row = {
         "name": operation.name,
         "login": operation.login,
@@ -294,6 +302,7 @@ def add_user(operation: AddUser, draft: Draft) -> None:
         "is_active": True,
         "has_pin": bool(operation.pin_hash),
         "former_roles": [],
+        "school_id": operation.school,
     }
     draft.create("user", operation.id, row)
     if operation.pin_hash:
@@ -304,9 +313,11 @@ def add_user(operation: AddUser, draft: Draft) -> None:
 def change_roles(operation: ChangeRoles, draft: Draft) -> None:
     """What the user records in a role that was taken away is judged by `people.actor_inactive`."""
     user = draft.need("user", operation.user)
+    if operation.school is not None:
+        draft.need("school", operation.school)
     roles = list(dict.fromkeys(operation.user_roles))
     former = [role for role in ROLES if role in {*user["roles"], *user["former_roles"]} and role not in roles]
-    draft.update("user", operation.user, roles=roles, former_roles=former)
+    draft.update("user", operation.user, roles=roles, former_roles=former, school_id=operation.school)
     if user["is_active"] and draft.get("pin", operation.user):
         draft.update("pin", operation.user, roles=roles)
 

@@ -1,4 +1,4 @@
-"""Orders for which no mobile money came, found in the tables of a town."""
+"""Orders for which no money came that was to come first, found in the tables of a town."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CROSS JOIN LATERAL (
     SELECT min(e.received_at) AS at FROM order_status_events AS e WHERE e.town_id = o.town_id AND e.order_id = o.id
 ) AS heard
 WHERE o.town_id = %(town)s AND o.commercial = 'active' AND o.custody = 'warehouse'
-AND o.payment_method = 'momo' AND o.payment = 'unpaid'
+AND o.payment_method IN ('momo', 'card') AND o.payment = 'unpaid'
 AND NOT EXISTS (
     SELECT FROM settlements AS s WHERE s.town_id = o.town_id AND s.order_id = o.id AND s.status = 'PENDING'
     AND s.changed_at > %(now)s::timestamptz - make_interval(secs => %(pending_seconds)s))
