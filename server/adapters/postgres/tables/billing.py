@@ -31,6 +31,12 @@ class Invoice(TownRow, table=True):
         Index("invoices_party_idx", "town_id", "party_id", "issued_at", "id"),
         Index("invoices_school_idx", "town_id", "school_id", "issued_at", "id"),
         Index("invoices_listing_idx", "town_id", "issued_at", "id"),
+        Index(
+            "invoices_due_idx",
+            "town_id",
+            "due_on",
+            postgresql_where="state IN ('PENDING', 'PARTIALLY_PAID') AND due_on IS NOT NULL",
+        ),
     )
     party_id: UUID
     source_entity: str | None
@@ -229,6 +235,7 @@ class JournalEntry(TownRow, table=True):
 
     __tablename__ = "journal_entries"
     __table_args__ = (
+        Index("journal_entries_version_idx", "town_id", "version"),
         Index("journal_entries_party_idx", "town_id", "party_id", "version", "id"),
         Index("journal_entries_account_idx", "town_id", "account", "version"),
     )
