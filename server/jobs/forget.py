@@ -6,6 +6,7 @@ from typing import Protocol
 
 import structlog
 
+from server.application.callback_ports import Agenda
 from server.application.people import People
 from server.application.people_ports import Requests
 from server.application.ports import Enrolments, System
@@ -18,6 +19,9 @@ REQUEST_SECONDS = 3600
 
 ENROLMENT_SECONDS = 30 * 24 * 3600
 """How long a code is kept after it has expired: its own device may have missed the answer and ask again."""
+
+AGENDA_SECONDS = 7 * 24 * 3600
+"""How long what was done of the agenda can be looked at."""
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -41,6 +45,11 @@ class ForgetParts(Protocol):
         ...
 
     @property
+    def agenda(self) -> Agenda:
+        """What workers were to do."""
+        ...
+
+    @property
     def system(self) -> System:
         """Time and crash points."""
         ...
@@ -59,5 +68,7 @@ async def forget(parts: ForgetParts) -> None:
     parts.system.reached("forget.after_sessions")
     dropped += await parts.requests.forget(format_time(now_ms - KEPT_SECONDS * 1000))
     parts.system.reached("forget.after_requests")
+    dropped += await parts.agenda.forget(format_time(now_ms - AGENDA_SECONDS * 1000))
+    parts.system.reached("forget.after_agenda")
     if dropped:
         _log.info("forgotten", rows=dropped)

@@ -1,4 +1,4 @@
-"""Who wins over cards online: the provider's word is money as of mobile money, and lies in the card's clearing account."""
+"""Cards online: the provider's word is money, as for mobile money, and lies in the card's clearing account."""
 
 from __future__ import annotations
 

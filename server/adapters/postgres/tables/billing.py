@@ -34,6 +34,12 @@ class Invoice(TownRow, table=True):
             postgresql_where=text("school_id IS NOT NULL"),
         ),
         Index("invoices_listing_idx", "town_id", "issued_at", "id"),
+        Index(
+            "invoices_due_idx",
+            "town_id",
+            "due_on",
+            postgresql_where="state IN ('PENDING', 'PARTIALLY_PAID') AND due_on IS NOT NULL",
+        ),
     )
     party_id: UUID
     source_entity: str | None
@@ -231,7 +237,10 @@ class JournalEntry(TownRow, table=True):
     """
 
     __tablename__ = "journal_entries"
-    __table_args__ = (Index("journal_entries_party_idx", "town_id", "party_id", "version", "id"),)
+    __table_args__ = (
+        Index("journal_entries_version_idx", "town_id", "version"),
+        Index("journal_entries_party_idx", "town_id", "party_id", "version", "id"),
+    )
     account: str
     debit_minor: int = whole()
     credit_minor: int = whole()
