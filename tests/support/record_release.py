@@ -1,6 +1,7 @@
-"""A day of this release's devices on this release's server, as it goes over the wire: `python -m … > schema_N.json`.
+"""A day of this release, as it goes over the wire: `python -m tests.support.record_release tests/faults/golden`.
 
-Run it before the wire schema rises: what it prints is the golden build of the release that will then be the one before.
+Run it before the wire schema rises: it leaves the golden build of the release that will then be the one before, a tape
+`schema_N.json` and the replica of a van with unsent work, as an update of the app would find it.
 Everything that a device chooses is repeatable; ids that the server chose are named, so that a replay can put its own in
 their place. A tablet receives goods, takes an order, picks and packs it; the office gives it to a driver, who hands it
 over and takes cash; the tablet hears of it.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import gzip
 import http.client
 import random
+import shutil
 import sys
 import threading
 import time
@@ -142,9 +144,9 @@ def _handler(tape: Tape) -> type[BaseHTTPRequestHandler]:
 class Day:
     """The town and its two devices."""
 
-    def __init__(self, office: Office, tape: Tape, folder: Path) -> None:
-        self._office, self._tape, self._folder = office, tape, folder
-        self._now_ms = time.time_ns() // 1_000_000
+    def __init__(self, office: Office, tape: Tape, folder: Path, golden: Path) -> None:
+        self._office, self._tape, self._folder, self._golden = office, tape, folder, golden
+        self.now_ms = time.time_ns() // 1_000_000
         self.ids = {"town": office.found(TOWN)}
         self.ids |= {
             "clerk": office.add_user(TOWN, "Cleo", "warehouse_staff"),
@@ -177,26 +179,32 @@ class Day:
             CompleteDelivery(dispatch=self.ids["dispatch"], received_by="Grace"),
             TakePayment(order=order_id, amount="5.00", currency="GBP"),
         )
-        self._sync("van", van)
-        self._sync("tablet", tablet)
-        for replica in (tablet, van):
-            assert {verdict.status.value for verdict in _verdicts(replica)} == {"accepted"}
-            replica.close()
+        van.close()
+        for suffix in ("", ".key"):
+            shutil.copy(self._folder / f"van.db{suffix}", self._golden / f"schema_{SCHEMA}.replica{suffix}")
+        with Replica.open(self._folder / "van.db", passphrase=PASSPHRASE, system=self._system("van")) as van:
+            self._sync("van", van)
+            self._sync("tablet", tablet)
+            for replica in (tablet, van):
+                assert {verdict.status.value for verdict in _verdicts(replica)} == {"accepted"}
+        tablet.close()
 
     def _enrol(self, name: str, role: str, **whose: str) -> Replica:
         self._tape.speaker = name
-        system = StillSystem(len(name), self._now_ms)
         replica = Replica.enrol(
             self._tape.url,
             code=self._office.code(TOWN, role, **whose),
             path=self._folder / f"{name}.db",
             passphrase=PASSPHRASE,
             name=name,
-            system=system,
+            system=self._system(name),
         )
         self.ids[name] = replica.device_id
         replica.sync()
         return replica
+
+    def _system(self, name: str) -> StillSystem:
+        return StillSystem(len(name), self.now_ms)
 
     def _sync(self, name: str, replica: Replica) -> None:
         self._tape.speaker = name
@@ -207,18 +215,18 @@ def _verdicts(replica: Replica) -> list[Any]:
     return [entry.verdict for entry in replica.verdicts() if entry.verdict]
 
 
-def main() -> None:
-    """Print the day."""
+def main(golden: Path) -> None:
+    """Leave the day in that folder."""
     tape = Tape()
     with scratch_directory() as directory, tape.running():
         environment = {"TALLYSTICK_PUBLIC_URL": tape.url}
         with Stack.start(directory / "data", environment=environment) as stack, open_office(stack.settings) as office:
             tape.target = stack.url
-            day = Day(office, tape, directory)
+            day = Day(office, tape, directory, golden)
             day.go()
-    told = {"schema": SCHEMA, "server": tape.url, "ids": day.ids, "steps": tape.steps}
-    sys.stdout.buffer.write(orjson.dumps(told, option=orjson.OPT_INDENT_2) + b"\n")
+    told = {"schema": SCHEMA, "now_ms": day.now_ms, "ids": day.ids, "steps": tape.steps}
+    (golden / f"schema_{SCHEMA}.json").write_bytes(orjson.dumps(told, option=orjson.OPT_INDENT_2) + b"\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))
