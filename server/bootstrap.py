@@ -36,6 +36,7 @@ from server.adapters.postgres.outbox import (
     PostgresMessages,
     PostgresOutbox,
 )
+from server.adapters.postgres.papers import PostgresPapers, PostgresZReports
 from server.adapters.postgres.receipts import PostgresReceipts
 from server.adapters.postgres.revision import current_revision, newest_revision
 from server.adapters.postgres.sealed import PostgresQuarantine, PostgresSealedUploads
@@ -46,6 +47,8 @@ from server.adapters.postgres.statement_shelf import PostgresStatementShelf
 from server.adapters.postgres.tombstones import PostgresTombstones
 from server.adapters.postgres.towns import PostgresTowns
 from server.adapters.postgres.unpaid import PostgresUnpaidOrders
+from server.adapters.printer import REMEDY as PRINTER_REMEDY
+from server.adapters.printer import WeasyPrinter, printer_problem
 from server.adapters.redis.breaker import Breaker
 from server.adapters.redis.examine import redis_version
 from server.adapters.redis.hints import RedisHints
@@ -57,6 +60,7 @@ from server.adapters.system import RealSystem
 from server.api.app import create_app
 from server.api.parts import CallbackDoor, LiveDoor, MetricsDoor, Parts, ShopDoor, SnapshotDoor, StaffDoor
 from server.application.commands.apply_change_sets import Appliers
+from server.application.commands.make_papers import PaperDesk
 from server.application.commands.rebuild_statements import StatementDesk
 from server.application.commands.settle_payments import PaymentDesk
 from server.application.commands.work_off_outbox import NEVER
@@ -83,6 +87,8 @@ class Core:
     agenda: PostgresAgenda
     shelf: PostgresStatementShelf
     statement_desk: StatementDesk
+    paper_desk: PaperDesk
+    papers: PostgresPapers
     jobs: PostgresJobs
     payments: PaymentDesk
     momo: Momo | None
@@ -147,6 +153,8 @@ def build_core(settings: Settings) -> Core:
         committed=partial(tell_changes, cache),
     )
     momo = _mobile_money(settings)
+    agenda, blobs, papers = PostgresAgenda(pool), FilesystemBlobs(settings.blob_path), PostgresPapers(pool)
+    statements = Statements(book=PostgresAccountBook(pool), cache=cache)
     return Core(
         pool=pool,
         towns=towns,
@@ -154,9 +162,20 @@ def build_core(settings: Settings) -> Core:
         evidence=PostgresEvidence(pool),
         outbox=PostgresOutbox(pool),
         inbox=PostgresInbox(pool),
-        agenda=PostgresAgenda(pool),
+        agenda=agenda,
         shelf=shelf,
         statement_desk=StatementDesk(shelf=shelf, system=system),
+        paper_desk=PaperDesk(
+            agenda=agenda,
+            bell=bell,
+            papers=papers,
+            blobs=blobs,
+            printer=WeasyPrinter(),
+            statements=statements,
+            z_reports=PostgresZReports(pool),
+            system=system,
+        ),
+        papers=papers,
         jobs=PostgresJobs(pool),
         payments=PaymentDesk(
             provider=momo,
@@ -167,7 +186,7 @@ def build_core(settings: Settings) -> Core:
             callback_secret=signer.secrets_for(payments.CALLBACK_PURPOSE)[signer.kid],
         ),
         momo=momo,
-        statements=Statements(book=PostgresAccountBook(pool), cache=cache),
+        statements=statements,
         statement_cache=cache,
         messages=PostgresMessages(pool),
         people=People(
@@ -187,7 +206,7 @@ def build_core(settings: Settings) -> Core:
         bell=bell,
         hints=hints,
         snapshots=PostgresSnapshots(pool),
-        blobs=FilesystemBlobs(settings.blob_path),
+        blobs=blobs,
         tombstones=PostgresTombstones(pool),
         tombstone_days=settings.tombstone_days,
         closed_orders=PostgresClosedOrders(pool),
@@ -281,6 +300,7 @@ def build_app(settings: Settings) -> FastAPI:
                 secrets=tuple(core.signer.secrets_for(payments.CALLBACK_PURPOSE).values()),
             ),
             receipts=PostgresReceipts(core.pool),
+            papers=core.paper_desk,
             has_docs=settings.has_api_docs,
         )
     )
@@ -350,6 +370,7 @@ def rotated_signer(settings: Settings) -> KeySigner:
 
 
 __all__ = [
+    "PRINTER_REMEDY",
     "Core",
     "Examined",
     "build_app",
@@ -360,6 +381,7 @@ __all__ = [
     "migrate",
     "newest_revision",
     "open_parts",
+    "printer_problem",
     "redis_url",
     "redis_version",
     "rotated_signer",

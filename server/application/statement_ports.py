@@ -23,7 +23,7 @@ class Account:
     """What the books say of an account, at a version of its town: what was booked, or that as it is shown already.
 
     `made` are the sections of a statement (`domain.statements.shown`) as JSON, when a worker has made them since the
-    account's last change.
+    account's last change. `overdue` is what should have been paid by now: currency, minor units, how many invoices.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Account:
     at: str
     booked: Sequence[Booked] = ()
     made: bytes | None = None
+    overdue: Sequence[tuple[str, int, int]] = ()
 
 
 class AccountBook(Protocol):

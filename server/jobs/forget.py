@@ -7,6 +7,7 @@ from typing import Protocol
 import structlog
 
 from server.application.callback_ports import Agenda
+from server.application.paper_ports import Papers
 from server.application.people import People
 from server.application.people_ports import Requests
 from server.application.ports import Enrolments, System
@@ -22,6 +23,9 @@ ENROLMENT_SECONDS = 30 * 24 * 3600
 
 AGENDA_SECONDS = 7 * 24 * 3600
 """How long what was done of the agenda can be looked at."""
+
+PAPERS_SECONDS = 7 * 24 * 3600
+"""How long a paper can be fetched; it is made again for whoever asks later."""
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -50,6 +54,11 @@ class ForgetParts(Protocol):
         ...
 
     @property
+    def papers(self) -> Papers:
+        """What was made for whoever asked."""
+        ...
+
+    @property
     def system(self) -> System:
         """Time and crash points."""
         ...
@@ -70,5 +79,7 @@ async def forget(parts: ForgetParts) -> None:
     parts.system.reached("forget.after_requests")
     dropped += await parts.agenda.forget(format_time(now_ms - AGENDA_SECONDS * 1000))
     parts.system.reached("forget.after_agenda")
+    dropped += await parts.papers.forget(format_time(now_ms - PAPERS_SECONDS * 1000))
+    parts.system.reached("forget.after_papers")
     if dropped:
         _log.info("forgotten", rows=dropped)

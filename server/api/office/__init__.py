@@ -12,6 +12,7 @@ from server.api.office import (
     invoices,
     lists,
     orders,
+    papers,
     payments,
     products,
     quarantine,
@@ -42,6 +43,8 @@ OFFICE_ROUTERS = (
     quarantine.router,
     schools.router,
     settings.router,
+    papers.router,
+    papers.of_town,
     statements.router,
     stock.router,
 )

@@ -11,6 +11,7 @@ import pytest
 
 from server.adapters.postgres.listings import PostgresRequests
 from server.adapters.postgres.outbox import PostgresAgenda
+from server.adapters.postgres.papers import PostgresPapers
 from server.application.people_ports import Listings
 from server.application.ports import Unavailable
 from server.domain.requests import KEPT_SECONDS
@@ -198,6 +199,7 @@ class ForgetParts:
         self.system = self.staff.world.system
         self.requests = PostgresRequests(self.listings._pool)  # type: ignore[attr-defined]
         self.agenda = PostgresAgenda(self.listings._pool)  # type: ignore[attr-defined]
+        self.papers = PostgresPapers(self.listings._pool)  # type: ignore[attr-defined]
 
 
 async def test_what_is_older_than_a_week_is_forgotten_and_making_it_again_is_refused(staff: StaffWorld) -> None:
