@@ -38,6 +38,7 @@ from server.adapters.postgres.outbox import (
 )
 from server.adapters.postgres.papers import PostgresPapers, PostgresZReports
 from server.adapters.postgres.receipts import PostgresReceipts
+from server.adapters.postgres.reminders import PostgresReminders
 from server.adapters.postgres.revision import current_revision, newest_revision
 from server.adapters.postgres.sealed import PostgresQuarantine, PostgresSealedUploads
 from server.adapters.postgres.shop import PostgresShop
@@ -89,6 +90,7 @@ class Core:
     statement_desk: StatementDesk
     paper_desk: PaperDesk
     papers: PostgresPapers
+    reminders: PostgresReminders
     jobs: PostgresJobs
     payments: PaymentDesk
     momo: Momo | None
@@ -176,6 +178,7 @@ def build_core(settings: Settings) -> Core:
             system=system,
         ),
         papers=papers,
+        reminders=PostgresReminders(pool),
         jobs=PostgresJobs(pool),
         payments=PaymentDesk(
             provider=momo,
