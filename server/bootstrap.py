@@ -137,15 +137,8 @@ def build_core(settings: Settings) -> Core:
     signer = open_signer(settings.server_key_path, may_create=settings.server_key_file is None)
     bell, hints = RedisBell(redis_url(settings)), RedisHints(redis_url(settings))
     cache, shelf = RedisStatementCache(redis_url(settings)), PostgresStatementShelf(pool)
-    appliers = Appliers(
-        towns=towns,
-        registry=registry(),
-        signer=signer,
-        system=system,
-        bell=bell,
-        hints=hints,
-        committed=partial(tell_changes, cache),
-    )
+    tell = partial(tell_changes, cache)
+    appliers = Appliers(towns, registry(), signer, system, bell=bell, hints=hints, committed=tell)
     momo = _mobile_money(settings)
     return Core(
         pool=pool,
