@@ -67,8 +67,15 @@ WHERE (SELECT count(*) FROM (
     SELECT FROM inbox WHERE town_id = %(town)s AND done_at IS NULL LIMIT %(waiting_max)s
 ) AS waiting) < %(waiting_max)s
 ON CONFLICT (town_id, id) DO UPDATE
-SET times = inbox.times + 1, due_at = excluded.due_at, attempts = 0, done_at = NULL, problem = NULL
+SET times = inbox.times + 1,
+    due_at = CASE WHEN inbox.body = excluded.body THEN excluded.due_at ELSE inbox.due_at END,
+    attempts = CASE WHEN inbox.body = excluded.body THEN 0 ELSE inbox.attempts END,
+    done_at = CASE WHEN inbox.body = excluded.body THEN NULL ELSE inbox.done_at END,
+    problem = CASE WHEN inbox.body = excluded.body THEN NULL ELSE inbox.problem END
+RETURNING body = %(body)s
 """
+
+_FORGET = "DELETE FROM inbox WHERE done_at < %s"
 
 _UNDONE = """
 SELECT id, 'outbox', kind, data, due_at, attempts, problem FROM outbox WHERE town_id = %(town)s AND done_at IS NULL
@@ -146,8 +153,8 @@ class PostgresInbox(PostgresWork):
 
     table = "inbox"
 
-    async def keep(self, callback: Callback) -> None:
-        """One statement; the bound is counted in it."""
+    async def keep(self, callback: Callback) -> bool:
+        """One statement; the bound is counted in it, the body compared."""
         values = {
             "town": callback.town_id,
             "id": callback.id,
@@ -161,8 +168,16 @@ class PostgresInbox(PostgresWork):
         }
         async with town_transaction(self._pool, callback.town_id) as connection:
             cursor = await connection.execute(_KEEP, values)
-            if cursor.rowcount == 0:
+            kept = await cursor.fetchone()
+            if kept is None:
                 raise LimitExceeded(f"more than {CALLBACKS_WAITING_MAX} callbacks of this town wait to be looked at")
+            return bool(kept[0])
+
+    async def forget(self, before: str) -> int:
+        """Over all towns, in one statement."""
+        async with town_transaction(self._pool) as connection:
+            await connection.execute(SEE_ALL_TOWNS)
+            return (await connection.execute(_FORGET, [before])).rowcount
 
 
 class PostgresAgenda(PostgresWork):
