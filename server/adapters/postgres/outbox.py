@@ -58,7 +58,7 @@ NOTE = """
 INSERT INTO agenda (town_id, id, kind, data, version, due_at, attempts)
 VALUES (%(town)s, %(id)s, %(kind)s, %(data)s, %(version)s, %(at)s, 0) ON CONFLICT (town_id, id) DO NOTHING
 """
-_FORGET = "DELETE FROM agenda WHERE town_id = ANY (current_towns()) AND done_at < %(before)s"
+_FORGET = "DELETE FROM {table} WHERE town_id = ANY (current_towns()) AND done_at < %(before)s"
 
 _KEEP = """
 INSERT INTO inbox (town_id, id, kind, data, version, received_at, method, content_type, body, times, due_at, attempts)
@@ -74,8 +74,6 @@ SET times = inbox.times + 1,
     problem = CASE WHEN inbox.body = excluded.body THEN NULL ELSE inbox.problem END
 RETURNING body = %(body)s
 """
-
-_FORGET = "DELETE FROM inbox WHERE done_at < %s"
 
 _UNDONE = """
 SELECT id, 'outbox', kind, data, due_at, attempts, problem FROM outbox WHERE town_id = %(town)s AND done_at IS NULL
@@ -148,7 +146,17 @@ class PostgresOutbox(PostgresWork):
     table = "outbox"
 
 
-class PostgresInbox(PostgresWork):
+class PassingWork(PostgresWork):
+    """Work that is not looked at any more some time after it was done."""
+
+    async def forget(self, before: str) -> int:
+        """In one statement for all towns."""
+        async with town_transaction(self._pool) as connection:
+            await connection.execute(SEE_ALL_TOWNS)
+            return (await connection.execute(_FORGET.format(table=self.table).encode(), {"before": before})).rowcount
+
+
+class PostgresInbox(PassingWork):
     """The inboxes of all towns: what others have sent by themselves."""
 
     table = "inbox"
@@ -173,14 +181,8 @@ class PostgresInbox(PostgresWork):
                 raise LimitExceeded(f"more than {CALLBACKS_WAITING_MAX} callbacks of this town wait to be looked at")
             return bool(kept[0])
 
-    async def forget(self, before: str) -> int:
-        """Over all towns, in one statement."""
-        async with town_transaction(self._pool) as connection:
-            await connection.execute(SEE_ALL_TOWNS)
-            return (await connection.execute(_FORGET, [before])).rowcount
 
-
-class PostgresAgenda(PostgresWork):
+class PostgresAgenda(PassingWork):
     """The agendas of all towns: what follows from what is there, and can be noted again."""
 
     table = "agenda"
@@ -191,12 +193,6 @@ class PostgresAgenda(PostgresWork):
         values = {"town": town_id, "id": item_id, "kind": kind, "data": said, "version": 0, "at": at}
         async with town_transaction(self._pool, town_id) as connection:
             await connection.execute(NOTE, values)
-
-    async def forget(self, before: str) -> int:
-        """In one statement for all towns."""
-        async with town_transaction(self._pool) as connection:
-            await connection.execute(SEE_ALL_TOWNS)
-            return (await connection.execute(_FORGET, {"before": before})).rowcount
 
 
 class PostgresJobs:
