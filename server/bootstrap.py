@@ -14,10 +14,13 @@ from functools import partial
 
 from fastapi import FastAPI
 from psycopg_pool import AsyncConnectionPool
+from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from server.adapters.blobs import FilesystemBlobs
 from server.adapters.keys import KeySigner, open_signer, rotate
+from server.adapters.payments.card import Card, CardAccount
+from server.adapters.payments.card_sandbox import CardSandbox
 from server.adapters.payments.momo import Momo, MomoAccount, Token
 from server.adapters.payments.sandbox import Sandbox
 from server.adapters.postgres.account_book import PostgresAccountBook
@@ -69,6 +72,7 @@ from server.application.people import People
 from server.application.queries.statements import Statements, tell_changes
 from server.application.rates import RateLimits
 from server.domain import payments, tracking
+from server.domain.payments import CARD_WEBHOOK_PATH
 from server.domain.rates import Rates
 from server.metrics import note_for_ever
 from server.settings import Settings, SettingsInvalid
@@ -94,6 +98,7 @@ class Core:
     jobs: PostgresJobs
     payments: PaymentDesk
     momo: Momo | None
+    card: Card | None
     statements: Statements
     statement_cache: RedisStatementCache
     messages: PostgresMessages
@@ -145,16 +150,9 @@ def build_core(settings: Settings) -> Core:
     signer = open_signer(settings.server_key_path, may_create=settings.server_key_file is None)
     bell, hints = RedisBell(redis_url(settings)), RedisHints(redis_url(settings))
     cache, shelf = RedisStatementCache(redis_url(settings)), PostgresStatementShelf(pool)
-    appliers = Appliers(
-        towns=towns,
-        registry=registry(),
-        signer=signer,
-        system=system,
-        bell=bell,
-        hints=hints,
-        committed=partial(tell_changes, cache),
-    )
-    momo = _mobile_money(settings)
+    tell = partial(tell_changes, cache)
+    appliers = Appliers(towns, registry(), signer, system, bell=bell, hints=hints, committed=tell)
+    momo, card = _mobile_money(settings), _cards(settings)
     agenda, blobs, papers = PostgresAgenda(pool), FilesystemBlobs(settings.blob_path), PostgresPapers(pool)
     statements = Statements(book=PostgresAccountBook(pool), cache=cache)
     return Core(
@@ -181,7 +179,8 @@ def build_core(settings: Settings) -> Core:
         reminders=PostgresReminders(pool),
         jobs=PostgresJobs(pool),
         payments=PaymentDesk(
-            provider=momo,
+            momo=momo,
+            card=card,
             towns=towns,
             appliers=appliers,
             system=system,
@@ -189,6 +188,7 @@ def build_core(settings: Settings) -> Core:
             callback_secret=signer.secrets_for(payments.CALLBACK_PURPOSE)[signer.kid],
         ),
         momo=momo,
+        card=card,
         statements=statements,
         statement_cache=cache,
         messages=PostgresMessages(pool),
@@ -217,7 +217,7 @@ def build_core(settings: Settings) -> Core:
     )
 
 
-_MOMO_BREAKER = Breaker()
+_MOMO_BREAKER, _CARD_BREAKER = Breaker(), Breaker()
 _MOMO_TOKENS: dict[str, Token] = {}
 """Of this process: a worker opens its parts for every ring, and remembers from one to the next who is silent."""
 
@@ -242,9 +242,30 @@ def _mobile_money(settings: Settings) -> Momo | None:
     return Momo(account, breaker=_MOMO_BREAKER, tokens=_MOMO_TOKENS)
 
 
-def sandbox_app() -> ASGIApp:
-    """A payment provider to play with; it is nobody's money."""
-    return Sandbox().app
+def _cards(settings: Settings) -> Card | None:
+    if settings.card_base_url is None:
+        return None
+    if settings.card_api_key is None or not settings.webhook_keys:
+        raise SettingsInvalid(
+            "TALLYSTICK_CARD_BASE_URL is set: expected TALLYSTICK_CARD_API_KEY and TALLYSTICK_WEBHOOK_SECRETS as well"
+        )
+    account = CardAccount(base_url=settings.card_base_url, api_key=settings.card_api_key.get_secret_value())
+    return Card(account, breaker=_CARD_BREAKER)
+
+
+def sandbox_app(settings: Settings) -> ASGIApp:
+    """Payment providers to play with, of mobile money and of cards; it is nobody's money.
+
+    What becomes of cards is told to the server that these settings are of, signed with its secrets.
+    """
+    momo, cards = Sandbox(), CardSandbox(settings.public_url + CARD_WEBHOOK_PATH, settings.webhook_keys)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with momo.lifespan(app), cards.lifespan(app):
+            yield
+
+    return Starlette(routes=[*momo.routes(), *cards.routes()], lifespan=lifespan)
 
 
 @asynccontextmanager
@@ -296,11 +317,14 @@ def build_app(settings: Settings) -> FastAPI:
                 shop=PostgresShop(core.pool),
                 listings=core.listings,
                 tracking_secrets=tuple(core.signer.secrets_for(tracking.PURPOSE).values()),
+                card=core.card,
+                return_url=settings.card_return_url or settings.public_url,
             ),
             callbacks=CallbackDoor(
                 inbox=core.inbox,
                 bell=core.bell,
                 secrets=tuple(core.signer.secrets_for(payments.CALLBACK_PURPOSE).values()),
+                card_secrets=settings.webhook_keys,
             ),
             receipts=PostgresReceipts(core.pool),
             papers=core.paper_desk,
@@ -343,8 +367,9 @@ async def _opened(core: Core) -> AsyncIterator[None]:
         yield
     finally:
         core.bell.close()
-        if core.momo:
-            await core.momo.close()
+        for provider in (core.momo, core.card):
+            if provider:
+                await provider.close()
         await core.statement_cache.close()
         await core.hints.close()
         await core.pool.close()

@@ -29,11 +29,16 @@ class Callback:
 class Inbox(Outbox, Protocol):
     """Callbacks as work to be done, in leases as the outbox's."""
 
-    async def keep(self, callback: Callback) -> None:
+    async def keep(self, callback: Callback) -> bool:
         """Keep it, due at once; when it was here before it is counted, and due once more.
 
-        Raises `LimitExceeded` when `CALLBACKS_WAITING_MAX` wait in this town.
+        False when another body is kept under this id, which stays as it is and is not due. Raises `LimitExceeded` when
+        `CALLBACKS_WAITING_MAX` wait in this town.
         """
+        ...
+
+    async def forget(self, before: str) -> int:
+        """Drop what was looked at before this time; what waits or was given up stays. Returns how many."""
         ...
 
 

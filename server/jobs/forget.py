@@ -1,4 +1,4 @@
-"""Forgetting what has no use any more: token requests and codes that expired, sessions, tries, answered requests."""
+"""Forgetting what has no use any more: codes that expired, sessions, tries, answered requests, old callbacks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 import structlog
 
-from server.application.callback_ports import Agenda
+from server.application.callback_ports import Agenda, Inbox
 from server.application.paper_ports import Papers
 from server.application.people import People
 from server.application.people_ports import Requests
@@ -23,6 +23,8 @@ ENROLMENT_SECONDS = 30 * 24 * 3600
 
 AGENDA_SECONDS = 7 * 24 * 3600
 """How long what was done of the agenda can be looked at."""
+CALLBACK_SECONDS = 90 * 24 * 3600
+"""How long what a provider has sent is kept after it was looked at: as long as somebody may ask what came, and when."""
 
 PAPERS_SECONDS = 7 * 24 * 3600
 """How long a paper can be fetched; it is made again for whoever asks later."""
@@ -59,6 +61,11 @@ class ForgetParts(Protocol):
         ...
 
     @property
+    def inbox(self) -> Inbox:
+        """What others have sent by themselves."""
+        ...
+
+    @property
     def system(self) -> System:
         """Time and crash points."""
         ...
@@ -81,5 +88,7 @@ async def forget(parts: ForgetParts) -> None:
     parts.system.reached("forget.after_agenda")
     dropped += await parts.papers.forget(format_time(now_ms - PAPERS_SECONDS * 1000))
     parts.system.reached("forget.after_papers")
+    dropped += await parts.inbox.forget(format_time(now_ms - CALLBACK_SECONDS * 1000))
+    parts.system.reached("forget.after_callbacks")
     if dropped:
         _log.info("forgotten", rows=dropped)

@@ -1,4 +1,4 @@
-"""Cards online: the provider's word is money, as for mobile money, and lies in the card's clearing account."""
+"""Who wins over cards online: the provider's word is money, as of mobile money, in an account of the cards' own."""
 
 from __future__ import annotations
 

@@ -6,13 +6,11 @@ refuses each write beyond, as a full disk does.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -21,6 +19,7 @@ from client_sdk import Replica, ServerProblem
 from sync.modules.identity import AddUser
 from tests.support.device_process import FAULT
 from tests.support.office import PASSPHRASE
+from tests.support.room import limit_files
 from tests.support.site import PROGRAM, TOWN, Site, running_site
 
 WAL_SEGMENT_BYTES = 16 * 1024 * 1024
@@ -34,7 +33,6 @@ FILL = """INSERT INTO tallystick.change_sets (town_id, device_id, seq, version, 
     SELECT %s, %s, n, n, sha256(n::text::bytea), convert_to(repeat('x', 1900), 'UTF8'), 'accepted', ''
     FROM generate_series(1, 9000) AS n"""
 SIZE = "SELECT pg_relation_size('tallystick.change_sets')"
-BACKENDS = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'"
 
 
 @pytest.fixture(scope="module")
@@ -52,21 +50,9 @@ def no_room_for_change_sets(site: Site) -> Iterator[None]:
         row = connection.execute(SIZE).fetchone()
         assert row is not None
         assert row[0] > WAL_SEGMENT_BYTES
-        limit(site, connection, str(row[0]))
+        limit_files(site.stack, str(row[0]))
         yield
-        limit(site, connection, "unlimited")
-
-
-def limit(site: Site, connection: psycopg.Connection, bytes_max: str) -> None:
-    """As the account that PostgreSQL runs as: root itself may not do this to others everywhere."""
-    server = site.stack._postgres
-    assert server is not None
-    account = Path(f"/proc/{server.pid}").stat()
-    whose: dict[str, Any] = (
-        {"user": account.st_uid, "group": account.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
-    )
-    for pid in (server.pid, *(pid for (pid,) in connection.execute(BACKENDS))):
-        subprocess.run(["prlimit", f"--pid={pid}", f"--fsize={bytes_max}:"], check=True, **whose)
+        limit_files(site.stack, "unlimited")
 
 
 def test_a_server_whose_disk_is_full_decides_nothing_and_says_when_to_come_back(site: Site) -> None:

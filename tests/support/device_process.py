@@ -1,9 +1,10 @@
 """A device app as a process of its own, to be killed: records one received piece after another, and syncs.
 
-`python -m tests.support.device_process REPLICA CLERK WAREHOUSE PRODUCT STEP...` with steps `record:N`, `sync` or
-`room:N`; after each change set that `record` returned from, its position is on standard output, flushed, before
-anything else happens. After `room:N` no file grows beyond N bytes: there is no room left. A fault that the SDK names
-ends it with the status `FAULT` and the fault's code on standard error.
+`python -m tests.support.device_process REPLICA CLERK WAREHOUSE PRODUCT STEP...` with steps `record:N`, `sync`,
+`room:N` or `lines:N`; after each change set that `record` returned from, its position is on standard output, flushed,
+before anything else happens. After `room:N` no file grows beyond N bytes: there is no room left; after `lines:N` a
+request has no more than N change sets. A fault that the SDK names ends it with the status `FAULT` and the fault's code
+on standard error.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 from client_sdk import Replica
 from sync.kernel.errors import TallystickError
 from sync.modules.commerce import ReceiveStock
+from sync.protocol import limits
 from tests.support.office import PASSPHRASE
 
 FAULT = 3
@@ -29,6 +31,9 @@ def main(path: str, clerk: str, warehouse: str, product: str, *steps: str) -> No
                 continue
             if name == "room":
                 resource.setrlimit(resource.RLIMIT_FSIZE, (int(count), resource.RLIM_INFINITY))
+                continue
+            if name == "lines":
+                limits.CHANGE_SETS_MAX = int(count)
                 continue
             for _ in range(int(count)):
                 done = replica.record(ReceiveStock(warehouse=warehouse, product=product, quantity=1))

@@ -26,7 +26,7 @@ from server.application.commands.found_town import found_town
 from server.application.commands.make_papers import PaperDesk
 from server.application.commands.rebuild_statements import StatementDesk
 from server.application.commands.settle_payments import PaymentDesk
-from server.application.payment_ports import MobileMoney
+from server.application.payment_ports import CardPayments, MobileMoney
 from server.application.ports import Bell
 from server.domain.devices import server_device_id
 from server.domain.payments import CALLBACK_PURPOSE
@@ -96,7 +96,7 @@ class RealTown:
         return RealDevice(town=self, id=device_id, actor_id=actor_id, key=key, digest=genesis_hash(certificate))
 
     async def place_order(
-        self, number: str = "A1", *, quantity: int = 1, payment_method: Literal["cod", "momo"] = "cod"
+        self, number: str = "A1", *, quantity: int = 1, payment_method: Literal["cod", "momo", "card"] = "cod"
     ) -> str:
         """The id of a new order for the product."""
         order_id = self.new_id()
@@ -190,6 +190,7 @@ async def real_town(
     system: MemorySystem | None = None,
     signer: KeySigner | None = None,
     provider: MobileMoney | None = None,
+    card: CardPayments | None = None,
     committed: Callable[[Step], None] | None = None,
     public_url: str = "http://127.0.0.1:1",
 ) -> AsyncIterator[RealTown]:
@@ -219,7 +220,8 @@ async def real_town(
             statement_desk=StatementDesk(shelf=PostgresStatementShelf(pool), system=system),
             paper_desk=paper_desk(pool, system),
             payments=PaymentDesk(
-                provider=provider,
+                momo=provider,
+                card=card,
                 towns=towns,
                 appliers=appliers,
                 system=system,

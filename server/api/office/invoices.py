@@ -12,8 +12,10 @@ from starlette.responses import Response
 from server.api.documents import CREATED, gives, read_document, tagged, takes, understood
 from server.api.office.doing import KEYED, changes, do, path_id
 from server.api.office.lists import row_example, row_schema, rows_about, show_row
-from server.api.parts import staff_door_of
+from server.api.parts import parts_of, staff_door_of
+from server.api.shop import CODE
 from server.api.staff import InTown
+from server.domain.tracking import tracking_code
 from sync.kernel.ids import Id
 from sync.kernel.module import Ref
 from sync.kernel.money import Amount
@@ -28,8 +30,12 @@ router = APIRouter(prefix="/v1/towns/{town_id}", tags=["invoices"])
 _INVOICE = row_schema("invoices")
 _WHOLE = {
     **_INVOICE,
-    "required": [*_INVOICE["required"], "allocations"],
-    "properties": {**_INVOICE["properties"], "allocations": {"type": "array", "items": {"type": "object"}}},
+    "required": [*_INVOICE["required"], "allocations", "pay_code"],
+    "properties": {
+        **_INVOICE["properties"],
+        "allocations": {"type": "array", "items": {"type": "object"}},
+        "pay_code": {"type": ["string", "null"]},
+    },
 }
 
 
@@ -59,15 +65,19 @@ async def post_party(request: Request, staff: InTown) -> Response:
     "/invoices/{invoice_id}",
     responses=gives(
         "The invoice with what was paid on it, with an ETag.",
-        {**row_example("invoices"), "allocations": []},
+        {**row_example("invoices"), "allocations": [], "pay_code": CODE},
         schema=_WHOLE,
         problems=[403],
     ),
 )
 async def get_invoice(request: Request, staff: InTown, invoice_id: str) -> Response:
-    """One invoice with its `allocations`: what was put on it of which payment, below zero for what went back."""
+    """One invoice with its `allocations`: what was put on it of which payment, below zero for what went back.
+
+    With its `pay_code` somebody pays it online, at `invoices/track/{code}`; an order is paid by its tracking code.
+    """
     async with staff_door_of(request).listings.reading(staff.seen, staff.town_id) as reader:
         invoice: dict[str, Any] = await show_row(reader, staff, "invoices", invoice_id)
+        invoice["pay_code"] = _pay_code(request, staff.town_id, invoice)
         invoice["allocations"] = await rows_about(reader, "allocation", "invoice_id", invoice["id"], "booked_at")
     return tagged(request, invoice)
 
@@ -113,3 +123,10 @@ async def post_credit(request: Request, staff: InTown, invoice_id: str) -> Respo
     put = understood(PutCredit, said)
     apply = ApplyCredit(credit=put.credit, invoice=invoice, amount=put.amount)
     return await do(request, staff, apply, said, about=("invoice", invoice))
+
+
+def _pay_code(request: Request, town_id: str, invoice: dict[str, Any]) -> str | None:
+    shop = parts_of(request).shop
+    if shop is None or invoice["source_entity"] == "order":
+        return None
+    return tracking_code(shop.tracking_secrets[0], town_id, invoice["id"])

@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from server.adapters.memory_outbox import MemoryInbox
 from server.adapters.postgres.listings import PostgresRequests
 from server.adapters.postgres.outbox import PostgresAgenda
 from server.adapters.postgres.papers import PostgresPapers
@@ -200,6 +201,7 @@ class ForgetParts:
         self.requests = PostgresRequests(self.listings._pool)  # type: ignore[attr-defined]
         self.agenda = PostgresAgenda(self.listings._pool)  # type: ignore[attr-defined]
         self.papers = PostgresPapers(self.listings._pool)  # type: ignore[attr-defined]
+        self.inbox = MemoryInbox()
 
 
 async def test_what_is_older_than_a_week_is_forgotten_and_making_it_again_is_refused(staff: StaffWorld) -> None:
