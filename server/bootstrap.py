@@ -51,7 +51,6 @@ from server.adapters.postgres.statement_shelf import PostgresStatementShelf
 from server.adapters.postgres.tombstones import PostgresTombstones
 from server.adapters.postgres.towns import PostgresTowns
 from server.adapters.postgres.unpaid import PostgresUnpaidOrders
-from server.adapters.printer import REMEDY as PRINTER_REMEDY
 from server.adapters.printer import WeasyPrinter, printer_problem
 from server.adapters.redis.breaker import Breaker
 from server.adapters.redis.examine import redis_version
@@ -73,7 +72,6 @@ from server.application.queries.statements import Statements, tell_changes
 from server.application.rates import RateLimits
 from server.domain import payments, tracking
 from server.domain.payments import CARD_WEBHOOK_PATH
-from server.domain.rates import Rates
 from server.metrics import note_for_ever
 from server.settings import Settings, SettingsInvalid
 from sync.modules import registry
@@ -304,7 +302,7 @@ def build_app(settings: Settings) -> FastAPI:
             checks={"database": check_database, "schema": check_schema, "redis": core.bell.check},
             running=lambda: _serving(core, shared_rates),
             tries=core.people.sessions,
-            rates=RateLimits(_rates(settings), shared=shared_rates),
+            rates=RateLimits(settings.rates, shared=shared_rates),
             trusted_proxies=settings.proxies,
             metrics=_metrics_door(settings, core),
             live=LiveDoor(hints=core.hints),
@@ -338,16 +336,6 @@ def _metrics_door(settings: Settings, core: Core) -> MetricsDoor | None:
     return MetricsDoor(token=token.get_secret_value(), sights=PostgresSights(core.pool)) if token else None
 
 
-def _rates(settings: Settings) -> Rates:
-    return Rates(
-        device_per_minute=settings.device_requests_per_minute,
-        address_per_minute=settings.address_requests_per_minute,
-        town_per_minute=settings.town_requests_per_minute,
-        checkout_address_per_minute=settings.checkout_address_requests_per_minute,
-        checkout_town_per_minute=settings.checkout_town_requests_per_minute,
-    )
-
-
 @asynccontextmanager
 async def _serving(core: Core, shared_rates: RedisRates) -> AsyncIterator[None]:
     """Open while the API serves, which notes its memory as the other processes do."""
@@ -377,14 +365,9 @@ async def _opened(core: Core) -> AsyncIterator[None]:
 
 async def examine(settings: Settings, signer: KeySigner | None) -> Examined:
     """What `tallystick doctor` wants to know of the database; raises `Unavailable`, `SettingsInvalid`."""
-    server_key = signer.public_key if signer else None
-    return await examine_database(
-        database_url(settings),
-        revision=newest_revision(),
-        server_key=server_key,
-        older_keys=signer.older_keys if signer else (),
-        never=NEVER,
-    )
+    key, older = (signer.public_key, signer.older_keys) if signer else (None, ())
+    url, revision = database_url(settings), newest_revision()
+    return await examine_database(url, revision=revision, server_key=key, older_keys=older, never=NEVER)
 
 
 def existing_signer(settings: Settings) -> KeySigner:
@@ -398,7 +381,6 @@ def rotated_signer(settings: Settings) -> KeySigner:
 
 
 __all__ = [
-    "PRINTER_REMEDY",
     "Core",
     "Examined",
     "build_app",

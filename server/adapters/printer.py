@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import warnings
 
-from server.application.paper_ports import PrinterUnavailable
-
-REMEDY = "install Pango, on Debian and Ubuntu: libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0"
+from server.application.paper_ports import PRINTER_REMEDY, PrinterUnavailable
 
 
 class WeasyPrinter:
@@ -31,7 +29,7 @@ def printer_problem() -> str | None:
 
 def _print(page: str) -> bytes:
     if problem := printer_problem():
-        raise PrinterUnavailable(f"PDFs cannot be made here ({problem}): {REMEDY}")
+        raise PrinterUnavailable(f"PDFs cannot be made here ({problem}): {PRINTER_REMEDY}")
     from weasyprint import HTML  # noqa: PLC0415  as above
     from weasyprint.urls import URLFetcher  # noqa: PLC0415  as above
 

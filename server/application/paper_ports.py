@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Protocol
 
 from server.application.ports import Unavailable
 
+PRINTER_REMEDY = "install Pango, on Debian and Ubuntu: libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0"
+
 
 class PrinterUnavailable(Unavailable):
     """PDFs cannot be made on this machine."""

@@ -16,9 +16,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from server.application.paper_ports import PRINTER_REMEDY
 from server.application.ports import Unavailable
 from server.bootstrap import (
-    PRINTER_REMEDY,
     Examined,
     examine,
     existing_signer,
