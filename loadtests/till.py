@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from client_sdk import Replica
+from client_sdk import Refused, Replica
 from sync.kernel.changeset import Operation
 from sync.kernel.ids import derived_id
 from sync.modules.billing import InvoiceLine, IssueInvoice, RegisterParty, TakePayment
@@ -22,8 +22,8 @@ CURRENCY = "GBP"
 SETS_IN_EXCHANGE = 20
 """Change sets that are recorded before the device syncs."""
 
-BILL = "1000000.00"
-"""What an account is billed: more than is ever paid of it."""
+BILL = "100000.00"
+"""What an account is billed: more than is ever paid of it, and within what a town thinks possible."""
 
 PENCE = 100
 
@@ -82,7 +82,10 @@ def _send(replica: Replica, job: Job, operations: Iterator[Operation], told: Tol
     refused = waiting = 0
     for place, part in enumerate(_parts(operations, OPERATIONS_MAX), start=1):
         with replica.acting_as(job.user, pin=PIN):
-            replica.record(*part)
+            try:
+                replica.record(*part)
+            except Refused as refusal:  # it does not pass from one process to another
+                raise RuntimeError(f"{refusal.code}: {refusal}") from None
         waiting += len(part)
         if place % SETS_IN_EXCHANGE == 0 or len(part) < OPERATIONS_MAX:
             refused += _synced(replica)

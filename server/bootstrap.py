@@ -19,9 +19,9 @@ from starlette.types import ASGIApp
 
 from server.adapters.blobs import FilesystemBlobs
 from server.adapters.keys import KeySigner, open_signer, rotate
-from server.adapters.payments.card import Card, CardAccount
+from server.adapters.payments.card import Card
 from server.adapters.payments.card_sandbox import CardSandbox
-from server.adapters.payments.momo import Momo, MomoAccount, Token
+from server.adapters.payments.momo import Momo
 from server.adapters.payments.sandbox import Sandbox
 from server.adapters.postgres.account_book import PostgresAccountBook
 from server.adapters.postgres.accounts import PostgresAccounts, PostgresSessions
@@ -52,7 +52,6 @@ from server.adapters.postgres.tombstones import PostgresTombstones
 from server.adapters.postgres.towns import PostgresTowns
 from server.adapters.postgres.unpaid import PostgresUnpaidOrders
 from server.adapters.printer import WeasyPrinter, printer_problem
-from server.adapters.redis.breaker import Breaker
 from server.adapters.redis.examine import redis_version
 from server.adapters.redis.hints import RedisHints
 from server.adapters.redis.queue import RedisBell
@@ -73,15 +72,18 @@ from server.application.rates import RateLimits
 from server.domain import payments, tracking
 from server.domain.payments import CARD_WEBHOOK_PATH
 from server.metrics import note_for_ever
+from server.providers import cards, mobile_money
 from server.settings import Settings, SettingsInvalid
 from sync.modules import registry
+
+Pool = AsyncConnectionPool[Connection]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Core:
     """The ports over PostgreSQL and Redis, and the write path over the ports."""
 
-    pool: AsyncConnectionPool[Connection]
+    pool: Pool
     towns: PostgresTowns
     enrolments: PostgresEnrolments
     evidence: PostgresEvidence
@@ -150,8 +152,8 @@ def build_core(settings: Settings) -> Core:
     cache, shelf = RedisStatementCache(redis_url(settings)), PostgresStatementShelf(pool)
     tell = partial(tell_changes, cache)
     appliers = Appliers(towns, registry(), signer, system, bell=bell, hints=hints, committed=tell)
-    momo, card = _mobile_money(settings), _cards(settings)
-    agenda, blobs, papers = PostgresAgenda(pool), FilesystemBlobs(settings.blob_path), PostgresPapers(pool)
+    momo, card = mobile_money(settings), cards(settings)
+    blobs = FilesystemBlobs(settings.blob_path)
     statements = Statements(book=PostgresAccountBook(pool), cache=cache)
     return Core(
         pool=pool,
@@ -160,20 +162,11 @@ def build_core(settings: Settings) -> Core:
         evidence=PostgresEvidence(pool),
         outbox=PostgresOutbox(pool),
         inbox=PostgresInbox(pool),
-        agenda=agenda,
+        agenda=PostgresAgenda(pool),
         shelf=shelf,
         statement_desk=StatementDesk(shelf=shelf, system=system),
-        paper_desk=PaperDesk(
-            agenda=agenda,
-            bell=bell,
-            papers=papers,
-            blobs=blobs,
-            printer=WeasyPrinter(),
-            statements=statements,
-            z_reports=PostgresZReports(pool),
-            system=system,
-        ),
-        papers=papers,
+        paper_desk=_paper_desk(pool, statements, blobs, bell, system),
+        papers=PostgresPapers(pool),
         reminders=PostgresReminders(pool),
         jobs=PostgresJobs(pool),
         payments=PaymentDesk(
@@ -190,12 +183,7 @@ def build_core(settings: Settings) -> Core:
         statements=statements,
         statement_cache=cache,
         messages=PostgresMessages(pool),
-        people=People(
-            accounts=PostgresAccounts(pool),
-            sessions=PostgresSessions(pool),
-            sealer=KeySealer(signer, system),
-            system=system,
-        ),
+        people=_people(pool, signer, system),
         missing_goods=PostgresMissingGoods(pool),
         listings=PostgresListings(pool),
         requests=PostgresRequests(pool),
@@ -215,40 +203,24 @@ def build_core(settings: Settings) -> Core:
     )
 
 
-_MOMO_BREAKER, _CARD_BREAKER = Breaker(), Breaker()
-_MOMO_TOKENS: dict[str, Token] = {}
-"""Of this process: a worker opens its parts for every ring, and remembers from one to the next who is silent."""
-
-
-def _mobile_money(settings: Settings) -> Momo | None:
-    if settings.momo_base_url is None:
-        return None
-    secrets = (settings.momo_api_key, settings.momo_subscription_key)
-    key, subscription = (secret.get_secret_value() if secret else "" for secret in secrets)
-    if not (settings.momo_api_user and key and subscription):
-        raise SettingsInvalid(
-            "TALLYSTICK_MOMO_BASE_URL is set: expected TALLYSTICK_MOMO_API_USER, TALLYSTICK_MOMO_API_KEY and "
-            "TALLYSTICK_MOMO_SUBSCRIPTION_KEY as well"
-        )
-    account = MomoAccount(
-        base_url=settings.momo_base_url,
-        api_user=settings.momo_api_user,
-        api_key=key,
-        subscription_key=subscription,
-        environment=settings.momo_environment,
+def _paper_desk(
+    pool: Pool, statements: Statements, blobs: FilesystemBlobs, bell: RedisBell, system: RealSystem
+) -> PaperDesk:
+    return PaperDesk(
+        agenda=PostgresAgenda(pool),
+        bell=bell,
+        papers=PostgresPapers(pool),
+        blobs=blobs,
+        printer=WeasyPrinter(),
+        statements=statements,
+        z_reports=PostgresZReports(pool),
+        system=system,
     )
-    return Momo(account, breaker=_MOMO_BREAKER, tokens=_MOMO_TOKENS)
 
 
-def _cards(settings: Settings) -> Card | None:
-    if settings.card_base_url is None:
-        return None
-    if settings.card_api_key is None or not settings.webhook_keys:
-        raise SettingsInvalid(
-            "TALLYSTICK_CARD_BASE_URL is set: expected TALLYSTICK_CARD_API_KEY and TALLYSTICK_WEBHOOK_SECRETS as well"
-        )
-    account = CardAccount(base_url=settings.card_base_url, api_key=settings.card_api_key.get_secret_value())
-    return Card(account, breaker=_CARD_BREAKER)
+def _people(pool: Pool, signer: KeySigner, system: RealSystem) -> People:
+    accounts, sessions = PostgresAccounts(pool), PostgresSessions(pool)
+    return People(accounts=accounts, sessions=sessions, sealer=KeySealer(signer, system), system=system)
 
 
 def sandbox_app(settings: Settings) -> ASGIApp:
