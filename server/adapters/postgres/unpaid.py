@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from psycopg_pool import AsyncConnectionPool
 
 from server.adapters.postgres.connection import Connection, town_transaction
-from server.application.commands.settle_payments import DEADLINE_SECONDS
+from server.application.commands.settle_payments import CARD_DEADLINE_SECONDS
 from sync.modules.town_settings import UNPAID_MINUTES_MAX
 
 _DUE = """
@@ -35,7 +35,7 @@ class PostgresUnpaidOrders:
     async def due(self, town_id: str, now: str, orders_max: int) -> Sequence[str]:
         """One statement over the open orders."""
         asked = {"town": town_id, "now": now, "minutes": UNPAID_MINUTES_MAX, "orders_max": orders_max}
-        asked["pending_seconds"] = DEADLINE_SECONDS
+        asked["pending_seconds"] = CARD_DEADLINE_SECONDS  # the longer one: nothing is given up that may still be paid
         async with town_transaction(self._pool, town_id) as connection:
             cursor = await connection.execute(_DUE, asked)
             return [order_id async for (order_id,) in cursor]
