@@ -6,6 +6,8 @@ pace, and that a hundred payments are one change set.
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Protocol, TypeVar
 
 from client_sdk import Refused, Replica
 from sync.kernel.changeset import Operation
-from sync.kernel.ids import derived_id
+from sync.kernel.ids import RANDOM_BYTES, make_id
 from sync.modules.billing import InvoiceLine, IssueInvoice, RegisterParty, TakePayment
 from sync.protocol.limits import OPERATIONS_MAX
 
@@ -69,12 +71,14 @@ def work(job: Job, told: Told | None) -> Done:
     """Bill the accounts, then take the payments; `told` hears how many were answered."""
     with Replica.enrol(job.url, code=job.code, path=job.path, passphrase=PASSPHRASE) as replica:
         replica.sync()
-        parties, invoices = (
-            [derived_id(kind, job.code, number) for number in range(job.accounts)] for kind in ("party", "bill")
-        )
+        parties, invoices = ([_new_id() for _ in range(job.accounts)] for _ in range(2))
         refused = _send(replica, job, _bills(parties, invoices), None)
         refused += _send(replica, job, _payments(job, invoices), told)
     return Done(parties=parties, payments=job.payments, refused=refused)
+
+
+def _new_id() -> str:
+    return make_id(time.time_ns() // 1_000_000, os.urandom(RANDOM_BYTES))
 
 
 def _send(replica: Replica, job: Job, operations: Iterator[Operation], told: Told | None) -> int:
