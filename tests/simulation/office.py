@@ -321,10 +321,10 @@ ERRANDS: Sequence[tuple[int, Errand]] = (
 )
 
 
-def next_errand(desk: Desk) -> Asked | None:
-    """What the office does next."""
+def next_errand(desk: Desk, errands: Sequence[tuple[int, Errand]]) -> Asked | None:
+    """What the office does next, of what there is to do."""
     for _ in range(4):
-        (errand,) = desk.random.choices([one for _, one in ERRANDS], [weight for weight, _ in ERRANDS])
+        (errand,) = desk.random.choices([one for _, one in errands], [weight for weight, _ in errands])
         if asked := errand(desk):
             return asked
     return None
