@@ -215,6 +215,7 @@ def settings(desk: Desk) -> Asked | None:
         offline_days=random.choice((None, 1, 3)),
         cash_ceiling_units=random.choice((None, 5, 50)),
         payment_units_max=random.choice((100_000_000, 500)),
+        refund_units_max=random.choice((0, 20)),
     )
     return desk.town.admin, [ChangeSettings(settings=chosen)]
 

@@ -28,7 +28,7 @@ from sync.kernel.changeset import Operation
 from sync.kernel.ids import RANDOM_BYTES, make_id
 from sync.modules.catalogue import DefineProduct, OfferProduct, product_id
 from sync.modules.commerce import OpenWarehouse, ReceiveStock
-from sync.modules.identity import AddUser, Role
+from sync.modules.identity import AddUser, ChangeSettings, Role, TownSettings
 from sync.modules.schools import OpenSchool
 from sync.protocol.messages import EnrolAnswer, EnrolRequest, Hello
 from tests.simulation.database import Backup, Database
@@ -40,6 +40,8 @@ Result = TypeVar("Result")
 
 PRODUCTS = (("TEA", "Tea", "3.00"), ("RICE", "Rice", "1.25"), ("OIL", "Oil", "7.40"))
 STOCK = 6
+REFUND_UNITS = 5
+"""What is given back without a second person, where there are counters."""
 DAY_BEFORE_MS = 24 * 3600 * 1000
 
 
@@ -153,6 +155,8 @@ class _Builder:
             self._device(town_id, f"counter {place}.{one}", "counter_clerk", users=clerks, warehouse="")
             for one in range(size.counters)
         ]
+        if clerks:
+            self._author(town_id, admin, ChangeSettings(settings=TownSettings(refund_units_max=REFUND_UNITS)))
         schools = tuple(self._id() for _ in range(size.schools * 2))
         for one, school in enumerate(schools):
             self._author(town_id, admin, OpenSchool(id=school, name=f"School {one}"))
