@@ -11,12 +11,13 @@ from pathlib import Path
 
 import orjson
 
-from tests.support.site import TOWN, running_site
+from server.stack import Stack
+from tests.support.site import TOWN, site_on
 
 ROOT = Path(__file__).resolve().parents[2]
 EMAIL, PASSWORD = "load@example.org", "a load of tablets and desks"
 SECONDS_MAX = 120
-TASKS = 2
+TASKS = 1
 EXPECTED = {
     *("hot town: sync", "storm: sync", "poor network: sync"),
     *("hot town: law", "storm: law", "poor network: law"),
@@ -24,8 +25,8 @@ EXPECTED = {
 }
 
 
-def test_every_scenario_works_for_a_while_and_loses_nothing() -> None:
-    with running_site() as site:
+def test_every_scenario_works_for_a_while_and_loses_nothing(shared_stack: Stack) -> None:
+    with site_on(shared_stack) as site:
         books = site.office.books
         books.add_admin(TOWN, EMAIL, PASSWORD)
         options = ["--headless", "--json", "--host", site.stack.url, "--email", EMAIL, "--password", PASSWORD]
