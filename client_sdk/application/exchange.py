@@ -7,10 +7,11 @@ as it was and the rows as they were; asking again repairs it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from client_sdk.application.ports import ExchangeState, Identity, OutboxLine, Settled, Store, System, Transport
+from client_sdk.application.asking import expectation, greeting, keeps, lines_from, signed_head
+from client_sdk.application.ports import Settled, Store, System, Transport
 from client_sdk.application.reauthor import reauthor
 from client_sdk.application.snapshots import fetch_snapshots, wants_snapshots
 from client_sdk.application.trust import follow_keys
@@ -19,25 +20,15 @@ from client_sdk.errors import (
     HistoryAltered,
     Offline,
     OldCopy,
-    ReplicaCorrupt,
     ServerProblem,
     StaleExchange,
     UnknownServerKey,
 )
-from sync.engine.chain import encode_bytes, genesis_hash, head_message, parse_public_key, sign
-from sync.engine.replica import Asked, Conversation
+from sync.engine.replica import Conversation
 from sync.engine.transitions import PROBLEM_EVENTS, RESTING, Action, Event
 from sync.kernel.changeset import Verdict
-from sync.kernel.clock import format_time
 from sync.kernel.errors import Malformed, TallystickError
 from sync.protocol import limits
-from sync.protocol.messages import Hello, SignedHead, Told, Witness
-from sync.protocol.version import PROTOCOL, SCHEMA
-
-SDK_VERSION = "0.1.0"
-
-LINES_BYTES_MAX = limits.BODY_WIRE_BYTES_MAX - limits.LINE_BYTES_MAX
-"""Change sets in one request, in bytes before compression; they fit on the wire, hello and all, even uncompressed."""
 
 PAGE_BYTES_MAX = 64 * 1024 * 1024
 """One page of an answer, held in memory until its checkpoint is heard."""
@@ -140,16 +131,16 @@ class _Exchange:
         identity = store.identity()
         self._state = store.exchange_state()
         first = self._state.acked + 1 if from_seq is None else from_seq
-        self._missing = None if first > self._state.head_seq or _keeps(store, first) else first
+        self._missing = None if first > self._state.head_seq or keeps(store, first) else first
         if self._missing:  # without lines the server hears what is the last that is known here
             first = (store.known_before(first) or (0, b""))[0] + 1
         told = [] if self._missing else store.told_from(first, limits.TOLD_MAX)
         lines_max = min(limits.TOLD_MAX, limits.CHANGE_SETS_MAX) if told else limits.CHANGE_SETS_MAX
-        self._lines = [] if self._missing else _lines_from(store, first, lines_max)
-        head = _signed_head(store, identity, self._lines, first)
-        hello = _hello(self._state, head=head, first=first, told=told, now_ms=system.now_ms(), app=app)
+        self._lines = [] if self._missing else lines_from(store, first, lines_max)
+        head = signed_head(store, identity, self._lines, first)
+        hello = greeting(self._state, head=head, first=first, told=told, now_ms=system.now_ms(), app=app)
         self._hello = hello.model_copy(update={"snapshots": wants_snapshots(store, transport)})
-        self._talk = Conversation(asked=_asked(store, self._state, self._lines, hello))
+        self._talk = Conversation(asked=expectation(store, self._state, self._lines, hello))
         self._answer: Iterator[bytes] = iter(())
         self._line = b""
         self._page: list[bytes] = []
@@ -302,7 +293,7 @@ class _Exchange:
         if expected is None or not 1 <= expected < self._talk.asked.from_seq:
             raise BadAnswer("the server misses change sets, but does not say which")
         self._setback = _lost(expected)
-        if _keeps(self._store, expected):
+        if keeps(self._store, expected):
             self._store.rewind(expected - 1)
             self._next_seq = None
         else:  # what cannot be sent again is not kept as if it could
@@ -353,71 +344,6 @@ class _Exchange:
         return True
 
 
-def _keeps(store: Store, seq: int) -> bool:
-    return any(line.seq == seq for line in store.outbox_from(seq, lines_max=1, bytes_max=1))
-
-
-def _lines_from(store: Store, first: int, lines_max: int) -> Sequence[OutboxLine]:
-    return store.outbox_from(first, lines_max=lines_max, bytes_max=LINES_BYTES_MAX)
-
-
 def _lost(seq: int) -> ServerProblem:
     told = f"the server has lost change set {seq}, and this device no longer keeps it; tell an admin"
     return ServerProblem("chain_gap", status=409, message=told, expected_seq=seq)
-
-
-def _asked(store: Store, state: ExchangeState, lines: Sequence[OutboxLine], hello: Hello) -> Asked:
-    identity, contact, first = store.identity(), store.standing().contact, hello.from_seq
-    return Asked(
-        town=identity.town_id,
-        server_keys=[parse_public_key(key) for key in identity.server_keys.values()],
-        epoch=state.epoch,
-        version=state.version,
-        witness=state.witness,
-        from_seq=first,
-        digests=[encode_bytes(line.digest) for line in lines],
-        head_seq=max(state.head_seq, first + len(lines) - 1),
-        buckets=frozenset(state.cursors),
-        heard_at=contact.server_time if contact else "",
-        device=identity.device_id,
-        clock=hello.clock,
-    )
-
-
-def _hello(state: ExchangeState, *, head: SignedHead, first: int, told: Sequence[Told], now_ms: int, app: str) -> Hello:
-    return Hello.model_validate(
-        {
-            "protocol": PROTOCOL,
-            "schema": SCHEMA,
-            "sdk": SDK_VERSION,
-            "app": app,
-            "clock": format_time(now_ms),
-            "epoch": state.epoch,
-            "cursors": dict(state.cursors),
-            "head": head,
-            "from_seq": first,
-            "pending": max(0, state.head_seq - first + 1),
-            "witness": _witness(state),
-            "told": told,
-        }
-    )
-
-
-def _witness(state: ExchangeState) -> Witness | None:
-    if state.witness is None:
-        return None
-    return Witness(version=state.witness[0], journal=state.witness[1], sig=state.witness_signature)
-
-
-def _signed_head(store: Store, identity: Identity, lines: Sequence[OutboxLine], first: int) -> SignedHead:
-    """The head that covers everything up to the last line sent; without lines, the last one recorded before them."""
-    if lines:
-        return SignedHead(seq=lines[-1].seq, hash=encode_bytes(lines[-1].digest), sig=lines[-1].signature)
-    begin = (0, genesis_hash(identity.certificate))
-    seq, digest = begin if first == 1 else store.known_before(first) or begin
-    if seq != first - 1:
-        raise ReplicaCorrupt(f"change set {first - 1}, the last one recorded, is missing from the replica")
-    # It may be a line of another copy of this device, which has signed it with the same key.
-    return SignedHead(
-        seq=seq, hash=encode_bytes(digest), sig=sign(identity.key, head_message(identity.device_id, seq, digest))
-    )

@@ -28,7 +28,6 @@ from client_sdk.application.answer import read_line
 from client_sdk.application.lease_ports import Reading
 from client_sdk.application.ports import (
     Contact,
-    Contents,
     Entry,
     ExchangeState,
     Identity,
@@ -41,6 +40,7 @@ from client_sdk.application.ports import (
     Standing,
     System,
 )
+from client_sdk.application.verify_ports import Contents
 from client_sdk.errors import AlreadyEnrolled, NotEnrolled, ReplicaClosed, ReplicaWiped, StaleExchange
 from sync.engine.chain import decode_bytes, encode_bytes, genesis_hash
 from sync.kernel.changeset import Fields

@@ -53,7 +53,7 @@ SELECT set_config('app.town_ids', '{' || coalesce(string_agg(m.town_id::text, ',
 FROM account_towns AS m JOIN sessions AS s USING (account_id) WHERE s.token_hash = %(hash)s
 """
 _MEMBERSHIPS = """
-SELECT u.town_id, n.name, u.id, u.name, u.roles
+SELECT u.town_id, n.name, u.id, u.name, u.roles, u.school_id
 FROM sessions AS s JOIN account_towns AS m USING (account_id)
 JOIN users AS u ON u.town_id = m.town_id AND u.id = m.user_id AND u.is_active
 JOIN town_names AS n ON n.town_id = m.town_id
@@ -221,9 +221,14 @@ class PostgresSessions:
             expires_at=expires_at,
             memberships={
                 town_id: Membership(
-                    town_id=town_id, town_name=town, user_id=user_id, user_name=user, roles=frozenset(roles)
+                    town_id=town_id,
+                    town_name=town,
+                    user_id=user_id,
+                    user_name=user,
+                    roles=frozenset(roles),
+                    school_id=school_id,
                 )
-                for town_id, town, user_id, user, roles in rows
+                for town_id, town, user_id, user, roles, school_id in rows
             },
         )
 
