@@ -26,6 +26,7 @@ from server.api.office import (
 )
 
 OFFICE_ROUTERS = (
+    statements.router,
     sessions.router,
     orders.router,
     events.router,
@@ -45,7 +46,8 @@ OFFICE_ROUTERS = (
     settings.router,
     papers.router,
     papers.of_town,
-    statements.router,
     stock.router,
 )
-"""Every router for people. Those that are before `lists` have more to say about one row."""
+"""Every router for people, in the order in which they are looked through: what has to be quick is first, and what is
+before `lists` has more to say about one row.
+"""
