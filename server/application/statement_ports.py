@@ -76,13 +76,17 @@ class StatementShelf(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kept:
-    """What is kept: the version counter of the account, None when it is not known, and the statement if it is there."""
+    """What is kept: the version counter of the account, None when it is not known, and the statement if it is there.
+
+    `is_away` when nobody was there to be asked: whoever has waited for that once does not wait again.
+    """
 
     counter: int | None
     body: bytes | None
+    is_away: bool = False
 
 
-NOTHING_KEPT = Kept(counter=None, body=None)
+NOBODY_KEEPS = Kept(counter=None, body=None, is_away=True)
 
 
 class StatementCache(Protocol):

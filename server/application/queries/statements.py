@@ -61,5 +61,6 @@ class Statements:
                 "currencies": sections_of(account),
             }
         )
-        await self.cache.keep(of, owner_id, kept.counter, account.version, town_id.encode() + b"\n" + made)
+        if not kept.is_away:
+            await self.cache.keep(of, owner_id, kept.counter, account.version, town_id.encode() + b"\n" + made)
         return made
