@@ -175,10 +175,11 @@ def statement(server: Server, reader: Reader, path: str, party: str, say: Say) -
 
 
 def outage(server: Server, readers: Sequence[Reader], path: str, say: Say) -> Mapping[str, Any]:
-    """Read without pause while Redis hangs, and while it is killed and comes back."""
+    """Read without pause while Redis is up, while it hangs, and while it is killed and comes back."""
     url = _redis_url(server)
     figures = {}
     for name, stop, go_on in (
+        ("up", None, None),
         ("hangs", signal.SIGSTOP, signal.SIGCONT),
         ("killed", signal.SIGKILL, None),
     ):
@@ -190,7 +191,8 @@ def outage(server: Server, readers: Sequence[Reader], path: str, say: Say) -> Ma
         for thread in threads:
             thread.start()
         time.sleep(1.0)
-        os.kill(pid, stop)
+        if stop is not None:
+            os.kill(pid, stop)
         time.sleep(OUTAGE_SECONDS)
         if go_on is not None:
             os.kill(pid, go_on)
@@ -262,8 +264,8 @@ def figures_of(server: Server, directory: Path, options: argparse.Namespace, say
         "acts_in_the_ledger": acts,
         "off_by_minor": int(off),
         "rebuild": rebuild(server, list(towns), say),
-        "statement": statement(server, Reader(server, password), path, party, say),
         "redis": outage(server, [Reader(server, password) for _ in range(READERS)], path, say),
+        "statement": statement(server, Reader(server, password), path, party, say),
     }
     if not options.no_verify:
         say("tallystick verify")
