@@ -126,7 +126,7 @@ def migrate(database_url: str, revision: str = "head") -> str:
 
 def build_core(settings: Settings) -> Core:
     """Everything, not yet opened; cheap, connects to nothing."""
-    pool = make_pool(database_url(settings))
+    pool, momo, card = make_pool(database_url(settings)), _mobile_money(settings), _cards(settings)
     towns, system = PostgresTowns(pool), RealSystem()
     signer = open_signer(settings.server_key_path, may_create=settings.server_key_file is None)
     bell, hints = RedisBell(redis_url(settings)), RedisHints(redis_url(settings))
@@ -140,7 +140,6 @@ def build_core(settings: Settings) -> Core:
         hints=hints,
         committed=partial(tell_changes, cache),
     )
-    momo, card = _mobile_money(settings), _cards(settings)
     return Core(
         pool=pool,
         towns=towns,
@@ -163,12 +162,7 @@ def build_core(settings: Settings) -> Core:
         statements=Statements(book=PostgresAccountBook(pool), cache=cache),
         statement_cache=cache,
         messages=PostgresMessages(pool),
-        people=People(
-            accounts=PostgresAccounts(pool),
-            sessions=PostgresSessions(pool),
-            sealer=KeySealer(signer, system),
-            system=system,
-        ),
+        people=_people(pool, signer, system),
         missing_goods=PostgresMissingGoods(pool),
         listings=PostgresListings(pool),
         requests=PostgresRequests(pool),
@@ -186,6 +180,11 @@ def build_core(settings: Settings) -> Core:
         closed_orders=PostgresClosedOrders(pool),
         unpaid_orders=PostgresUnpaidOrders(pool),
     )
+
+
+def _people(pool: AsyncConnectionPool[Connection], signer: KeySigner, system: RealSystem) -> People:
+    accounts, sessions = PostgresAccounts(pool), PostgresSessions(pool)
+    return People(accounts=accounts, sessions=sessions, sealer=KeySealer(signer, system), system=system)
 
 
 _MOMO_BREAKER, _CARD_BREAKER = Breaker(), Breaker()
