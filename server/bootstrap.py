@@ -32,13 +32,20 @@ from server.adapters.postgres.evidence import PostgresEvidence
 from server.adapters.postgres.examine import Examined, examine_database
 from server.adapters.postgres.listings import PostgresListings, PostgresRequests
 from server.adapters.postgres.missing import PostgresMissingGoods
-from server.adapters.postgres.outbox import PostgresInbox, PostgresJobs, PostgresMessages, PostgresOutbox
+from server.adapters.postgres.outbox import (
+    PostgresAgenda,
+    PostgresInbox,
+    PostgresJobs,
+    PostgresMessages,
+    PostgresOutbox,
+)
 from server.adapters.postgres.receipts import PostgresReceipts
 from server.adapters.postgres.revision import current_revision, newest_revision
 from server.adapters.postgres.sealed import PostgresQuarantine, PostgresSealedUploads
 from server.adapters.postgres.shop import PostgresShop
 from server.adapters.postgres.sights import PostgresSights
 from server.adapters.postgres.snapshots import PostgresSnapshots
+from server.adapters.postgres.statement_shelf import PostgresStatementShelf
 from server.adapters.postgres.tombstones import PostgresTombstones
 from server.adapters.postgres.towns import PostgresTowns
 from server.adapters.postgres.unpaid import PostgresUnpaidOrders
@@ -53,6 +60,7 @@ from server.adapters.system import RealSystem
 from server.api.app import create_app
 from server.api.parts import CallbackDoor, LiveDoor, MetricsDoor, Parts, ShopDoor, SnapshotDoor, StaffDoor
 from server.application.commands.apply_change_sets import Appliers
+from server.application.commands.rebuild_statements import StatementDesk
 from server.application.commands.settle_payments import PaymentDesk
 from server.application.commands.work_off_outbox import NEVER
 from server.application.people import People
@@ -76,6 +84,9 @@ class Core:
     evidence: PostgresEvidence
     outbox: PostgresOutbox
     inbox: PostgresInbox
+    agenda: PostgresAgenda
+    shelf: PostgresStatementShelf
+    statement_desk: StatementDesk
     jobs: PostgresJobs
     payments: PaymentDesk
     momo: Momo | None
@@ -130,16 +141,9 @@ def build_core(settings: Settings) -> Core:
     towns, system = PostgresTowns(pool), RealSystem()
     signer = open_signer(settings.server_key_path, may_create=settings.server_key_file is None)
     bell, hints = RedisBell(redis_url(settings)), RedisHints(redis_url(settings))
-    cache = RedisStatementCache(redis_url(settings))
-    appliers = Appliers(
-        towns=towns,
-        registry=registry(),
-        signer=signer,
-        system=system,
-        bell=bell,
-        hints=hints,
-        committed=partial(tell_changes, cache),
-    )
+    cache, shelf = RedisStatementCache(redis_url(settings)), PostgresStatementShelf(pool)
+    tell = partial(tell_changes, cache)
+    appliers = Appliers(towns, registry(), signer, system, bell=bell, hints=hints, committed=tell)
     return Core(
         pool=pool,
         towns=towns,
@@ -147,6 +151,9 @@ def build_core(settings: Settings) -> Core:
         evidence=PostgresEvidence(pool),
         outbox=PostgresOutbox(pool),
         inbox=PostgresInbox(pool),
+        agenda=PostgresAgenda(pool),
+        shelf=shelf,
+        statement_desk=StatementDesk(shelf=shelf, system=system),
         jobs=PostgresJobs(pool),
         payments=PaymentDesk(
             momo=momo,

@@ -22,9 +22,7 @@ from client_sdk.application.lease_ports import Reading
 from client_sdk.application.leases import renewed, with_reading
 from client_sdk.application.overlay import decide_pending
 from client_sdk.application.ports import (
-    BaseMark,
     Contact,
-    Contents,
     Entry,
     ExchangeState,
     Identity,
@@ -38,6 +36,7 @@ from client_sdk.application.ports import (
     Standing,
     System,
 )
+from client_sdk.application.verify_ports import BaseMark, Contents
 from client_sdk.errors import AlreadyEnrolled, NotEnrolled, ReplicaWiped, StaleExchange
 from sync.engine.chain import genesis_hash
 from sync.kernel.changeset import ChangeSet, Fields, RowKey, Verdict
@@ -112,6 +111,8 @@ class MemoryStore:
         for entry in self.entries():
             if entry.seq < seq:
                 continue
+            if lines and entry.seq != lines[-1].seq + 1:
+                break
             bytes_max -= len(entry.line) + 1
             if len(lines) == lines_max or (bytes_max < 0 and lines):
                 break
@@ -200,10 +201,16 @@ class MemoryStore:
                 setattr(now, name, getattr(empty, name))
             self._identity, self._is_wiped = None, True
 
-    def bare_head(self) -> LocalHead | None:
-        """The head, when the first line that is kept would follow on from it."""
-        head = self._head()
-        return head if self._state.before == (head.seq, head.digest) else None
+    def known_before(self, seq: int) -> tuple[int, bytes] | None:
+        """Of lines that are kept, and of those that they follow on from."""
+        known = {entry.seq: entry.digest for entry in self.entries()} | self._state.joints
+        known.setdefault(*self._state.before)
+        return max((one for one in known.items() if one[0] < seq), default=None)
+
+    def first_beyond(self, version: int) -> int | None:
+        """Of what is answered."""
+        found = (entry.seq for entry in self.entries(LineStatus.ANSWERED) if (entry.version or 0) > version)
+        return next(found, None)
 
     def told_from(self, seq: int, told_max: int) -> Sequence[Told]:
         """The last verdict of each line that was ever told one."""
@@ -220,14 +227,13 @@ class MemoryStore:
 
     @contextmanager
     def rebasing(self, state: ExchangeState, head: LocalHead, first: int) -> Iterator[Rebasing]:
-        """One transaction that begins the chain anew."""
+        """One transaction in which the chain goes on behind another head."""
         with self._changing() as now:
             self._fresh(state)
-            kept = [entry for entry in self.entries() if entry.seq >= first]
-            now.entries, now.overlay, now.head = {}, {}, head
-            now.before, now.spool, now.rewound = (head.seq, head.digest), None, None
+            kept = now.rebase(head, first)
+            self._relay(now)
             now.generation += 1
-            yield Rebasing(recording=_MemoryRecording(now, head), kept=kept, registry=self._registry)
+            yield Rebasing(recording=_MemoryRecording(now, self._head()), kept=kept, registry=self._registry)
 
     @contextmanager
     def recording(self) -> Iterator[_MemoryRecording]:
@@ -294,6 +300,7 @@ class MemoryStore:
             return Contents(
                 head=self._head(),
                 before=state.before,
+                joints=dict(state.joints),
                 entries=self.entries(),
                 marks=marks,
                 sums=state.sums(),

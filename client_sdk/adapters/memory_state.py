@@ -41,11 +41,13 @@ class State:
 
     `signed` is the checkpoint of the last intermediate page, also when the page is forgotten; `rewound` is how far back
     the server was found to be. Both stay until a checkpoint is taken. A bucket that did not add up has the cursor 0.
+    `joints` are the lines of another copy behind which this chain goes on, place and hash.
     """
 
     generation: int = 0
     head: LocalHead | None = None
     before: tuple[int, bytes] = (0, b"")
+    joints: dict[int, bytes] = field(default_factory=dict)
     standing: Standing = _NEVER
     entries: dict[int, Entry] = field(default_factory=dict)
     base: dict[RowKey, Base] = field(default_factory=dict)
@@ -80,6 +82,20 @@ class State:
                 self.entries[seq] = replace(
                     entry, status=LineStatus.PENDING, verdict=None, version=None, answered_at=None, earlier=earlier
                 )
+
+    def rebase(self, head: LocalHead, first: int) -> list[Entry]:
+        """Let the chain go on behind `head`; the lines that are let go for it, from position `first` on."""
+        first = min(first, head.seq + 1)
+        given = self.head.receipts if self.head else 0
+        head = replace(head, receipts=max(head.receipts, given))  # a number is given once, whatever is lost
+        kept = [entry for seq, entry in sorted(self.entries.items()) if seq >= first]
+        self.entries = {seq: entry for seq, entry in self.entries.items() if seq < first}
+        last = max(self.entries, default=0)
+        self.joints = {seq: digest for seq, digest in self.joints.items() if seq < last} | {head.seq: head.digest}
+        if not self.entries:
+            self.before, self.joints = (head.seq, head.digest), {}
+        self.head, self.spool, self.rewound = head, None, None
+        return kept
 
     def answer(self, line: VerdictLine, at: str) -> list[tuple[int, Verdict]]:
         """Take a verdict; what is news in it."""

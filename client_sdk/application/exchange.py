@@ -7,10 +7,11 @@ as it was and the rows as they were; asking again repairs it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from client_sdk.application.ports import ExchangeState, Identity, OutboxLine, Settled, Store, System, Transport
+from client_sdk.application.asking import expectation, greeting, keeps, lines_from, signed_head
+from client_sdk.application.ports import Settled, Store, System, Transport
 from client_sdk.application.reauthor import reauthor
 from client_sdk.application.snapshots import fetch_snapshots, wants_snapshots
 from client_sdk.application.trust import follow_keys
@@ -19,25 +20,15 @@ from client_sdk.errors import (
     HistoryAltered,
     Offline,
     OldCopy,
-    ReplicaCorrupt,
     ServerProblem,
     StaleExchange,
     UnknownServerKey,
 )
-from sync.engine.chain import encode_bytes, genesis_hash, head_message, parse_public_key, sign
-from sync.engine.replica import Asked, Conversation
+from sync.engine.replica import Conversation
 from sync.engine.transitions import PROBLEM_EVENTS, RESTING, Action, Event
 from sync.kernel.changeset import Verdict
-from sync.kernel.clock import format_time
 from sync.kernel.errors import Malformed, TallystickError
 from sync.protocol import limits
-from sync.protocol.messages import Hello, SignedHead, Told, Witness
-from sync.protocol.version import PROTOCOL, SCHEMA
-
-SDK_VERSION = "0.1.0"
-
-LINES_BYTES_MAX = limits.BODY_WIRE_BYTES_MAX - limits.LINE_BYTES_MAX
-"""Change sets in one request, in bytes before compression; they fit on the wire, hello and all, even uncompressed."""
 
 PAGE_BYTES_MAX = 64 * 1024 * 1024
 """One page of an answer, held in memory until its checkpoint is heard."""
@@ -140,13 +131,16 @@ class _Exchange:
         identity = store.identity()
         self._state = store.exchange_state()
         first = self._state.acked + 1 if from_seq is None else from_seq
-        told = store.told_from(first, limits.TOLD_MAX)
+        self._missing = None if first > self._state.head_seq or keeps(store, first) else first
+        if self._missing:  # without lines the server hears what is the last that is known here
+            first = (store.known_before(first) or (0, b""))[0] + 1
+        told = [] if self._missing else store.told_from(first, limits.TOLD_MAX)
         lines_max = min(limits.TOLD_MAX, limits.CHANGE_SETS_MAX) if told else limits.CHANGE_SETS_MAX
-        self._lines = _lines_from(store, self._state, first, lines_max)
-        head = _signed_head(store, identity, self._lines, first)
-        hello = _hello(self._state, head=head, first=first, told=told, now_ms=system.now_ms(), app=app)
+        self._lines = [] if self._missing else lines_from(store, first, lines_max)
+        head = signed_head(store, identity, self._lines, first)
+        hello = greeting(self._state, head=head, first=first, told=told, now_ms=system.now_ms(), app=app)
         self._hello = hello.model_copy(update={"snapshots": wants_snapshots(store, transport)})
-        self._talk = Conversation(asked=_asked(store, self._state, self._lines, hello))
+        self._talk = Conversation(asked=expectation(store, self._state, self._lines, hello))
         self._answer: Iterator[bytes] = iter(())
         self._line = b""
         self._page: list[bytes] = []
@@ -159,6 +153,7 @@ class _Exchange:
         self._problem: TallystickError = Offline()
         self._breach: type[BadAnswer] = BadAnswer
         self._raising: TallystickError | None = None
+        self._stranded: ServerProblem | None = None
         self._perform: dict[Action, Callable[[], None]] = {
             Action.SEND: self._send,
             Action.KEEP_LINE: self._keep_line,
@@ -181,6 +176,8 @@ class _Exchange:
         self._happen(Event.START)
         while self._talk.state not in RESTING:
             self._hear()
+        if self._stranded:
+            raise self._stranded
         return Round(
             sent=len(self._lines),
             next_seq=self._next_seq,
@@ -218,6 +215,8 @@ class _Exchange:
         self._breach = UnknownServerKey if event is Event.SIGNATURE_WRONG else BadAnswer
         if event is Event.WELCOME_AHEAD and self._recorded_elsewhere():
             event = Event.STALE
+        if event is Event.WELCOME_NEW_EPOCH and self._first_lost() is not None:
+            event = Event.WELCOME_LOST
         if self._page_bytes + len(line) > PAGE_BYTES_MAX:
             event, self._problem = Event.UNREADABLE, Offline(f"a page of the answer is over {PAGE_BYTES_MAX} bytes")
         self._happen(event)
@@ -258,7 +257,7 @@ class _Exchange:
         self._state = self._store.spool(self._state, self._page, checkpoint)
         is_progress = self._lines or self._state.cursors != before
         self._setback = None if is_progress else BadAnswer("a page of the answer led nowhere")
-        self._next_seq = self._talk.asked.next_seq  # their verdicts are spooled; if that is lost, they are sent again
+        self._next_seq = self._after_this()  # their verdicts are spooled; if that is lost, they are sent again
         self._page, self._page_bytes = [], 0
         self._system.reached("exchange.after_page")
 
@@ -271,8 +270,10 @@ class _Exchange:
         self._system.reached("exchange.before_settle")
         self._settled = self._store.settle(self._state, held, self._page, checkpoint)
         self._system.reached("exchange.after_settle")
-        self._version, self._next_seq, self._setback = checkpoint.version, self._talk.asked.next_seq, None
+        self._version, self._next_seq, self._setback = checkpoint.version, self._after_this(), None
         self._page, self._page_bytes = [], 0
+        if self._missing and self._next_seq == self._missing:
+            self._stranded = _lost(self._missing)
         if self._settled.mismatched:
             self._goes_on = True
             self._setback = BadAnswer(f"the checksum of {', '.join(self._settled.mismatched)} does not fit")
@@ -285,14 +286,18 @@ class _Exchange:
             raise StaleExchange
 
     def _rewind(self) -> None:
+        """Send again from where the server stands; where that is not kept here, ask how to go on instead."""
         welcome, expected = self._talk.welcome, getattr(self._problem, "expected_seq", None)
-        expected = welcome.acked + 1 if welcome else expected
+        if welcome:
+            expected = min(welcome.acked + 1, self._first_lost() or self._talk.asked.from_seq)
         if expected is None or not 1 <= expected < self._talk.asked.from_seq:
             raise BadAnswer("the server misses change sets, but does not say which")
-        _lines_from(self._store, self._state, expected, 1)  # what cannot be sent again is not kept as if it could
-        self._store.rewind(expected - 1)
-        self._next_seq = None
-        self._setback = ServerProblem("chain_gap", status=409, expected_seq=expected)
+        self._setback = _lost(expected)
+        if keeps(self._store, expected):
+            self._store.rewind(expected - 1)
+            self._next_seq = None
+        else:  # what cannot be sent again is not kept as if it could
+            self._next_seq = expected
 
     def _reauthor(self) -> None:
         """Write anew what the server does not have; the next exchange sends it."""
@@ -311,6 +316,25 @@ class _Exchange:
         """What was wrong, in words: with the line that was judged last, or around it."""
         return self._talk.fault or self._problem.message
 
+    def _after_this(self) -> int | None:
+        """Where to send from next; None when the server has meanwhile what was missing here."""
+        first = self._missing or self._talk.asked.next_seq
+        lines = self._store.outbox_from(first, lines_max=1, bytes_max=1)
+        after = lines[0].seq if lines else max(first, self._state.head_seq + 1)
+        welcome = self._talk.welcome
+        if self._missing is None:
+            return after
+        return None if welcome is not None and welcome.acked + 1 >= after else self._missing
+
+    def _first_lost(self) -> int | None:
+        """The first line before those that were sent whose verdict is of a part of history that is lost, if any."""
+        welcome, asked = self._talk.welcome, self._talk.asked
+        if welcome is None or not welcome.epochs:
+            return None
+        mark = welcome.epochs[0]
+        first = self._store.first_beyond(mark.version if mark.before == asked.epoch else 0)
+        return first if first is not None and first < asked.from_seq else None
+
     def _recorded_elsewhere(self) -> bool:
         """Whether another process on this replica recorded and sent what the server counts."""
         welcome = self._talk.welcome
@@ -320,68 +344,6 @@ class _Exchange:
         return True
 
 
-def _lines_from(store: Store, state: ExchangeState, first: int, lines_max: int) -> Sequence[OutboxLine]:
-    lines = store.outbox_from(first, lines_max=lines_max, bytes_max=LINES_BYTES_MAX)
-    if first <= state.head_seq and (not lines or lines[0].seq != first):
-        told = f"the server has lost change set {first}, and this device no longer keeps it; tell an admin"
-        raise ServerProblem("chain_gap", status=409, message=told, expected_seq=first)
-    return lines
-
-
-def _asked(store: Store, state: ExchangeState, lines: Sequence[OutboxLine], hello: Hello) -> Asked:
-    identity, contact, first = store.identity(), store.standing().contact, hello.from_seq
-    return Asked(
-        town=identity.town_id,
-        server_keys=[parse_public_key(key) for key in identity.server_keys.values()],
-        epoch=state.epoch,
-        version=state.version,
-        witness=state.witness,
-        from_seq=first,
-        digests=[encode_bytes(line.digest) for line in lines],
-        head_seq=max(state.head_seq, first + len(lines) - 1),
-        buckets=frozenset(state.cursors),
-        heard_at=contact.server_time if contact else "",
-        device=identity.device_id,
-        clock=hello.clock,
-    )
-
-
-def _hello(state: ExchangeState, *, head: SignedHead, first: int, told: Sequence[Told], now_ms: int, app: str) -> Hello:
-    return Hello.model_validate(
-        {
-            "protocol": PROTOCOL,
-            "schema": SCHEMA,
-            "sdk": SDK_VERSION,
-            "app": app,
-            "clock": format_time(now_ms),
-            "epoch": state.epoch,
-            "cursors": dict(state.cursors),
-            "head": head,
-            "from_seq": first,
-            "pending": max(0, state.head_seq - first + 1),
-            "witness": _witness(state),
-            "told": told,
-        }
-    )
-
-
-def _witness(state: ExchangeState) -> Witness | None:
-    if state.witness is None:
-        return None
-    return Witness(version=state.witness[0], journal=state.witness[1], sig=state.witness_signature)
-
-
-def _signed_head(store: Store, identity: Identity, lines: Sequence[OutboxLine], first: int) -> SignedHead:
-    """The head that covers everything up to the last line sent; without lines, the last one recorded before them."""
-    if not lines and first == 1:
-        genesis = genesis_hash(identity.certificate)
-        message = head_message(identity.device_id, 0, genesis)
-        return SignedHead(seq=0, hash=encode_bytes(genesis), sig=sign(identity.key, message))
-    last = lines[-1:] or store.outbox_from(first - 1, lines_max=1, bytes_max=limits.LINE_BYTES_MAX)
-    head = None if last else store.bare_head()
-    if head:  # the chain goes on from a line of another copy of this device
-        message = head_message(identity.device_id, head.seq, head.digest)
-        return SignedHead(seq=head.seq, hash=encode_bytes(head.digest), sig=sign(identity.key, message))
-    if not last:
-        raise ReplicaCorrupt(f"change set {first - 1}, the last one recorded, is missing from the replica")
-    return SignedHead(seq=last[0].seq, hash=encode_bytes(last[0].digest), sig=last[0].signature)
+def _lost(seq: int) -> ServerProblem:
+    told = f"the server has lost change set {seq}, and this device no longer keeps it; tell an admin"
+    return ServerProblem("chain_gap", status=409, message=told, expected_seq=seq)

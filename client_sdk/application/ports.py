@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from client_sdk.application.lease_ports import Leased, Reading
     from client_sdk.application.snapshot_ports import Downloads
-    from sync.engine.feed import BucketSum
+    from client_sdk.application.verify_ports import Contents
     from sync.kernel.changeset import Fields, RowKey, Verdict
     from sync.kernel.module import Registry
     from sync.protocol.messages import (
@@ -151,30 +151,6 @@ class Row:
     fields: Fields
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BaseMark:
-    """What a bucket's checksum covers of one base row."""
-
-    bucket: str
-    entity: str
-    row_id: str
-    version: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Contents:
-    """Everything `verify` needs, read in one transaction. `entries` follow on from `before` (place and hash)."""
-
-    head: LocalHead
-    before: tuple[int, bytes]
-    entries: Sequence[Entry]
-    marks: Sequence[BaseMark]
-    sums: Mapping[str, BucketSum]
-    overlay: Mapping[RowKey, Fields]
-    base: Mapping[RowKey, Fields]
-    """The base rows that the overlay covers or a pending change set has read."""
-
-
 class Recording(Protocol):
     """One open transaction that nobody else can write beside; committed when its block ends without an exception."""
 
@@ -203,7 +179,7 @@ class Recording(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rebasing:
-    """One open transaction in which the chain has begun anew behind another head; `kept` is what it held before that.
+    """One open transaction in which the chain goes on behind another head; `kept` is what it held beside that one.
 
     Nothing of `kept` is there any more but what is appended again.
     """
@@ -259,7 +235,10 @@ class Store(Protocol):
     def exchange_state(self) -> ExchangeState: ...
 
     def outbox_from(self, seq: int, *, lines_max: int, bytes_max: int) -> Sequence[OutboxLine]:
-        """Recorded lines from position `seq` on, answered or not, in order, as many as the limits allow."""
+        """Recorded lines that follow on from each other, answered or not, as many as the limits allow.
+
+        The first is at position `seq`, or the next one that is kept.
+        """
         ...
 
     def spool(self, state: ExchangeState, lines: Sequence[bytes], checkpoint: Checkpoint) -> ExchangeState:
@@ -283,8 +262,12 @@ class Store(Protocol):
         """Keep, until a checkpoint is taken, that the server holds nothing after `acked`; forget spooled pages."""
         ...
 
-    def bare_head(self) -> LocalHead | None:
-        """The head of a chain that goes on from a line which is not here, and has none behind it yet; else None."""
+    def known_before(self, seq: int) -> tuple[int, bytes] | None:
+        """Place and hash of the last line before position `seq` that is known here, kept or not; None if none is."""
+        ...
+
+    def first_beyond(self, version: int) -> int | None:
+        """The first position whose verdict is of a later town version."""
         ...
 
     def told_from(self, seq: int, told_max: int) -> Sequence[Told]:
@@ -292,9 +275,9 @@ class Store(Protocol):
         ...
 
     def rebasing(self, state: ExchangeState, head: LocalHead, first: int) -> AbstractContextManager[Rebasing]:
-        """Begin to write the chain anew behind `head`: every line is let go, those from position `first` on are given.
+        """Let the chain go on behind `head`: lines from position `first` on are let go, and given; those before stay.
 
-        Forgets spooled pages and the overlay. Raises `StaleExchange` when another process moved on.
+        Forgets spooled pages; the overlay is of what stays. Raises `StaleExchange` when another process moved on.
         """
         ...
 

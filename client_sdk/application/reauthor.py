@@ -1,6 +1,8 @@
-"""Writing again, behind the server's head, what it never accepted: after a fork, when an admin has agreed.
+"""Writing again, behind the server's head, what it does not have: after a fork or a loss, when an admin has agreed.
 
-The chain goes on from the last line that the server has of this device, which is this device's own signature over it.
+The chain goes on from the last line that the server has of this device, which is this device's own signature over it,
+or from the certificate when it has none. What is on the server's chain stays where it is, to be sent again when the
+server should lose it.
 Every change set is the same business action with the same ids, the same time and the same user; only its place is new,
 and it names the line that it stands for, so that it takes effect once whoever sends it how often. What was written anew
 before names the first line again, which is the one that receipts were printed for.
@@ -18,7 +20,7 @@ from client_sdk.application.ports import Entry, ExchangeState, Identity, LineSta
 from client_sdk.application.receipts import PrintedReceipt, printed_receipt
 from client_sdk.application.record import said_totals, totals_after
 from client_sdk.errors import BadAnswer, NoReceipt, ServerProblem
-from sync.engine.chain import encode_bytes, head_message, is_signed, line_hash, sign
+from sync.engine.chain import encode_bytes, genesis_hash, head_message, is_signed, line_hash, sign
 from sync.kernel.changeset import ChangeSet, Replaced
 from sync.kernel.clock import Hlc
 from sync.kernel.errors import Malformed
@@ -93,6 +95,8 @@ def _read_head(problem: ServerProblem, identity: Identity) -> tuple[LocalHead, s
     """The end of this device's chain on the server, the town's epoch, and the first position that is not on it."""
     try:
         told = problem.released or {}
+        if told["head"]["line"] is None:
+            return _begin(identity), str(told["head"]["epoch"]), int(told["from_seq"])
         line, signature = told["head"]["line"].encode(), told["head"]["sig"]
         said = orjson.loads(line)
         seq, digest = int(said["seq"]), line_hash(line)
@@ -117,6 +121,11 @@ def _read_head(problem: ServerProblem, identity: Identity) -> tuple[LocalHead, s
         return head, str(told["head"]["epoch"]), int(told["from_seq"])
     except (KeyError, TypeError, ValueError, AttributeError, Malformed) as fault:
         raise BadAnswer(f"the head of a released chain cannot be read: {type(fault).__name__}") from None
+
+
+def _begin(identity: Identity) -> LocalHead:
+    """Where a chain begins of which the server has no line."""
+    return LocalHead(seq=0, digest=genesis_hash(identity.certificate), signature="", at=None, totals={})
 
 
 def _read(entry: Entry, identity: Identity, registry: Registry) -> ChangeSet:

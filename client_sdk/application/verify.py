@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from client_sdk.application.overlay import decide_pending
-from client_sdk.application.ports import Contents, Entry, Identity, LineStatus, Store
+from client_sdk.application.ports import Entry, Identity, LineStatus, Store
+from client_sdk.application.verify_ports import Contents
 from sync.engine.chain import head_message, is_signed, line_hash
 from sync.engine.feed import BucketSum
 from sync.kernel.changeset import ChangeSet, Fields, RowKey
@@ -31,8 +32,10 @@ def _chain(contents: Contents, lines: dict[int, ParsedLine], identity: Identity)
     key = identity.key.public_key()
     seq, digest = contents.before
     for entry in contents.entries:
-        seq += 1
         parsed = lines[entry.seq]
+        if entry.seq != seq + 1 and entry.seq - 1 in contents.joints:  # what is between is another copy's
+            seq, digest = entry.seq - 1, contents.joints[entry.seq - 1]
+        seq += 1
         if entry.seq != seq:
             yield f"change set {seq} is missing from the chain"
             seq = entry.seq
@@ -43,8 +46,9 @@ def _chain(contents: Contents, lines: dict[int, ParsedLine], identity: Identity)
         if not is_signed(key, entry.signature, head_message(identity.device_id, seq, entry.digest)):
             yield f"the signature of change set {seq} does not fit"
         digest = entry.digest
-    if (contents.head.seq, contents.head.digest) != (seq, digest):
-        yield f"the chain ends at change set {seq}, but {contents.head.seq} were recorded"
+    head = contents.head
+    if head.digest not in {digest if head.seq == seq else None, contents.joints.get(head.seq)}:
+        yield f"the chain ends at change set {seq}, but {head.seq} were recorded"
 
 
 def _sums(contents: Contents) -> Iterator[str]:

@@ -192,13 +192,14 @@ class TownState:
         """The end of a released device's chain; with `fork`, only when that was kept before the last release."""
         release, head = self.rows.get(("device_release", device_id)), self.heads.get(device_id)
         last = self.sets.get((device_id, head.seq)) if head else None
-        if release is None or last is None:
+        if release is None:
             return None
         if fork is not None:
             kept = self.kept.get((device_id, sha256(fork).digest()))
             if kept is None or kept.received_at > release.fields["released_at"]:
                 return None
-        return ReleasedHead(line=last.line, signature=last.signature, epoch=self.head.epoch)
+        line, signature = (last.line, last.signature) if last else (None, None)
+        return ReleasedHead(line=line, signature=signature, epoch=self.head.epoch)
 
     def _version(self, key: RowKey) -> Stored | None:
         version = int(key[1])

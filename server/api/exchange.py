@@ -89,7 +89,7 @@ async def _exchange(request: Request, parts: Parts, caller: DeviceCaller, place:
         clock_skew_ms=parse_time(hello.clock) - parts.system.now_ms(),
     )
     verdicts = await _submit(parts, caller, hello, lines)
-    if hello.head.seq < device.head.seq:  # what it sent, if anything, was here already
+    if _has_nothing_more(hello, len(lines), device):
         await check_released(
             parts.towns.histories, caller.town_id, caller.device_id, fork=None, from_seq=hello.from_seq
         )
@@ -235,6 +235,12 @@ def _check_head(
         raise ChainBroken("the signature over the head does not fit")
     if not lines and claimed.seq == device.head.seq and digest != device.head.digest:
         raise ChainForked(claimed.seq)
+
+
+def _has_nothing_more(hello: Hello, lines: int, device: DeviceRecord) -> bool:
+    """Whether a device can only go on by writing anew: it is behind, or what follows is on no copy that it knows of."""
+    is_behind = hello.head.seq < device.head.seq and hello.pending <= lines  # what it sent was here already
+    return is_behind or (not lines and hello.pending > 0)
 
 
 async def _submit(parts: Parts, caller: DeviceCaller, hello: Hello, lines: Sequence[bytes]) -> Sequence[bytes]:

@@ -164,7 +164,8 @@ async def answer_fault(request: Request, fault: Exception) -> Response:
         members["expected_seq"] = fault.expected_seq
     if isinstance(fault, ChainReleased):
         members["from_seq"] = fault.from_seq
-        members["head"] = {"line": fault.head.line.decode(), "sig": fault.head.signature, "epoch": fault.head.epoch}
+        line = fault.head.line.decode() if fault.head.line else None
+        members["head"] = {"line": line, "sig": fault.head.signature, "epoch": fault.head.epoch}
     if isinstance(fault, InvalidClient):
         members |= {"error": fault.code, "server_time": fault.server_time}  # `error` as RFC 6749, section 5.2, has it
     if isinstance(fault, DeviceRevoked) and fault.device_id:

@@ -1,4 +1,4 @@
-"""The port of what others send us by themselves: kept raw before anything is done about it."""
+"""The ports of work that no commit asks for: what others send us by themselves, and what follows from what is there."""
 
 from __future__ import annotations
 
@@ -42,6 +42,18 @@ class Inbox(Outbox, Protocol):
         ...
 
 
+class Agenda(Outbox, Protocol):
+    """Work that follows from what is there already, in leases as the outbox's; it can be noted again."""
+
+    async def note(self, town_id: str, item_id: str, kind: str, data: Mapping[str, Any], at: str) -> None:
+        """Put it on, due at once; what is on it by this id, done or not, stays as it is."""
+        ...
+
+    async def forget(self, before: str) -> int:
+        """Drop what was done before this time; how much that was."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
     """Work that is not done; `source` is where it came from, `is_dead` says that it is not tried any more by itself."""
@@ -58,7 +70,7 @@ class Job:
 
 
 class Jobs(Protocol):
-    """What is not done, of outbox and inbox, for whoever looks after it."""
+    """What is not done, of outbox, inbox and agenda, for whoever looks after it."""
 
     async def undone(self, town_id: str, jobs_max: int) -> Sequence[Job]:
         """By the time when it is due; what is given up comes last."""

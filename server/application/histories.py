@@ -4,7 +4,8 @@ A device shows the last journal head that the server has signed. In the town's e
 older one it must contain it up to where the next epoch began; what came later is known to be lost, and sent again. An
 epoch that this history does not know was lost as a whole: that is known when a halt over it has ended in a new epoch.
 So is a part of an epoch that was lost, and written again before anybody noticed: from where is not known, so a witness
-of it that does not fit is no alarm any more, and its device goes over into the last epoch.
+of it that does not fit is no alarm any more, and its device goes over into the last epoch. What proves that is a halt
+over a witness inside the part that was kept; one over what came after it proves nothing of what was before.
 Everything else halts the town, but only on the word of the server's own key, so that no tablet can do it alone.
 
 The key says in which epoch it signed: a head of a history that was given up is no head of another one. A signature from
@@ -77,7 +78,7 @@ async def look_at(reader: TownReader, hello: Hello) -> Sight:
         kept = epochs[place].version
         lost = max(0, witness.version - kept) if witness else 0
         is_contradicted = not lost and not await _has(reader, witness, kept)
-        if is_contradicted and await _is_given_up(reader, hello.epoch):
+        if is_contradicted and await _is_given_up(reader, hello.epoch, up_to=kept):
             return Sight(head_version=head.version, news=epochs[-1:], lost_versions=1)
         news = epochs[place:]
         return Sight(head_version=head.version, news=news, lost_versions=lost, is_contradicted=is_contradicted)
@@ -132,9 +133,10 @@ async def _has(reader: TownReader, witness: Witness | None, kept: int) -> bool:
     return entry is not None and encode_bytes(entry.digest) == witness.journal
 
 
-async def _is_given_up(reader: TownReader, epoch: str) -> bool:
-    halts = await reader.halts()
-    return any(halt.epoch == epoch and halt.ended not in {None, "resumed"} for halt in halts)
+async def _is_given_up(reader: TownReader, epoch: str, up_to: int | None = None) -> bool:
+    """Whether an admin has begun an epoch over witnesses of this one, of versions `up_to` this one when it is given."""
+    over = [halt for halt in await reader.halts() if halt.epoch == epoch and halt.ended not in {None, "resumed"}]
+    return any(up_to is None or halt.version <= up_to for halt in over)
 
 
 def _is_ours(witness: Witness, town_id: str, epoch: str, signer: Signer, *, is_older_form_believed: bool) -> bool:

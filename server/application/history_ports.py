@@ -87,10 +87,10 @@ class KeptAside:
 class ReleasedHead:
     """The end of a released device's chain, as it was signed by the device itself (None when the upload broke off).
 
-    `epoch` is the town's.
+    `epoch` is the town's. Without a line of the device here the chain begins at its certificate.
     """
 
-    line: bytes
+    line: bytes | None
     signature: str | None
     epoch: str
 

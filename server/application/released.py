@@ -24,8 +24,8 @@ async def check_released(
 ) -> None:
     """Raise `ChainReleased` when a release covers what the device has from position `from_seq` on.
 
-    `fork` is its first line that is not the server's; None when it has none and is only behind: an admin who has once
-    released a device knows that there are copies of it.
+    `fork` is its first line that is not the server's; None when it has none and is only behind, or cannot send what the
+    server misses: an admin who has once released a device knows that there are copies of it, or that lines are lost.
     """
     head = await histories.released_head(town_id, device_id, fork)
     if head is not None:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import structlog
 
-from server.application.callback_ports import Inbox
+from server.application.callback_ports import Agenda, Inbox
 from server.application.people import People
 from server.application.people_ports import Requests
 from server.application.ports import Enrolments, System
@@ -20,6 +20,8 @@ REQUEST_SECONDS = 3600
 ENROLMENT_SECONDS = 30 * 24 * 3600
 """How long a code is kept after it has expired: its own device may have missed the answer and ask again."""
 
+AGENDA_SECONDS = 7 * 24 * 3600
+"""How long what was done of the agenda can be looked at."""
 CALLBACK_SECONDS = 90 * 24 * 3600
 """How long what a provider has sent is kept after it was looked at: as long as somebody may ask what came, and when."""
 
@@ -42,6 +44,11 @@ class ForgetParts(Protocol):
     @property
     def requests(self) -> Requests:
         """What was answered."""
+        ...
+
+    @property
+    def agenda(self) -> Agenda:
+        """What workers were to do."""
         ...
 
     @property
@@ -68,6 +75,8 @@ async def forget(parts: ForgetParts) -> None:
     parts.system.reached("forget.after_sessions")
     dropped += await parts.requests.forget(format_time(now_ms - KEPT_SECONDS * 1000))
     parts.system.reached("forget.after_requests")
+    dropped += await parts.agenda.forget(format_time(now_ms - AGENDA_SECONDS * 1000))
+    parts.system.reached("forget.after_agenda")
     dropped += await parts.inbox.forget(format_time(now_ms - CALLBACK_SECONDS * 1000))
     parts.system.reached("forget.after_callbacks")
     if dropped:

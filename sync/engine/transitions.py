@@ -90,6 +90,8 @@ class Event(StrEnum):
     """A welcome in the epoch that the replica knows, or the first it ever hears."""
     WELCOME_NEW_EPOCH = "welcome_new_epoch"
     """A welcome in another epoch, which the server has signed: history was lost by a failover, and is sent again."""
+    WELCOME_LOST = "welcome_lost"
+    """The same, and of what was lost, lines before the first that was sent were answered: their verdicts are void."""
     WELCOME_BEHIND = "welcome_behind"
     """A welcome that misses change sets before the first that was sent."""
     WELCOME_AHEAD = "welcome_ahead"
@@ -190,6 +192,7 @@ RESTING = (State.IDLE, State.SUSPENDED, State.REVOKED, State.OUTDATED, State.FOR
 LINES = (
     Event.WELCOME,
     Event.WELCOME_NEW_EPOCH,
+    Event.WELCOME_LOST,
     Event.WELCOME_BEHIND,
     Event.WELCOME_AHEAD,
     Event.VERDICT,
@@ -266,6 +269,7 @@ _WAITING: Row = {
     **_each((*LINES, Event.PAGE_UNREADABLE), PROTOCOL_ERROR),  # there is no page yet
     Event.WELCOME: Cell(State.ANSWERED),
     Event.WELCOME_NEW_EPOCH: Cell(State.ANSWERED, (Action.DROP_SPOOL,)),
+    Event.WELCOME_LOST: _REWIND,
     Event.WELCOME_BEHIND: _REWIND,
     Event.WELCOME_AHEAD: Cell(State.FORKED, (Action.HANG_UP, Action.KEEP_PENDING, Action.RAISE_FORKED)),
     Event.PROBLEM_BUSY: _refused(State.IDLE),

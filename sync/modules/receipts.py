@@ -32,7 +32,7 @@ RECEIPT = Entity(
 NUMBER_REUSED = Case(
     id="receipts.number_reused",
     sentence="The number of receipt {label} was given before, at place {before} of the device's chain: there are two "
-    "of this device, or it was tampered with. The payment is kept, the device is suspended.",
+    "of this device, or it was tampered with. The payment is kept, the device was suspended.",
     conflict="receipt_number_reused",
     task="Find out which device gave receipt {label} twice",
 )
@@ -85,9 +85,15 @@ def _tell(operation: TakePayment, draft: Draft, key: str, number: int, before: i
         before=before,
     )
     device = draft.get("device", device_id)
-    if draft.context.is_truth and device is not None and device["status"] == "active":
+    if draft.context.is_truth and device is not None and device["status"] == "active" and not _is_released(draft):
         reason = f"the number of receipt {label} was given twice"
         draft.update("device", device_id, status="suspended", reason=reason, ended_at=draft.context.decided_at)
+
+
+def _is_released(draft: Draft) -> bool:
+    """Whether an admin knows already: only what a released device wrote anew has a number of before the release."""
+    is_anew = draft.change_set.replaces is not None
+    return is_anew and draft.get("device_release", draft.change_set.device) is not None
 
 
 MODULE = Module(

@@ -194,6 +194,7 @@ def test_a_line_that_the_device_no_longer_keeps_cannot_be_sent_again(world: Worl
     world.server.will_answer(world.good(1, range(1, 3)), problem("chain_gap", 409, expected_seq=1))
     world.sync()
     world.store._writer.execute("DELETE FROM outbox WHERE seq = 1")
+    world.server.will_answer(world.good(2, acked=0))
 
     with pytest.raises(ServerProblem, match="no longer keeps") as told:
         world.sync()

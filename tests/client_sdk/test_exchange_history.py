@@ -222,7 +222,7 @@ def test_a_resend_of_which_nothing_was_heard_is_done_again(world: World, *, is_t
     world.record(3)
     world.server.will_answer(world.good(1, range(1, 4)))
     world.sync()
-    world.town.epoch = OTHER_EPOCH
+    world.town.epoch, world.town.kept_versions = OTHER_EPOCH, 1
     gap = problem("chain_gap", 409, expected_seq=2)
     behind = Answer(lines=[world.town.welcome(1)]) if is_told_by_welcome else gap
     world.server.will_answer(behind, Answer(lines=[], is_cut=True))
@@ -263,8 +263,44 @@ def test_a_gap_before_the_first_line_kept_is_no_trap(world: World) -> None:
     world.server.will_answer(world.good(1, range(1, 3)), problem("chain_gap", 409, expected_seq=1))
     world.sync()
     world.store._writer.execute("DELETE FROM outbox WHERE seq = 1")
+    world.server.will_answer(world.good(2, acked=0))
     with pytest.raises(ServerProblem, match="no longer keeps"):
         world.sync()
     world.server.will_answer(world.good(2, acked=2))
 
     assert world.sync().version == 2
+
+
+def test_lines_that_were_answered_in_a_lost_part_are_sent_again_also_when_the_server_has_them(world: World) -> None:
+    """A proxy had repeated the request after the failover: nothing is missing there, and the verdicts are others."""
+    world.record()
+    world.server.will_answer(world.good(1, range(1, 2)))
+    world.sync()
+    world.record(2)
+    world.server.will_answer(world.good(2, range(2, 4)))
+    world.sync()
+    world.town.epoch, world.town.kept_versions = OTHER_EPOCH, 1
+    world.server.will_answer(Answer(lines=[world.town.welcome(3)]), rest(world, 3, range(2, 4), 2, "refused"))
+
+    world.sync()
+
+    last = world.server.exchanges[-1].hello
+    assert sent_from(world)[2:] == [4, 2]
+    assert [(told["seq"], told["status"]) for told in last["told"]] == [(2, "accepted"), (3, "accepted")]
+    assert shown(world) == [("accepted", []), ("refused", ["accepted"]), ("refused", ["accepted"])]
+
+
+def test_when_an_epoch_is_lost_as_a_whole_everything_that_was_answered_is_sent_again(world: World) -> None:
+    world.record(2)
+    world.server.will_answer(world.good(1, range(1, 3)))
+    world.sync()
+    world.town.epoch = OTHER_EPOCH
+    begun = world.town.begun(before=derived_id("epoch", 0), version=9, at="2026-11-21T08:21:00.000Z")
+    welcome = orjson.dumps({**orjson.loads(world.town.welcome(2)), "epochs": [begun]})
+    again = Answer(lines=[welcome, *rest(world, 2, range(1, 3), 1, "refused").lines[1:]])
+    world.server.will_answer(Answer(lines=[welcome]), again)
+
+    world.sync()
+
+    assert sent_from(world)[1:] == [3, 1]
+    assert shown(world) == [("refused", ["accepted"])] * 2

@@ -11,7 +11,7 @@ from client_sdk.application.ports import LineStatus, Store
 from client_sdk.application.reauthor import find, reauthor
 from client_sdk.application.verify import verify
 from client_sdk.errors import BadAnswer, ServerProblem, StaleExchange
-from sync.engine.chain import encode_bytes, head_message, line_hash, sign
+from sync.engine.chain import encode_bytes, genesis_hash, head_message, line_hash, sign
 from tests.support.desk import town_with_jobs
 from tests.support.stores import everything, jobs, note
 from tests.support.toy import OTHER_EPOCH, REGISTRY, FinishJob, TakeCash, ToyTown, exchange, job_id
@@ -92,18 +92,73 @@ def test_recording_goes_on_behind_what_was_written_anew(store: Store, town: ToyT
     assert verify(store, REGISTRY) == ()
 
 
-def test_what_the_server_has_is_let_go_and_a_copy_that_was_only_behind_has_a_bare_head(
+def test_what_the_server_has_stays_to_be_sent_again_and_a_copy_that_was_only_behind_goes_on_from_the_head(
     store: Store, town: ToyTown
 ) -> None:
     exchange(store, town)
-    assert store.bare_head() is None
+    before, problem = store.entries(), released(store, town, from_seq=3)
+    head = problem.released["head"]["line"].encode() if problem.released else b""
 
-    assert reauthor(store, store.exchange_state(), released(store, town, from_seq=3)) == 0
+    assert reauthor(store, store.exchange_state(), problem) == 0
 
-    head = store.bare_head()
-    assert head is not None
-    assert (head.seq, store.entries(), store.exchange_state().acked) == (HEAD_SEQ, [], HEAD_SEQ)
+    assert (store.entries(), store.exchange_state().acked) == (before, HEAD_SEQ)
+    assert store.known_before(HEAD_SEQ + 1) == (HEAD_SEQ, line_hash(head))
+    assert store.known_before(HEAD_SEQ) == (2, before[1].digest)
+    assert [line.seq for line in store.outbox_from(1, lines_max=9, bytes_max=9_999)] == [1, 2]
     assert verify(store, REGISTRY) == ()
+
+
+def test_of_a_chain_with_a_hole_the_lines_on_either_side_are_sent_apart(store: Store, town: ToyTown) -> None:
+    exchange(store, town)
+    note(store, FinishJob(job=job_id(2)))
+    reauthor(store, store.exchange_state(), released(store, town, from_seq=3))
+
+    assert [entry.seq for entry in store.entries()] == [1, 2, HEAD_SEQ + 1]
+    assert [line.seq for line in store.outbox_from(1, lines_max=9, bytes_max=9_999)] == [1, 2]
+    assert [line.seq for line in store.outbox_from(3, lines_max=9, bytes_max=9_999)] == [HEAD_SEQ + 1]
+    assert verify(store, REGISTRY) == ()
+
+
+def test_what_the_server_has_and_has_not_said_yet_stays_pending_and_shown(store: Store, town: ToyTown) -> None:
+    shown = jobs(store)
+
+    assert reauthor(store, store.exchange_state(), released(store, town, from_seq=2)) == 1
+
+    assert [entry.seq for entry in store.entries(LineStatus.PENDING)] == [1, HEAD_SEQ + 1]
+    assert (jobs(store), store.exchange_state().acked, verify(store, REGISTRY)) == (shown, 0, ())
+
+
+def test_a_chain_is_written_anew_more_than_once(store: Store, town: ToyTown) -> None:
+    exchange(store, town)
+    note(store, FinishJob(job=job_id(2)))
+    reauthor(store, store.exchange_state(), released(store, town, from_seq=3))
+    note(store, FinishJob(job=job_id(3)))
+
+    assert reauthor(store, store.exchange_state(), released(store, town, from_seq=3)) == 2
+
+    assert [entry.seq for entry in store.entries()] == [1, 2, HEAD_SEQ + 1, HEAD_SEQ + 2]
+    assert verify(store, REGISTRY) == ()
+
+
+def test_a_device_of_which_the_server_has_no_line_begins_anew_at_its_certificate(store: Store, town: ToyTown) -> None:
+    receipts = store.contents().head.receipts
+    none = {"line": None, "sig": None, "epoch": town.epoch}
+    problem = ServerProblem("chain_released", status=409, released={"from_seq": 1, "head": none})
+
+    assert reauthor(store, store.exchange_state(), problem) == 2
+
+    first, second = store.entries()
+    certificate = genesis_hash(store.identity().certificate)
+    assert (first.seq, orjson.loads(first.line)["prev"], second.seq) == (1, encode_bytes(certificate), 2)
+    assert (store.contents().head.receipts, verify(store, REGISTRY)) == (receipts, ())
+
+
+def test_lines_of_a_later_version_than_one_are_found(store: Store, town: ToyTown) -> None:
+    assert store.first_beyond(0) is None
+    exchange(store, town)
+    first, second = (entry.version or 0 for entry in store.entries())
+
+    assert (store.first_beyond(0), store.first_beyond(first), store.first_beyond(second)) == (1, 2, None)
 
 
 def test_in_another_epoch_what_was_answered_is_written_anew_as_well(store: Store, town: ToyTown) -> None:

@@ -106,3 +106,14 @@ async def test_a_released_devices_head_is_told_for_lines_that_were_kept_before(s
     now = format_time(store.system.now_ms())
     await histories.keep_lines(store.town, store.tablet, 1, [late], signature="", at=now)
     assert await histories.released_head(store.town, store.tablet, late) is None
+
+
+async def test_a_released_device_without_a_line_here_begins_at_its_certificate(store: Store) -> None:
+    histories = store.towns.histories
+    assert await histories.released_head(store.town, store.tablet, None) is None
+    await store.author(store.admin, ReleaseDevice(device=store.tablet, reason="what it had sent is lost"))
+    async with store.towns.reading(store.town) as reader:
+        epoch = reader.head.epoch
+
+    none = ReleasedHead(line=None, signature=None, epoch=epoch)
+    assert await histories.released_head(store.town, store.tablet, None) == none

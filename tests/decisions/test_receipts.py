@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from sync.engine.chain import encode_bytes, line_hash
+from sync.engine.town import Submitted
+from sync.kernel.changeset import ChangeSet, Replaced
 from sync.kernel.receipts import receipt_label
 from sync.modules.billing import TakePayment
 from sync.modules.billing.marks import DOUBLE_TAP_MS
+from sync.modules.histories import ReleaseDevice
 from sync.modules.receipts import receipt_id
+from sync.protocol.codec import encode_change_set, parse_line
 from tests.support.decisions import ACCEPTED, Left, adjusted, told
 from tests.support.town_in_memory import MarketTown
 
@@ -66,7 +73,7 @@ def test_receipts_number_reused_keeps_both_and_suspends_the_device(town: MarketT
         Left(
             kind="receipt_number_reused",
             sentence=f"The number of receipt {label} was given before, at place {place} of the device's chain: there "
-            "are two of this device, or it was tampered with. The payment is kept, the device is suspended.",
+            "are two of this device, or it was tampered with. The payment is kept, the device was suspended.",
             about=("receipt", list(kept)[1]),
             by="payment.take",
             said={"number": 1, "seq": place + 1},
@@ -75,6 +82,37 @@ def test_receipts_number_reused_keeps_both_and_suspends_the_device(town: MarketT
             task=f"Find out which device gave receipt {label} twice",
         ),
     )
+
+
+def pay_anew(town: MarketTown, order: str, number: int) -> None:
+    """What another copy of the van took under this number, written anew."""
+    town.now_ms += DOUBLE_TAP_MS
+    payment = TakePayment(id=town.new_id(), order=order, amount="3.00", currency="KES")
+    made = town.line(town.van_a, town.driver_a, payment, receipt=number).change_set
+    assert isinstance(made, ChangeSet)
+    hash_of = encode_bytes(line_hash(payment.id.encode()))
+    line = encode_change_set(replace(made, replaces=Replaced(device=town.van_a.id, seq=number + 40, hash=hash_of)))
+    digest = line_hash(line)
+    read = parse_line(line, town=town.town_id, device=town.van_a.id, registry=town.registry).change_set
+    town.take([Submitted(device=made.device, seq=made.seq, line=line, digest=digest, change_set=read)])
+    town.van_a.digest = digest
+
+
+def test_what_a_released_device_writes_anew_does_not_suspend_it_again(town: MarketTown) -> None:
+    order = town.places()
+    for number in (1, 2):
+        pay(town, order, receipt=number)
+    pay_anew(town, order, 1)
+    assert town.row("device", town.van_a.id)["status"] == "suspended"
+    town.office(ReleaseDevice(device=town.van_a.id, reason="there are two"))
+
+    pay_anew(town, order, 2)
+
+    assert town.row("device", town.van_a.id)["status"] == "active"
+    kinds = [row["kind"] for row in town.rows_of("conflict").values()]
+    assert kinds.count("receipt_number_reused") == 2
+    pay(town, order, receipt=1)
+    assert town.row("device", town.van_a.id)["status"] == "suspended"
 
 
 def test_a_number_that_is_given_a_third_time_is_told_again(town: MarketTown) -> None:

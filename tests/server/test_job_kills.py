@@ -143,13 +143,16 @@ async def check_done_once(left: Left) -> None:
     first = "SELECT min(version) FROM change_sets WHERE convert_from(line, 'UTF8') LIKE '%\"reason\":\"unpaid\"%'"
     old = f"SELECT count(*) FROM feed WHERE body IS NULL AND version < ({first})"
     assert (left.tombstones > 0, await stored(town, old)) == (True, [(0,)])
+    booked = await stored(town, "SELECT count(DISTINCT party_id) FROM journal_entries WHERE party_id IS NOT NULL")
+    assert await stored(town, "SELECT count(*) FROM statements") == booked
     for table in FORGOTTEN:
         assert await stored(town, f"SELECT count(*) FROM {table}") == [(0,)]
     assert await findings(town) == ()
 
 
 @pytest.mark.parametrize(
-    "failpoint", failpoints("server", "outbox", "overdue", "unpaid", "missing", "archive", "tombstones", "forget")
+    "failpoint",
+    failpoints("server", "outbox", "overdue", "unpaid", "missing", "archive", "tombstones", "forget", "statements"),
 )
 async def test_a_scheduler_killed_at_any_step_of_its_jobs_leaves_work_that_is_done_once(
     migrated_database: str, tmp_path: Path, failpoint: str

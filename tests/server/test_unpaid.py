@@ -20,7 +20,8 @@ from server.jobs.unpaid import ORDERS_MAX, cancel_unpaid
 from sync.modules.billing import RequestPayment, TakePayment
 from sync.modules.commerce import CancelOrder, PlaceOrder, StartPick
 from sync.modules.commerce.operations import OrderLine
-from sync.modules.identity import UNPAID_MINUTES_MAX, ChangeSettings, TownSettings
+from sync.modules.identity import ChangeSettings
+from sync.modules.town_settings import UNPAID_MINUTES_MAX, TownSettings
 from tests.support.real_town import PRODUCT, RealTown, real_town
 from tests.support.write_path import findings, stored
 

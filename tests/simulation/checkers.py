@@ -169,8 +169,7 @@ def converged(facts: Facts) -> Iterator[str]:
             if served.get(key) != held.get(key):
                 yield f"{replica.name} holds {key[0]} {key[1]} otherwise than the server"
         yield from _sums(replica.name, replica.state.base, town, record.buckets)
-        if replica.town_id not in facts.went_back:  # after that a verdict may be of the lost part (known, open)
-            yield from _verdicts(replica, town)
+        yield from _verdicts(replica, town)
 
 
 def scoped(facts: Facts) -> Iterator[str]:

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from client_sdk.adapters.memory import MemoryStore
 from client_sdk.adapters.memory_state import State
-from client_sdk.application.ports import ExchangeState, Identity, LocalHead, Rebasing, Settled
+from client_sdk.application.ports import ExchangeState, Identity, Settled
 from client_sdk.errors import DiskFailed, DiskFull
 from client_sdk.replica import Replica
 from server.domain.access import DeviceCaller
@@ -159,16 +159,6 @@ class Disk(MemoryStore):
         return settled
 
     @contextmanager
-    def rebasing(self, state: ExchangeState, head: LocalHead, first: int) -> Iterator[Rebasing]:
-        """As the store; what it held of its chain is not there any more."""
-        identity = self.identity()
-        held = {encode_bytes(entry.digest) for entry in self.entries()}
-        with super().rebasing(state, head, first) as rebasing:
-            yield rebasing
-        self._device.is_rewritten = True
-        self._around.facts.let_go.setdefault(identity.town_id, set()).update(held)
-
-    @contextmanager
     def _changing(self) -> Iterator[State]:
         faults, name = self._around.faults, self._device.name
         if faults.strikes("device.disk_full", name):
@@ -183,10 +173,7 @@ class Disk(MemoryStore):
 
 
 class Device:
-    """One machine. `is_out`: an admin has put it out of use. `is_rotten`: rows were ever lost from its disk.
-
-    `is_rewritten`: it has written its chain anew behind another head.
-    """
+    """One machine. `is_out`: an admin has put it out of use. `is_rotten`: rows were ever lost from its disk."""
 
     def __init__(self, around: Around, name: str, identity: Identity, state: State) -> None:
         self.name = name
@@ -195,7 +182,6 @@ class Device:
         self.is_out = False
         self.is_clone = False
         self.is_rotten = False
-        self.is_rewritten = False
         self.on_death: Callable[[], None] = lambda: None
         self._around = around
         self._actors: list[Actor] = []

@@ -108,8 +108,6 @@ class Facts:
     orderly: list[str] = field(default_factory=list)
     """What came out that nobody may hear: exceptions without a name, answers of 500."""
     promised: list[Promised] = field(default_factory=list)
-    let_go: dict[str, set[str]] = field(default_factory=dict)
-    """By town, the lines that devices have let go of because they wrote anew; once the town goes back they are lost."""
     went_back: set[str] = field(default_factory=set)
     """The towns whose database was ever replaced by an older copy of it."""
     sometimes: Counter[str] = field(default_factory=Counter)

@@ -54,16 +54,11 @@ class Resident:
 
     def is_quiet(self) -> bool:
         """Whether nothing is left to be done: everything is answered, and it stands where the town stands."""
-        if self.device.is_out or self.is_stranded():
+        if self.device.is_out:
             return True
         state = self.device.disk.exchange_state()
         head = self.world.database.towns.standing(self.town.id).head
         return self.problem is None and not state.pending and (state.epoch, state.version) == (head.epoch, head.version)
-
-    def is_stranded(self) -> bool:
-        """The server has lost what this device let go of when it wrote anew: nobody can close the gap (known, open)."""
-        has_gone_back = self.town.id in self.world.facts.went_back
-        return self.problem == "chain_gap" and self.device.is_rewritten and has_gone_back
 
     def may_hold(self) -> frozenset[str]:
         """Every bucket that this device may have rows of."""

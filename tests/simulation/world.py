@@ -17,7 +17,6 @@ from client_sdk.application.verify import verify
 from server.adapters.memory_evidence import MemoryEvidence
 from server.application.commands.release_device import release_device
 from server.application.queries.verify_town import verify_town
-from sync.engine.chain import encode_bytes
 from sync.kernel.errors import TallystickError
 from tests.simulation.database import Backup, Database
 from tests.simulation.device import BOOT_SECONDS, Device
@@ -152,7 +151,6 @@ class World:
         self.database.restore(town_id, backup)
         self.swaps += 1
         self.facts.went_back.add(town_id)
-        self.facts.lost |= self.facts.let_go.get(town_id, set())
 
     def digest(self) -> str:
         """Of everything that happened."""
@@ -231,7 +229,7 @@ class World:
             record = state.device(one.device.identity.device_id)
             if record is None or record.status == "revoked":
                 one.device.is_out = True
-            elif record.status == "suspended" or one.problem in {"old_copy", "chain_forked"}:
+            elif record.status == "suspended" or one.problem in {"old_copy", "chain_forked", "chain_gap"}:
                 self.note(f"release {one.device.name}")
                 one.problem = None
                 self.must(
@@ -267,15 +265,13 @@ class World:
                 facts.reports[town.id] = task.result()
         for one in self.residents:
             identity = one.device.identity
-            if one.is_stranded():
-                facts.lost.update(encode_bytes(entry.digest) for entry in one.device.disk.entries())
             facts.replicas.append(
                 Replicated(
                     name=one.device.name,
                     device_id=identity.device_id,
                     town_id=identity.town_id,
                     state=one.device.disk.state(),
-                    is_settled=not (one.device.is_out or one.is_stranded()),
+                    is_settled=not one.device.is_out,
                     findings=verify(one.device.disk, DEVICE_RULES) if self.options.is_verified else (),
                 )
             )

@@ -181,10 +181,14 @@ FIRST_EPOCH = derived_id("epoch", 1)
 
 @dataclass(kw_only=True)
 class Town:
-    """The words of one town's server: signed, correct, and in no particular order."""
+    """The words of one town's server: signed, correct, and in no particular order.
+
+    `kept_versions` are those of the first epoch that are left in the one after it.
+    """
 
     id: str = derived_id("town", "Ashford")
     epoch: str = FIRST_EPOCH
+    kept_versions: int = 0
     key: Ed25519PrivateKey = field(default_factory=lambda: Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
 
     def journal(self, version: int, history: str = "") -> bytes:
@@ -199,12 +203,13 @@ class Town:
         return orjson.dumps(said)
 
     def begun(self, **other: object) -> dict[str, object]:
-        """The signed record of the epoch, which follows the first one at its very beginning unless told otherwise."""
+        """The signed record of the epoch, which follows what is kept of the first one unless told otherwise."""
+        kept = journal_hash(f"{FIRST_EPOCH}{self.kept_versions}".encode()) if self.kept_versions else bytes(32)
         mark: dict[str, Any] = {
             "epoch": self.epoch,
             "before": FIRST_EPOCH,
-            "version": 0,
-            "journal": encode_bytes(bytes(32)),
+            "version": self.kept_versions,
+            "journal": encode_bytes(kept),
             "at": "2026-11-21T08:19:00.000Z",
             "reason": "a failover",
             **other,

@@ -17,11 +17,13 @@ from psycopg_pool import AsyncConnectionPool
 from server.adapters.keys import KeySigner
 from server.adapters.memory import MemorySystem, memory_signer
 from server.adapters.postgres.connection import Connection, make_pool, town_transaction
-from server.adapters.postgres.outbox import PostgresInbox, PostgresMessages, PostgresOutbox
+from server.adapters.postgres.outbox import PostgresAgenda, PostgresInbox, PostgresMessages, PostgresOutbox
+from server.adapters.postgres.statement_shelf import PostgresStatementShelf
 from server.adapters.postgres.towns import PostgresTowns
 from server.application.batch import Upload
 from server.application.commands.apply_change_sets import Appliers
 from server.application.commands.found_town import found_town
+from server.application.commands.rebuild_statements import StatementDesk
 from server.application.commands.settle_payments import PaymentDesk
 from server.application.payment_ports import CardPayments, MobileMoney
 from server.application.ports import Bell
@@ -51,6 +53,9 @@ class RealTown:
     towns: PostgresTowns
     outbox: PostgresOutbox
     inbox: PostgresInbox
+    agenda: PostgresAgenda
+    shelf: PostgresStatementShelf
+    statement_desk: StatementDesk
     payments: PaymentDesk
     messages: PostgresMessages
     appliers: Appliers
@@ -207,6 +212,9 @@ async def real_town(
             towns=towns,
             outbox=PostgresOutbox(pool),
             inbox=PostgresInbox(pool),
+            agenda=PostgresAgenda(pool),
+            shelf=PostgresStatementShelf(pool),
+            statement_desk=StatementDesk(shelf=PostgresStatementShelf(pool), system=system),
             payments=PaymentDesk(
                 momo=provider,
                 card=card,

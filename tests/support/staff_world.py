@@ -24,8 +24,9 @@ from sync.modules.billing.operations import InvoiceLine
 from sync.modules.catalogue import DefineProduct, OfferProduct, product_id
 from sync.modules.commerce import AdjustStock, OpenWarehouse, PlaceOrder, ReceiveStock
 from sync.modules.commerce.operations import OrderLine
-from sync.modules.identity import AddUser, ChangeSettings, EnrolDevice, Role, TownSettings
+from sync.modules.identity import AddUser, ChangeSettings, EnrolDevice, Role
 from sync.modules.schools import OpenSchool, ScheduleFee, UpsertStudent, fee_invoice_id
+from sync.modules.town_settings import TownSettings
 from tests.support.api_world import PUBLIC_URL, ApiWorld, api_world
 
 PASSWORD = "correct horse battery staple"

@@ -130,6 +130,16 @@ def write_before(connection: apsw.Connection, seq: int, digest: bytes) -> None:
     put(connection, "before", [seq, encode_bytes(digest)])
 
 
+def read_joints(connection: apsw.Connection) -> dict[int, bytes]:
+    """Place and hash of each line of another copy behind which this chain goes on."""
+    return {seq: decode_bytes(digest, HASH_BYTES) for seq, digest in get(connection, "joints") or ()}
+
+
+def write_joints(connection: apsw.Connection, joints: Mapping[int, bytes]) -> None:
+    """Say behind which lines of another copy this chain goes on."""
+    put(connection, "joints", [[seq, encode_bytes(digest)] for seq, digest in sorted(joints.items())])
+
+
 def read_generation(connection: apsw.Connection) -> int:
     """How often checkpoints or pages were taken."""
     return int(get(connection, "generation") or 0)

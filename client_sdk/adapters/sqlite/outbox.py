@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import apsw
@@ -29,6 +30,8 @@ _LINES_FROM = "SELECT seq, line, digest, signature FROM outbox WHERE seq >= ? OR
 # What is answered was told its verdict; what is pending again was told the last of those that are kept beside.
 _TOLD_FROM = """SELECT seq, coalesce(verdict, earlier ->> '$[#-1]') AS told, coalesce(version, 0) FROM outbox
     WHERE seq BETWEEN ? AND ? AND told IS NOT NULL ORDER BY seq"""
+_LAST_BEFORE = "SELECT seq, digest FROM outbox WHERE seq < ? ORDER BY seq DESC LIMIT 1"
+_FIRST_BEYOND = "SELECT min(seq) FROM outbox WHERE status = 'answered' AND version > ?"
 _FIRST_PENDING = "SELECT line FROM outbox WHERE status = 'pending' ORDER BY seq LIMIT 1"
 _PENDING = "SELECT seq, digest, reads, writes FROM outbox WHERE status = 'pending' ORDER BY seq"
 
@@ -121,12 +124,18 @@ def drop_overlay(connection: apsw.Connection, keys: Iterable[RowKey]) -> None:
     connection.executemany(_UNCOVER, cleared)
 
 
+def uncover(connection: apsw.Connection) -> None:
+    """Let the overlay show nothing at all."""
+    connection.execute("DELETE FROM overlay_row")
+    connection.execute("UPDATE base_row SET is_covered = 0 WHERE is_covered")
+
+
 def lines_from(connection: apsw.Connection, seq: int, lines_max: int, bytes_max: int) -> Sequence[OutboxLine]:
-    """Lines from a place on, each with its newline within `bytes_max` together; at least one if there is any."""
+    """Lines from a place on without a hole, each with its newline within `bytes_max` together; one if there is any."""
     lines: list[OutboxLine] = []
     for place, line, digest, signature in connection.execute(_LINES_FROM, (seq, lines_max)):
         bytes_max -= len(line) + 1
-        if bytes_max < 0 and lines:
+        if lines and (bytes_max < 0 or place != lines[-1].seq + 1):
             break
         lines.append(OutboxLine(seq=place, line=line, digest=digest, signature=signature))
     return lines
@@ -149,15 +158,36 @@ def told_from(connection: apsw.Connection, seq: int, told_max: int) -> list[Told
 
 
 def rebase(connection: apsw.Connection, head: LocalHead, first: int) -> list[Entry]:
-    """Let the chain begin anew behind `head`, without a line and without an overlay; the lines from `first` on."""
+    """Let the chain go on behind `head`, without an overlay; the lines that are let go, from position `first` on."""
+    first = min(first, head.seq + 1)
+    given = meta.read_head(connection).receipts
+    head = replace(head, receipts=max(head.receipts, given))  # a number is given once, whatever is lost
     kept = [entry for entry in entries(connection, None) if entry.seq >= first]
-    connection.execute("DELETE FROM outbox")
-    connection.execute("DELETE FROM overlay_row")
-    connection.execute("UPDATE base_row SET is_covered = 0 WHERE is_covered")
-    meta.write_before(connection, head.seq, head.digest)
+    connection.execute("DELETE FROM outbox WHERE seq >= ?", (first,))
+    uncover(connection)
+    last: int | None = connection.execute("SELECT max(seq) FROM outbox").get
+    if last is None:
+        meta.write_before(connection, head.seq, head.digest)
+        meta.write_joints(connection, {})
+    else:
+        joints = {seq: digest for seq, digest in meta.read_joints(connection).items() if seq < last}
+        meta.write_joints(connection, joints | {head.seq: head.digest})
     meta.write_head(connection, head)
     meta.drop(connection, "rewound")
     return kept
+
+
+def known_before(connection: apsw.Connection, seq: int) -> tuple[int, bytes] | None:
+    """The last line before a place that is kept, or that one which is kept follows on from: its place and hash."""
+    kept: list[tuple[int, bytes]] = list(connection.execute(_LAST_BEFORE, (seq,)))
+    known = dict([meta.read_before(connection), *meta.read_joints(connection).items(), *kept])
+    return max((one for one in known.items() if one[0] < seq), default=None)
+
+
+def first_beyond(connection: apsw.Connection, version: int) -> int | None:
+    """The first place whose verdict is of a later version."""
+    first: int | None = connection.execute(_FIRST_BEYOND, (version,)).get
+    return first
 
 
 def pending_lines(connection: apsw.Connection) -> dict[int, tuple[bytes, str, str]]:

@@ -15,7 +15,7 @@ from client_sdk.adapters.sqlite import meta, outbox
 from client_sdk.adapters.sqlite.pages import PageWriter
 from client_sdk.application.answer import RowsLine, check_hash, read_line, read_verdict, verdict_of
 from client_sdk.application.leases import renewed
-from client_sdk.application.overlay import Touch, rebuild
+from client_sdk.application.overlay import Touch, decide_pending, rebuild
 from client_sdk.application.ports import Contact, Identity, Settled, Standing
 from sync.kernel.changeset import ChangeSet, Fields, RowKey, Verdict
 from sync.kernel.clock import format_time, parse_time
@@ -156,10 +156,7 @@ class Settling:
         self._connection.executemany(_TOUCH, _encoded(changed))
 
     def _read(self, seq: int) -> ChangeSet | None:
-        line: bytes = self._connection.execute("SELECT line FROM outbox WHERE seq = ?", (seq,)).get
-        town, device = self._identity.town_id, self._identity.device_id
-        change_set = parse_line(line, town=town, device=device, registry=self._registry).change_set
-        return change_set if isinstance(change_set, ChangeSet) else None
+        return _change_set(self._connection, seq, self._identity, self._registry)
 
     def _base(self, entity: str, row_id: str) -> Fields | None:
         return outbox.base_fields(self._connection, entity, row_id)
@@ -171,11 +168,36 @@ class Settling:
         """Forget answered lines that are old enough, from the beginning up to the first that must stay."""
         oldest = format_time(max(0, parse_time(self._welcome.time) - ANSWERED_KEPT_MS))
         head = meta.read_head(self._connection)
-        first = self._connection.execute(_FIRST_KEPT, (oldest, head.seq)).get
-        digest = self._connection.execute("SELECT digest FROM outbox WHERE seq = ?", ((first or 0) - 1,)).get
-        if digest is not None:
+        first: int = self._connection.execute(_FIRST_KEPT, (oldest, head.seq)).get or 0
+        before = outbox.known_before(self._connection, first)
+        if before is not None and before[0] == first - 1 and before != meta.read_before(self._connection):
             self._connection.execute(_LET_GO, (first,))
-            meta.write_before(self._connection, first - 1, digest)
+            meta.write_before(self._connection, *before)
+            joints = meta.read_joints(self._connection).items()
+            meta.write_joints(self._connection, {seq: digest for seq, digest in joints if seq >= first})
+
+
+def relay(connection: apsw.Connection, identity: Identity, registry: Registry) -> None:
+    """Decide everything that is pending over base rows that nothing covers yet."""
+
+    def visible(entity: str, row_id: str) -> Fields | None:
+        overlay = outbox.overlay_fields(connection, entity, row_id)
+        return outbox.base_fields(connection, entity, row_id) if overlay is None else overlay
+
+    touches = []
+    for seq in outbox.pending_lines(connection):
+        change_set = _change_set(connection, seq, identity, registry)
+        if change_set is not None:
+            decision, touch = decide_pending(change_set, visible, registry, identity)
+            outbox.put_overlay(connection, decision.rows)
+            touches.append(touch)
+    connection.executemany(_TOUCH, _encoded(touches))
+
+
+def _change_set(connection: apsw.Connection, seq: int, identity: Identity, registry: Registry) -> ChangeSet | None:
+    line: bytes = connection.execute("SELECT line FROM outbox WHERE seq = ?", (seq,)).get
+    change_set = parse_line(line, town=identity.town_id, device=identity.device_id, registry=registry).change_set
+    return change_set if isinstance(change_set, ChangeSet) else None
 
 
 def _encoded(touches: Iterable[Touch]) -> Iterator[tuple[str, str, int]]:

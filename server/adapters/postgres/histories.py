@@ -63,11 +63,11 @@ AND NOT EXISTS (SELECT FROM replacements AS r WHERE r.town_id = f.town_id AND r.
 ORDER BY f.seq, f.received_at, f.hash
 """
 _RELEASED_HEAD = """
-SELECT c.line, c.signature, t.epoch FROM device_heads AS h
-JOIN town_heads AS t ON t.town_id = h.town_id
-JOIN change_sets AS c ON c.town_id = h.town_id AND c.device_id = h.device_id AND c.seq = h.seq
-JOIN device_releases AS d ON d.town_id = h.town_id AND d.id = h.device_id
-WHERE h.town_id = %(town)s AND h.device_id = %(device)s AND (%(fork)s::bytea IS NULL OR EXISTS
+SELECT c.line, c.signature, t.epoch FROM device_releases AS d
+JOIN town_heads AS t ON t.town_id = d.town_id
+LEFT JOIN device_heads AS h ON h.town_id = d.town_id AND h.device_id = d.id
+LEFT JOIN change_sets AS c ON c.town_id = h.town_id AND c.device_id = h.device_id AND c.seq = h.seq
+WHERE d.town_id = %(town)s AND d.id = %(device)s AND (%(fork)s::bytea IS NULL OR EXISTS
   (SELECT FROM fork_lines AS f WHERE f.town_id = %(town)s AND f.device_id = %(device)s
    AND f.hash = %(fork)s AND f.received_at <= d.released_at))
 """

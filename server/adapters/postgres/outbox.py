@@ -6,8 +6,8 @@ being done, the lease in `due_at` is what keeps other workers away.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import orjson
 from psycopg_pool import AsyncConnectionPool
@@ -52,7 +52,13 @@ SELECT t.town_id FROM town_names AS t WHERE EXISTS (
 ) ORDER BY t.town_id
 """
 
-_TABLES = ("outbox", "inbox")
+_TABLES = ("outbox", "inbox", "agenda")
+
+NOTE = """
+INSERT INTO agenda (town_id, id, kind, data, version, due_at, attempts)
+VALUES (%(town)s, %(id)s, %(kind)s, %(data)s, %(version)s, %(at)s, 0) ON CONFLICT (town_id, id) DO NOTHING
+"""
+_FORGET = "DELETE FROM agenda WHERE town_id = ANY (current_towns()) AND done_at < %(before)s"
 
 _KEEP = """
 INSERT INTO inbox (town_id, id, kind, data, version, received_at, method, content_type, body, times, due_at, attempts)
@@ -75,6 +81,8 @@ _UNDONE = """
 SELECT id, 'outbox', kind, data, due_at, attempts, problem FROM outbox WHERE town_id = %(town)s AND done_at IS NULL
 UNION ALL
 SELECT id, 'inbox', kind, data, due_at, attempts, problem FROM inbox WHERE town_id = %(town)s AND done_at IS NULL
+UNION ALL
+SELECT id, 'agenda', kind, data, due_at, attempts, problem FROM agenda WHERE town_id = %(town)s AND done_at IS NULL
 ORDER BY 5, 1 LIMIT %(jobs_max)s
 """
 
@@ -172,14 +180,33 @@ class PostgresInbox(PostgresWork):
             return (await connection.execute(_FORGET, [before])).rowcount
 
 
+class PostgresAgenda(PostgresWork):
+    """The agendas of all towns: what follows from what is there, and can be noted again."""
+
+    table = "agenda"
+
+    async def note(self, town_id: str, item_id: str, kind: str, data: Mapping[str, Any], at: str) -> None:
+        """What is on it already, done or not, stays as it is."""
+        said = orjson.dumps(dict(data)).decode()
+        values = {"town": town_id, "id": item_id, "kind": kind, "data": said, "version": 0, "at": at}
+        async with town_transaction(self._pool, town_id) as connection:
+            await connection.execute(NOTE, values)
+
+    async def forget(self, before: str) -> int:
+        """In one statement for all towns."""
+        async with town_transaction(self._pool) as connection:
+            await connection.execute(SEE_ALL_TOWNS)
+            return (await connection.execute(_FORGET, {"before": before})).rowcount
+
+
 class PostgresJobs:
-    """The `Jobs` port over both."""
+    """The `Jobs` port over all three."""
 
     def __init__(self, pool: AsyncConnectionPool[Connection]) -> None:
         self._pool = pool
 
     async def undone(self, town_id: str, jobs_max: int) -> Sequence[Job]:
-        """One statement over both tables."""
+        """One statement over the tables."""
         async with town_transaction(self._pool, town_id) as connection:
             cursor = await connection.execute(_UNDONE, {"town": town_id, "jobs_max": jobs_max})
             return [
@@ -198,7 +225,7 @@ class PostgresJobs:
             ]
 
     async def retry(self, town_id: str, job_id: str, now: str) -> bool:
-        """In whichever of the two it is."""
+        """In whichever of them it is."""
         values = {"town": town_id, "id": job_id, "at": now}
         async with town_transaction(self._pool, town_id) as connection:
             cursors = [await connection.execute(_RETRY.format(table=table).encode(), values) for table in _TABLES]

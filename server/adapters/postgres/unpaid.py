@@ -8,7 +8,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from server.adapters.postgres.connection import Connection, town_transaction
 from server.application.commands.settle_payments import DEADLINE_SECONDS
-from sync.modules.identity import UNPAID_MINUTES_MAX
+from sync.modules.town_settings import UNPAID_MINUTES_MAX
 
 _DUE = """
 SELECT o.id FROM orders AS o

@@ -12,7 +12,8 @@ from server.api.parts import staff_door_of
 from server.api.staff import InTown
 from server.application.queries.listed import INDOORS
 from server.domain.people import NotPermitted
-from sync.modules.identity import ChangeSettings, TownSettings
+from sync.modules.identity import ChangeSettings
+from sync.modules.town_settings import TownSettings
 
 router = APIRouter(prefix="/v1/towns/{town_id}/settings", tags=["settings"])
 

@@ -10,7 +10,7 @@ from sync.kernel.errors import InvalidMoney
 from sync.kernel.money import to_minor
 from sync.modules.billing.ledger import MONEY_SINCE, OPENING, SUSPENSE, post
 from sync.modules.billing.operations import PayRefund, RequestCardPayment, RequestPayment, TakePayment
-from sync.modules.identity import PAYMENT_UNITS_MAX
+from sync.modules.town_settings import PAYMENT_UNITS_MAX
 
 Paying = TakePayment | RequestPayment | RequestCardPayment
 """What makes a payment."""

@@ -309,3 +309,39 @@ async def test_a_verdict_that_changed_since_a_lost_history_leaves_one_conflict(w
     rows = [orjson.loads(text) for text in (await device.exchange()).content.splitlines()]
     kinds = [row[2]["kind"] for said in rows if said.get("e") == "conflict" for row in said["put"]]
     assert kinds == ["verdict_changed"]
+
+
+async def test_a_device_that_cannot_send_what_is_missing_is_told_where_to_go_on_once_it_is_released(
+    world: ApiWorld,
+) -> None:
+    device = await world.device()
+    stuck = device.hello(pending=3)
+    answer = await device.exchange(hello=stuck)
+    assert (answer.status_code, orjson.loads(answer.content.splitlines()[0])["acked"]) == (200, 0)
+    await world.author(ReleaseDevice(device=device.answer.device_id, reason="what it had sent is lost"))
+
+    answer = await device.exchange(hello=stuck)
+
+    said = answer.json()
+    assert (answer.status_code, said["code"], said["from_seq"]) == (409, "chain_released", 1)
+    assert (said["head"]["line"], said["head"]["sig"]) == (None, None)
+    assert await outcome(device, device.line(wish(device))) == (200, "welcome")
+    first = device.seq
+    answer = await device.exchange(hello=device.hello(pending=3))
+    assert orjson.loads(answer.json()["head"]["line"])["seq"] == first
+
+
+async def test_a_released_device_that_sends_what_is_here_and_has_more_is_not_told_to_write_anew(
+    world: ApiWorld,
+) -> None:
+    device = await world.device()
+    first = device.line(wish(device))
+    seen = device.hello(1, pending=3)
+    assert (await device.exchange(first, hello=seen)).status_code == 200
+    assert await outcome(device, device.line(wish(device))) == (200, "welcome")
+    await world.author(ReleaseDevice(device=device.answer.device_id, reason="found"))
+
+    assert (await device.exchange(first, hello=seen)).status_code == 200
+    behind = orjson.loads(seen)["hello"] | {"pending": 1}
+    answer = await device.exchange(first, hello=orjson.dumps({"hello": behind}))
+    assert (answer.status_code, answer.json()["code"]) == (409, "chain_released")

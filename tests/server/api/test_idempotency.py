@@ -11,6 +11,7 @@ import pytest
 
 from server.adapters.memory_outbox import MemoryInbox
 from server.adapters.postgres.listings import PostgresRequests
+from server.adapters.postgres.outbox import PostgresAgenda
 from server.application.people_ports import Listings
 from server.application.ports import Unavailable
 from server.domain.requests import KEPT_SECONDS
@@ -197,6 +198,7 @@ class ForgetParts:
         self.people = self.staff.people
         self.system = self.staff.world.system
         self.requests = PostgresRequests(self.listings._pool)  # type: ignore[attr-defined]
+        self.agenda = PostgresAgenda(self.listings._pool)  # type: ignore[attr-defined]
         self.inbox = MemoryInbox()
 
 

@@ -19,11 +19,11 @@ from server.application.commands.found_town import found_town
 from server.application.histories import HistoryAltered, Sight, look_at, sound_alarm
 from server.application.history_ports import TownHalted
 from server.domain.devices import server_device_id
-from sync.engine.chain import encode_bytes
+from sync.engine.chain import encode_bytes, journal_message
 from sync.kernel.ids import derived_id, make_id
 from sync.modules import registry
 from sync.modules.identity import AddUser
-from sync.protocol.messages import Hello
+from sync.protocol.messages import Hello, Witness
 
 LOST_VERSIONS = 3
 
@@ -126,3 +126,20 @@ async def test_a_halt_that_was_resumed_lets_nobody_in(restored: Restored) -> Non
 
     with pytest.raises(HistoryAltered):
         await restored.alarm(restored.witnesses[1])
+
+
+async def test_the_loss_of_an_end_excuses_nothing_that_does_not_fit_before_it(restored: Restored) -> None:
+    state, seen = restored.towns.shared(restored.town), restored.witnesses[0]
+    beyond, digest = state.head.version + 5, bytes(range(32))
+    signature = memory_signer().sign(journal_message(restored.town, state.head.epoch, beyond, digest))
+    witness = Witness(version=beyond, journal=encode_bytes(digest), sig=signature)
+    with pytest.raises(TownHalted):
+        await restored.alarm(seen.model_copy(update={"witness": witness}))
+    await restored.appliers.begin_epoch(restored.town, "a failover lost the end")
+
+    with pytest.raises(TownHalted):
+        await restored.alarm(seen)
+
+    epoch = await restored.appliers.begin_epoch(restored.town, "and an old backup had been restored before")
+    sights = [await restored.look(hello) for hello in restored.witnesses]
+    assert [(sight.is_alarming, sight.news[-1].epoch) for sight in sights] == [(False, epoch)] * LOST_VERSIONS

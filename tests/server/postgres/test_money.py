@@ -12,6 +12,8 @@ from psycopg import Connection, errors
 from psycopg.types.json import Jsonb
 
 from server.embedded import EmbeddedPostgres
+from server.jobs.relay import answer
+from sync.kernel.clock import format_time
 from sync.modules.billing import InvoiceLine, IssueInvoice, RegisterParty, TakePayment
 from sync.modules.commerce import PlaceOrder
 from sync.modules.commerce.operations import OrderLine
@@ -111,6 +113,8 @@ async def _trade(url: str) -> dict[str, str]:
         names = {"town": town.id, "nobody": NOBODY}
         names |= await _sell(town)
         names |= await _bill(town)
+        assert await town.shelf.note(town.id, format_time(town.system.now_ms())) == 2
+        assert (await answer(town, town.id)).failed == 0
         return names
 
 
@@ -131,7 +135,7 @@ async def _bill(town: RealTown) -> dict[str, str]:
     lines = [InvoiceLine(text="rent", amount="30.00")]
     await town.author(IssueInvoice(id=invoice, party=party, title="Rent", lines=lines, currency="GBP"))
     await town.author(TakePayment(id=payment, invoice=invoice, amount="12.00", currency="GBP"))
-    return {"invoice": invoice, "paid": payment}
+    return {"party": party, "invoice": invoice, "paid": payment}
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +178,18 @@ TAMPERED: dict[str, tuple[str, str]] = {
         "journal_entry ",
     ),
     "an entry, removed": ("DELETE FROM journal_entries WHERE account = 'sales'", "journal_entry "),
+    "a statement, one cent more": (
+        """UPDATE statements SET body = replace(body, '"12.00"', '"12.01"') WHERE owner_id = '{party}'""",
+        "statement of party {party}",
+    ),
+    "a statement, added up wrongly": (
+        """UPDATE statements SET body = replace(body, '"18.00"', '"18.01"') WHERE owner_id = '{party}'""",
+        "statement of party {party}",
+    ),
+    "a statement that lacks a payment": (
+        "UPDATE statements SET body = '[]' WHERE owner_id = '{party}'",
+        "statement of party {party}",
+    ),
     "what a drawer should hold": (
         """UPDATE drawer_sessions SET expected = '{{"GBP": 0}}' WHERE is_implied""",
         "drawer_session ",

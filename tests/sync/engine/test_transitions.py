@@ -126,7 +126,7 @@ def test_a_spool_is_otherwise_dropped_only_when_it_cannot_be_read_or_the_server_
     rewound = {event for _, event in cells_with(Action.REWIND_TO_ACKED)}
 
     assert dropped == {Event.WELCOME_NEW_EPOCH, Event.PAGE_UNREADABLE}
-    assert rewound == {Event.WELCOME_BEHIND, Event.PROBLEM_CHAIN_GAP}
+    assert rewound == {Event.WELCOME_LOST, Event.WELCOME_BEHIND, Event.PROBLEM_CHAIN_GAP}
 
 
 @pytest.mark.parametrize("state", RESTING)

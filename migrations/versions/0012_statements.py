@@ -1,4 +1,4 @@
-"""The books are checked once for each statement that adds to them, and no longer once for each entry at the commit."""
+"""Statements, papers and reminders: what workers make of the books, and the agenda that says what is to be made."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 
 from alembic import op
 
-revision = "0009"
-down_revision = "0008"
+revision = "0012"
+down_revision = "0011"
 
 
 def upgrade() -> None:
-    """Forward; the code of the version before runs on it too: it writes a change set's entries in one statement."""
+    """Forward; the code of the version before runs on it too."""
     # The driver's own call: the file is a script with many statements and literal percent signs and colons.
     op.get_bind().connection.cursor().execute(Path(__file__).with_suffix(".sql").read_bytes())
