@@ -183,6 +183,17 @@ def test_a_proxy_that_could_be_anybody_stops_the_start_and_says_why(value: str) 
                 "address as its own, and no limit would hold"
             ),
         ),
+        *(
+            (
+                "TALLYSTICK_WEBHOOK_SECRETS",
+                value,
+                (
+                    "TALLYSTICK_WEBHOOK_SECRETS is wrong: expected one to four secrets of at least 16 characters with "
+                    "commas between them"
+                ),
+            )
+            for value in ("too short", "a secret of sixteen,", ",".join(["a secret of sixteen"] * 5))
+        ),
         (
             "TALLYSTICK_DEVICE_REQUESTS_PER_MINUTE",
             "-1",
