@@ -58,7 +58,7 @@ NOTE = """
 INSERT INTO agenda (town_id, id, kind, data, version, due_at, attempts)
 VALUES (%(town)s, %(id)s, %(kind)s, %(data)s, %(version)s, %(at)s, 0) ON CONFLICT (town_id, id) DO NOTHING
 """
-_FORGET = "DELETE FROM agenda WHERE town_id = ANY (current_towns()) AND done_at < %(before)s"
+_FORGET = "DELETE FROM {table} WHERE town_id = ANY (current_towns()) AND done_at < %(before)s"
 
 _KEEP = """
 INSERT INTO inbox (town_id, id, kind, data, version, received_at, method, content_type, body, times, due_at, attempts)
@@ -74,8 +74,6 @@ SET times = inbox.times + 1,
     problem = CASE WHEN inbox.body = excluded.body THEN NULL ELSE inbox.problem END
 RETURNING body = %(body)s
 """
-
-_FORGET = "DELETE FROM inbox WHERE done_at < %s"
 
 _UNDONE = """
 SELECT id, 'outbox', kind, data, due_at, attempts, problem FROM outbox WHERE town_id = %(town)s AND done_at IS NULL
@@ -177,7 +175,7 @@ class PostgresInbox(PostgresWork):
         """Over all towns, in one statement."""
         async with town_transaction(self._pool) as connection:
             await connection.execute(SEE_ALL_TOWNS)
-            return (await connection.execute(_FORGET, [before])).rowcount
+            return (await connection.execute(_FORGET.format(table=self.table).encode(), {"before": before})).rowcount
 
 
 class PostgresAgenda(PostgresWork):
@@ -196,7 +194,7 @@ class PostgresAgenda(PostgresWork):
         """In one statement for all towns."""
         async with town_transaction(self._pool) as connection:
             await connection.execute(SEE_ALL_TOWNS)
-            return (await connection.execute(_FORGET, {"before": before})).rowcount
+            return (await connection.execute(_FORGET.format(table=self.table).encode(), {"before": before})).rowcount
 
 
 class PostgresJobs:
