@@ -9,6 +9,7 @@ import pytest
 from client_sdk.adapters import keys
 from server.domain import passwords
 from server.embedded import EmbeddedPostgres, EmbeddedRedis
+from server.stack import Stack
 from tests.support.stack import database_from, database_template, empty_database, scratch_directory
 
 COSTS = {module: module._MEMORY_KIB for module in (keys, passwords)}
@@ -42,6 +43,13 @@ def postgres() -> Iterator[EmbeddedPostgres]:
 def redis_server() -> Iterator[EmbeddedRedis]:
     with scratch_directory() as directory, EmbeddedRedis.start(directory / "redis") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def shared_stack() -> Iterator[Stack]:
+    """A whole system for tests that live in towns of their own; who kills or sets anything has a stack of their own."""
+    with scratch_directory() as directory, Stack.start(directory / "data") as stack:
+        yield stack
 
 
 @pytest.fixture

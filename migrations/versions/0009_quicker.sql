@@ -20,9 +20,9 @@ CREATE TRIGGER balanced_statement AFTER INSERT ON tallystick.journal_entries
 DROP TRIGGER balanced ON tallystick.journal_entries;
 DROP FUNCTION tallystick.refuse_unbalanced();
 
--- The few orders for which mobile money may still come, asked for once a minute.
+-- The few orders for which money that was to come first may still come, asked for once a minute.
 CREATE INDEX orders_unpaid_idx ON tallystick.orders (town_id)
-  WHERE commercial = 'active' AND custody = 'warehouse' AND payment_method = 'momo' AND payment = 'unpaid';
+  WHERE commercial = 'active' AND custody = 'warehouse' AND payment_method IN ('momo', 'card') AND payment = 'unpaid';
 
 -- Nobody asks by these, and each order paid for them. Few invoices are a school's.
 DROP INDEX tallystick.journal_entries_source_idx, tallystick.journal_entries_account_idx, tallystick.parties_source_idx;

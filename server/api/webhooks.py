@@ -8,6 +8,7 @@ asks the provider, and of the body nothing is believed but which payment it is a
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from dataclasses import replace
 from typing import Annotated, Final
 
@@ -106,7 +107,7 @@ async def _keep_card(request: Request, body: bytes) -> Response:
         body=body,
     )
     if not await door.inbox.keep(callback):
-        altered = derived_id("altered card event", event, body.hex())
+        altered = derived_id("altered card event", event, hashlib.sha256(body).hexdigest())
         await door.inbox.keep(replace(callback, id=altered, kind="card.altered"))
         _log.warning("callback_altered", town_id=town_id, payment_id=payment_id, remedy="ask the provider")
     _log.info("callback_kept", town_id=town_id, payment_id=payment_id)
@@ -138,7 +139,7 @@ async def _keep(request: Request, town_id: str, code: str) -> Response:
         async with asyncio.timeout(CALLBACK_SECONDS_MAX):
             body = await read_raw(request, BodyLimits(), CALLBACK_BYTES_MAX)
             callback = Callback(
-                id=derived_id("callback", payment_id, body.hex()),
+                id=derived_id("callback", payment_id, hashlib.sha256(body).hexdigest()),
                 town_id=town_id,
                 kind="momo.callback",
                 data={"payment": payment_id},

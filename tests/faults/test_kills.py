@@ -15,10 +15,11 @@ import pytest
 from client_sdk import Offline, Replica
 from client_sdk.adapters.http import HttpTransport
 from client_sdk.adapters.system import RealSystem
+from server.stack import Stack
 from sync.protocol import limits
 from tests.support.failpoints import KILLED, failpoints
 from tests.support.office import PASSPHRASE
-from tests.support.site import TOWN, Site, running_site
+from tests.support.site import TOWN, Site, site_on
 from tests.support.transports import TransportAround
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ MORE_THAN_ONE_REQUEST = 6
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with running_site() as running:
+def site(shared_stack: Stack) -> Iterator[Site]:
+    with site_on(shared_stack) as running:
         yield running
 
 

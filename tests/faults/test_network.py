@@ -10,16 +10,17 @@ from collections.abc import Iterator
 import pytest
 
 from client_sdk import Offline, Replica, ServerProblem
+from server.stack import Stack
 from sync.kernel.errors import TallystickError
 from tests.support import middle as boxes
 from tests.support.middle import Middle, Trick, middle_of
 from tests.support.office import PASSPHRASE
-from tests.support.site import Site, running_site
+from tests.support.site import Site, site_on
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with running_site() as running:
+def site(shared_stack: Stack) -> Iterator[Site]:
+    with site_on(shared_stack) as running:
         yield running
 
 
@@ -30,6 +31,7 @@ def middle(site: Site) -> Iterator[Middle]:
         site.stack.restart_api(environment={"TALLYSTICK_PUBLIC_URL": middle.url})
         site.office._url = middle.url
         yield middle
+    site.stack.restart_api()
 
 
 @pytest.mark.parametrize("trick", [boxes.asks_twice, boxes.asks_twice_at_once])

@@ -17,21 +17,22 @@ import pytest
 
 from client_sdk import Replica
 from client_sdk.adapters.http import HttpTransport
+from server.stack import Stack
 from sync.modules.billing import TakePayment
 from sync.modules.commerce import AssignDispatch
 from sync.protocol.version import SCHEMA
 from tests.support.fake_server import LINES, Answer, FakeServer, fake_server, json_answer
 from tests.support.golden import GOLDEN, GoldenDevice, Known, last_rows, lines_of, statuses, tape_of
 from tests.support.record_release import PASSPHRASE, PRICE, SKU, STOCK, StillSystem
-from tests.support.site import Site, running_site
+from tests.support.site import Site, site_on
 
 BEFORE = SCHEMA - 1
 TOWN = "Golden"
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with running_site() as running:
+def site(shared_stack: Stack) -> Iterator[Site]:
+    with site_on(shared_stack) as running:
         yield running
 
 

@@ -16,7 +16,9 @@ from client_sdk import Replica
 from sync.kernel.errors import TallystickError
 from sync.modules.commerce import ReceiveStock
 from sync.protocol import limits
-from tests.support.office import PASSPHRASE
+
+PASSPHRASE = "a passphrase for tests"
+"""Kept here, where a process that is started often loads nothing of the server for it."""
 
 FAULT = 3
 

@@ -146,7 +146,17 @@ class PostgresOutbox(PostgresWork):
     table = "outbox"
 
 
-class PostgresInbox(PostgresWork):
+class PassingWork(PostgresWork):
+    """Work that is not looked at any more some time after it was done."""
+
+    async def forget(self, before: str) -> int:
+        """In one statement for all towns."""
+        async with town_transaction(self._pool) as connection:
+            await connection.execute(SEE_ALL_TOWNS)
+            return (await connection.execute(_FORGET.format(table=self.table).encode(), {"before": before})).rowcount
+
+
+class PostgresInbox(PassingWork):
     """The inboxes of all towns: what others have sent by themselves."""
 
     table = "inbox"
@@ -171,14 +181,8 @@ class PostgresInbox(PostgresWork):
                 raise LimitExceeded(f"more than {CALLBACKS_WAITING_MAX} callbacks of this town wait to be looked at")
             return bool(kept[0])
 
-    async def forget(self, before: str) -> int:
-        """Over all towns, in one statement."""
-        async with town_transaction(self._pool) as connection:
-            await connection.execute(SEE_ALL_TOWNS)
-            return (await connection.execute(_FORGET.format(table=self.table).encode(), {"before": before})).rowcount
 
-
-class PostgresAgenda(PostgresWork):
+class PostgresAgenda(PassingWork):
     """The agendas of all towns: what follows from what is there, and can be noted again."""
 
     table = "agenda"
@@ -189,12 +193,6 @@ class PostgresAgenda(PostgresWork):
         values = {"town": town_id, "id": item_id, "kind": kind, "data": said, "version": 0, "at": at}
         async with town_transaction(self._pool, town_id) as connection:
             await connection.execute(NOTE, values)
-
-    async def forget(self, before: str) -> int:
-        """In one statement for all towns."""
-        async with town_transaction(self._pool) as connection:
-            await connection.execute(SEE_ALL_TOWNS)
-            return (await connection.execute(_FORGET.format(table=self.table).encode(), {"before": before})).rowcount
 
 
 class PostgresJobs:

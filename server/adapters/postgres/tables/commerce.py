@@ -99,7 +99,9 @@ _CLOSED = (
     "archived_at IS NULL AND (custody IN ('customer', 'returned') "
     "OR (commercial = 'cancelled' AND custody = 'warehouse'))"
 )
-_UNPAID = "commercial = 'active' AND custody = 'warehouse' AND payment_method = 'momo' AND payment = 'unpaid'"
+_UNPAID = (
+    "commercial = 'active' AND custody = 'warehouse' AND payment_method IN ('momo', 'card') AND payment = 'unpaid'"
+)
 
 
 class Order(TownRow, table=True):
