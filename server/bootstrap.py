@@ -145,14 +145,13 @@ def migrate(database_url: str, revision: str = "head") -> str:
 
 def build_core(settings: Settings) -> Core:
     """Everything, not yet opened; cheap, connects to nothing."""
-    pool = make_pool(database_url(settings))
+    pool, momo, card = make_pool(database_url(settings)), mobile_money(settings), cards(settings)
     towns, system = PostgresTowns(pool), RealSystem()
     signer = open_signer(settings.server_key_path, may_create=settings.server_key_file is None)
     bell, hints = RedisBell(redis_url(settings)), RedisHints(redis_url(settings))
     cache, shelf = RedisStatementCache(redis_url(settings)), PostgresStatementShelf(pool)
     tell = partial(tell_changes, cache)
     appliers = Appliers(towns, registry(), signer, system, bell=bell, hints=hints, committed=tell)
-    momo, card = mobile_money(settings), cards(settings)
     blobs = FilesystemBlobs(settings.blob_path)
     statements = Statements(book=PostgresAccountBook(pool), cache=cache)
     return Core(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -35,6 +35,18 @@ OK, WARN, FAIL = Level.OK, Level.WARN, Level.FAIL
 
 def judged_clock(off: float, written: float = -60.0) -> Finding:
     return x.judge_clock(replace(WELL, clock_ahead_seconds=off), [replace(TOWN, written_seconds_ahead=written)])
+
+
+def judged_provider(
+    scheme: str = "https",
+    host: str = "api.cards.example",
+    our_host: str = "sync.example",
+    *,
+    missing: Sequence[str] = (),
+    is_reached: bool = True,
+) -> Finding:
+    """What is said of a provider of cards."""
+    return x.judge_provider("cards", scheme, host, our_host, missing=missing, is_reached=is_reached)
 
 
 CASES: list[tuple[Callable[[], Finding], Level, str]] = [
@@ -76,6 +88,12 @@ CASES: list[tuple[Callable[[], Finding], Level, str]] = [
     (lambda: x.judge_outbox(3, 0, 61.0), WARN, "for 61 s"),
     (lambda: x.judge_outbox(3, 1, 0.0), WARN, "1 items were given up"),
     (lambda: x.judge_outbox(3, 0, 3601.0), FAIL, "for 3601 s"),
+    (judged_provider, OK, "api.cards.example is reached"),
+    (lambda: judged_provider("http", "127.0.0.1", "127.0.0.1"), OK, "127.0.0.1 is reached"),
+    (lambda: judged_provider(our_host="127.0.0.1"), WARN, "cannot call back"),
+    (lambda: judged_provider(is_reached=False), WARN, "nothing answers at api.cards.example"),
+    (lambda: judged_provider("http"), FAIL, "in clear"),
+    (lambda: judged_provider(missing=["TALLYSTICK_CARD_API_KEY"]), FAIL, "and not TALLYSTICK_CARD_API_KEY"),
     (lambda: x.judge_beats("worker", {"worker@a": 4.0, "worker@b": 900.0}, 60.0), OK, "4 s ago"),
     (lambda: x.judge_beats("worker", {"scheduler@a": 4.0}, 60.0), WARN, "no worker has run"),
     (lambda: x.judge_beats("worker", {"worker@a": 61.0}, 60.0), FAIL, "for 61 s"),
