@@ -58,6 +58,18 @@ class State:
     rewound: int | None = None
     dismissed: set[str] = field(default_factory=set)
 
+    def copied(self) -> State:
+        """Rows and values are never changed in place, so a copy of the containers is a copy of everything."""
+        return replace(
+            self,
+            entries=dict(self.entries),
+            base=dict(self.base),
+            overlay=dict(self.overlay),
+            cursors=dict(self.cursors),
+            joints=dict(self.joints),
+            dismissed=set(self.dismissed),
+        )
+
     def reached(self, acked: int) -> int:
         """`acked`, or the place where the server stood when since the last checkpoint it was found further back."""
         return acked if self.rewound is None else min(acked, self.rewound)
