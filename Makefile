@@ -2,6 +2,7 @@
 #   make demo   an offline day from nothing: set-up, seed, conflicts, reconciliation, proof of the books
 #   make up     the whole system, left running with its console
 #   make test   lint, types, import contracts and the whole test suite
+#   make faults every fault that the real system is put to, also those that take long
 #   make docs   the reference pages that follow from the code
 #   make mutants  deliberate defects, each of which must be found; takes half an hour
 #   make lock   new locks after a change of dependencies (UPGRADE=--upgrade takes the newest of everything)
@@ -17,7 +18,7 @@ STAMP = $(VENV)/.installed
 LOCK_TOOLS = build/lock-tools
 PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: demo up test lint docs mutants lock clean
+.PHONY: demo up test faults lint docs mutants lock clean
 
 demo: $(STAMP)
 	$(BIN)/tallystick demo
@@ -27,6 +28,9 @@ up: $(STAMP)
 
 test: lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+faults: $(STAMP)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "long or not long" tests/faults
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

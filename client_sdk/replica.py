@@ -126,6 +126,7 @@ class Replica:
         store: SqliteStore | None = None
         try:
             store = SqliteStore(path, read_key(path, passphrase), registry, system)
+            store.judge_anew()
             return cls(store, registry, system, transport)
         except BaseException as fault:
             if store is not None:

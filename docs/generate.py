@@ -16,6 +16,7 @@ from typer.core import TyperArgument
 import client_sdk
 import server
 import sync
+from docs import performance
 from server.api.problems import STATUS
 from server.cli.app import app
 from server.metrics import metrics_reference
@@ -120,6 +121,8 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "reference/operations.md": lambda: operations_page(registry()),
     "reference/permissions.md": lambda: permissions_page(registry(), ROLES),
     "reference/metrics.md": metrics_page,
+    performance.PAGE: lambda: performance.performance_page(performance.kept_run()),
+    performance.CHART: lambda: performance.performance_chart(performance.kept_run()),
     "reference/settings.md": settings_page,
 }
 """Every generated page by its path below `docs/`."""

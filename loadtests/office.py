@@ -30,6 +30,7 @@ class Desk:
         self._http = httpx2.Client(base_url=url, timeout=TIMEOUT_SECONDS)
         session = self._must("POST", "/v1/sessions", {"email": email, "password": password})
         self._http.headers["X-CSRF-Token"] = session["csrf_token"]
+        self.towns = [str(town["id"]) for town in session["towns"]]
 
     def __enter__(self) -> Self:
         return self

@@ -14,10 +14,13 @@ from functools import partial
 
 from fastapi import FastAPI
 from psycopg_pool import AsyncConnectionPool
+from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from server.adapters.blobs import FilesystemBlobs
 from server.adapters.keys import KeySigner, open_signer, rotate
+from server.adapters.payments.card import Card, CardAccount
+from server.adapters.payments.card_sandbox import CardSandbox
 from server.adapters.payments.momo import Momo, MomoAccount, Token
 from server.adapters.payments.sandbox import Sandbox
 from server.adapters.postgres.account_book import PostgresAccountBook
@@ -29,13 +32,20 @@ from server.adapters.postgres.evidence import PostgresEvidence
 from server.adapters.postgres.examine import Examined, examine_database
 from server.adapters.postgres.listings import PostgresListings, PostgresRequests
 from server.adapters.postgres.missing import PostgresMissingGoods
-from server.adapters.postgres.outbox import PostgresInbox, PostgresJobs, PostgresMessages, PostgresOutbox
+from server.adapters.postgres.outbox import (
+    PostgresAgenda,
+    PostgresInbox,
+    PostgresJobs,
+    PostgresMessages,
+    PostgresOutbox,
+)
 from server.adapters.postgres.receipts import PostgresReceipts
 from server.adapters.postgres.revision import current_revision, newest_revision
 from server.adapters.postgres.sealed import PostgresQuarantine, PostgresSealedUploads
 from server.adapters.postgres.shop import PostgresShop
 from server.adapters.postgres.sights import PostgresSights
 from server.adapters.postgres.snapshots import PostgresSnapshots
+from server.adapters.postgres.statement_shelf import PostgresStatementShelf
 from server.adapters.postgres.tombstones import PostgresTombstones
 from server.adapters.postgres.towns import PostgresTowns
 from server.adapters.postgres.unpaid import PostgresUnpaidOrders
@@ -50,12 +60,14 @@ from server.adapters.system import RealSystem
 from server.api.app import create_app
 from server.api.parts import CallbackDoor, LiveDoor, MetricsDoor, Parts, ShopDoor, SnapshotDoor, StaffDoor
 from server.application.commands.apply_change_sets import Appliers
+from server.application.commands.rebuild_statements import StatementDesk
 from server.application.commands.settle_payments import PaymentDesk
 from server.application.commands.work_off_outbox import NEVER
 from server.application.people import People
 from server.application.queries.statements import Statements, tell_changes
 from server.application.rates import RateLimits
 from server.domain import payments, tracking
+from server.domain.payments import CARD_WEBHOOK_PATH
 from server.domain.rates import Rates
 from server.metrics import note_for_ever
 from server.settings import Settings, SettingsInvalid
@@ -72,9 +84,13 @@ class Core:
     evidence: PostgresEvidence
     outbox: PostgresOutbox
     inbox: PostgresInbox
+    agenda: PostgresAgenda
+    shelf: PostgresStatementShelf
+    statement_desk: StatementDesk
     jobs: PostgresJobs
     payments: PaymentDesk
     momo: Momo | None
+    card: Card | None
     statements: Statements
     statement_cache: RedisStatementCache
     messages: PostgresMessages
@@ -125,17 +141,10 @@ def build_core(settings: Settings) -> Core:
     towns, system = PostgresTowns(pool), RealSystem()
     signer = open_signer(settings.server_key_path, may_create=settings.server_key_file is None)
     bell, hints = RedisBell(redis_url(settings)), RedisHints(redis_url(settings))
-    cache = RedisStatementCache(redis_url(settings))
-    appliers = Appliers(
-        towns=towns,
-        registry=registry(),
-        signer=signer,
-        system=system,
-        bell=bell,
-        hints=hints,
-        committed=partial(tell_changes, cache),
-    )
-    momo = _mobile_money(settings)
+    cache, shelf = RedisStatementCache(redis_url(settings)), PostgresStatementShelf(pool)
+    tell = partial(tell_changes, cache)
+    appliers = Appliers(towns, registry(), signer, system, bell=bell, hints=hints, committed=tell)
+    momo, card = _mobile_money(settings), _cards(settings)
     return Core(
         pool=pool,
         towns=towns,
@@ -143,9 +152,13 @@ def build_core(settings: Settings) -> Core:
         evidence=PostgresEvidence(pool),
         outbox=PostgresOutbox(pool),
         inbox=PostgresInbox(pool),
+        agenda=PostgresAgenda(pool),
+        shelf=shelf,
+        statement_desk=StatementDesk(shelf=shelf, system=system),
         jobs=PostgresJobs(pool),
         payments=PaymentDesk(
-            provider=momo,
+            momo=momo,
+            card=card,
             towns=towns,
             appliers=appliers,
             system=system,
@@ -153,6 +166,7 @@ def build_core(settings: Settings) -> Core:
             callback_secret=signer.secrets_for(payments.CALLBACK_PURPOSE)[signer.kid],
         ),
         momo=momo,
+        card=card,
         statements=Statements(book=PostgresAccountBook(pool), cache=cache),
         statement_cache=cache,
         messages=PostgresMessages(pool),
@@ -181,7 +195,7 @@ def build_core(settings: Settings) -> Core:
     )
 
 
-_MOMO_BREAKER = Breaker()
+_MOMO_BREAKER, _CARD_BREAKER = Breaker(), Breaker()
 _MOMO_TOKENS: dict[str, Token] = {}
 """Of this process: a worker opens its parts for every ring, and remembers from one to the next who is silent."""
 
@@ -206,9 +220,30 @@ def _mobile_money(settings: Settings) -> Momo | None:
     return Momo(account, breaker=_MOMO_BREAKER, tokens=_MOMO_TOKENS)
 
 
-def sandbox_app() -> ASGIApp:
-    """A payment provider to play with; it is nobody's money."""
-    return Sandbox().app
+def _cards(settings: Settings) -> Card | None:
+    if settings.card_base_url is None:
+        return None
+    if settings.card_api_key is None or not settings.webhook_keys:
+        raise SettingsInvalid(
+            "TALLYSTICK_CARD_BASE_URL is set: expected TALLYSTICK_CARD_API_KEY and TALLYSTICK_WEBHOOK_SECRETS as well"
+        )
+    account = CardAccount(base_url=settings.card_base_url, api_key=settings.card_api_key.get_secret_value())
+    return Card(account, breaker=_CARD_BREAKER)
+
+
+def sandbox_app(settings: Settings) -> ASGIApp:
+    """Payment providers to play with, of mobile money and of cards; it is nobody's money.
+
+    What becomes of cards is told to the server that these settings are of, signed with its secrets.
+    """
+    momo, cards = Sandbox(), CardSandbox(settings.public_url + CARD_WEBHOOK_PATH, settings.webhook_keys)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with momo.lifespan(app), cards.lifespan(app):
+            yield
+
+    return Starlette(routes=[*momo.routes(), *cards.routes()], lifespan=lifespan)
 
 
 @asynccontextmanager
@@ -260,11 +295,14 @@ def build_app(settings: Settings) -> FastAPI:
                 shop=PostgresShop(core.pool),
                 listings=core.listings,
                 tracking_secrets=tuple(core.signer.secrets_for(tracking.PURPOSE).values()),
+                card=core.card,
+                return_url=settings.card_return_url or settings.public_url,
             ),
             callbacks=CallbackDoor(
                 inbox=core.inbox,
                 bell=core.bell,
                 secrets=tuple(core.signer.secrets_for(payments.CALLBACK_PURPOSE).values()),
+                card_secrets=settings.webhook_keys,
             ),
             receipts=PostgresReceipts(core.pool),
             has_docs=settings.has_api_docs,
@@ -306,8 +344,9 @@ async def _opened(core: Core) -> AsyncIterator[None]:
         yield
     finally:
         core.bell.close()
-        if core.momo:
-            await core.momo.close()
+        for provider in (core.momo, core.card):
+            if provider:
+                await provider.close()
         await core.statement_cache.close()
         await core.hints.close()
         await core.pool.close()

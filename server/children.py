@@ -15,10 +15,10 @@ from server.supervised import GUARD_SCRIPT, LOG_LINES_SHOWN_MAX
 class Child:
     """One program that is started, watched, killed and started again; made without starting it.
 
-    The file descriptor `lock` is handed down to it, so that its lock is held as long as the program lives.
+    The file descriptor `lock`, if any, is handed down to it, so that its lock is held as long as the program lives.
     """
 
-    def __init__(self, *, name: str, command: Sequence[str], log_path: Path, lock: int) -> None:
+    def __init__(self, *, name: str, command: Sequence[str], log_path: Path, lock: int | None = None) -> None:
         self.name = name
         self._command = command
         self._log_path = log_path
@@ -51,7 +51,7 @@ class Child:
                 stderr=log,
                 env=environment,
                 start_new_session=True,
-                pass_fds=(self._lock,),
+                pass_fds=() if self._lock is None else (self._lock,),
             )
         guard = ["/bin/sh", "-c", GUARD_SCRIPT, "tallystick-guard", "TERM", str(self._process.pid)]
         self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603 - as above

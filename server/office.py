@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from server.application.commands.accounts import account_for
 from server.application.commands.enrol_device import make_enrolment
 from server.application.commands.found_town import found_town
 from server.application.queries.verify_town import Report, verify_town
@@ -63,10 +64,10 @@ class Office:
         """Build what snapshots are due, as the scheduler does each minute."""
         self.run(build_snapshots(self._core))
 
-    def author(self, town: str, *operations: Operation) -> list[str]:
-        """Have the town's own server device do this, as many change sets as it takes; returns the statuses."""
+    def author(self, town: str, *operations: Operation, actor: str | None = None) -> list[str]:
+        """Have the town itself, or somebody in its office, do this, as many change sets as it takes; the statuses."""
         town_id = self.towns[town]
-        actor = server_device_id(town_id)
+        actor = actor or server_device_id(town_id)
         statuses = []
         for start in range(0, len(operations), OPERATIONS_MAX):
             part = operations[start : start + OPERATIONS_MAX]
@@ -74,9 +75,9 @@ class Office:
             statuses.append(str(orjson.loads(line)["status"]))
         return statuses
 
-    def must(self, town: str, *operations: Operation) -> None:
+    def must(self, town: str, *operations: Operation, actor: str | None = None) -> None:
         """As `author`, and it must be accepted."""
-        statuses = self.author(town, *operations)
+        statuses = self.author(town, *operations, actor=actor)
         assert set(statuses) <= {"accepted"}, statuses
 
     def new_id(self) -> str:
@@ -90,6 +91,12 @@ class Office:
         )
         self.must(town, user)
         return user.id
+
+    def add_admin(self, town: str, email: str, password: str) -> None:
+        """Somebody who may sign in there and do everything in the office."""
+        people = self._core.people
+        account = self.run(account_for(people, email, password))
+        self.run(people.accounts.link(account, self.towns[town], self.add_user(town, email, "admin")))
 
     def add_warehouse(self, town: str, name: str) -> str:
         """A place for stock."""

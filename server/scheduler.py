@@ -24,6 +24,7 @@ from server.jobs.missing import report_missing
 from server.jobs.overdue import report_overdue
 from server.jobs.relay import sweep
 from server.jobs.snapshots import build_snapshots
+from server.jobs.statements import note_changes
 from server.jobs.tombstones import expire_tombstones
 from server.jobs.unpaid import cancel_unpaid
 from server.metrics import count_periodic
@@ -47,6 +48,7 @@ class Periodic:
 
 PERIODICS = (
     Periodic(name="sweep", pause_seconds=5, run=sweep),
+    Periodic(name="statements", pause_seconds=2, run=note_changes),
     Periodic(name="forget", pause_seconds=300, run=forget),
     Periodic(name="overdue", pause_seconds=300, run=report_overdue),
     Periodic(name="unpaid", pause_seconds=300, run=cancel_unpaid),

@@ -27,6 +27,7 @@ from sync.kernel.errors import TallystickError
 
 SECRET_CHARACTERS_MAX = 65_536
 TOKEN_CHARACTERS_MIN = 16
+WEBHOOK_SECRETS_MAX = 4
 REQUESTS_PER_MINUTE_MAX = 1_000_000_000
 
 
@@ -52,6 +53,13 @@ def _with_scheme(*schemes: str) -> AfterValidator:
 def _long_enough(value: SecretStr | None) -> SecretStr | None:
     if value is not None and len(value.get_secret_value()) < TOKEN_CHARACTERS_MIN:
         raise ValueError("length")
+    return value
+
+
+def _keys(value: SecretStr | None) -> SecretStr | None:
+    keys = value.get_secret_value().split(",") if value is not None else []
+    if len(keys) > WEBHOOK_SECRETS_MAX or any(len(key.strip()) < TOKEN_CHARACTERS_MIN for key in keys):
+        raise ValueError("keys")
     return value
 
 
@@ -194,6 +202,31 @@ class Settings(BaseSettings):
         json_schema_extra={"expected": "the name of an environment, like mtnghana"},
     )
 
+    card_base_url: Annotated[str | None, AfterValidator(_http_url)] = Field(
+        default=None,
+        alias="TALLYSTICK_CARD_BASE_URL",
+        description="The provider of cards; `tallystick sandbox` plays one. Not set: nobody pays by card online.",
+        json_schema_extra={"expected": "a URL like https://api.cards.example"},
+    )
+    card_api_key: SecretStr | None = Field(
+        default=None,
+        alias="TALLYSTICK_CARD_API_KEY",
+        description="Our key at the provider of cards.",
+        json_schema_extra={"expected": "a secret key of the provider"},
+    )
+    card_return_url: Annotated[str | None, AfterValidator(_http_url)] = Field(
+        default=None,
+        alias="TALLYSTICK_CARD_RETURN_URL",
+        description="Where customers come back to from the page on which they paid by card. Not set: the public URL.",
+        json_schema_extra={"expected": "a URL like https://shop.example/paid"},
+    )
+    webhook_secrets: Annotated[SecretStr | None, AfterValidator(_keys)] = Field(
+        default=None,
+        alias="TALLYSTICK_WEBHOOK_SECRETS",
+        description="What the provider of cards signs its webhooks with; while it is changed, the new one and the old.",
+        json_schema_extra={"expected": "one to four secrets of at least 16 characters with commas between them"},
+    )
+
     trusted_proxies: Annotated[str, AfterValidator(_networks)] = Field(
         default="",
         alias="TALLYSTICK_TRUSTED_PROXIES",
@@ -250,6 +283,12 @@ class Settings(BaseSettings):
     def proxies(self) -> tuple[str, ...]:
         """The networks whose word about addresses counts."""
         return tuple(self.trusted_proxies.split(",")) if self.trusted_proxies else ()
+
+    @property
+    def webhook_keys(self) -> tuple[bytes, ...]:
+        """The secrets that webhooks may be signed with."""
+        text = self.webhook_secrets.get_secret_value() if self.webhook_secrets else ""
+        return tuple(key.strip().encode() for key in text.split(",") if key)
 
     @property
     def server_key_path(self) -> Path:

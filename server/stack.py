@@ -14,6 +14,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import signal
 import socket
 import sys
 import time
@@ -161,6 +162,14 @@ class Stack:
         """End every API process as a power cut would; the port refuses until `restart_api`."""
         for child in self._api:
             child.kill()
+
+    def kill_redis(self) -> None:
+        """End Redis with all it held, as a power cut would; `restart_fallen` starts it anew."""
+        _kill(self._redis, signal.SIGKILL)
+
+    def crash_postgres(self) -> None:
+        """End PostgreSQL without a word to anybody, as a crash would; `restart_fallen` starts it anew."""
+        _kill(self._postgres, signal.SIGQUIT)
 
     def restart_api(self, environment: Mapping[str, str] | None = None) -> None:
         """Stop what is left of the API and start it anew with these settings on top; returns when it can serve."""
@@ -336,6 +345,13 @@ class Stack:
             self.data_dir / NOTE_NAME,
             {"url": self.url, "pid": os.getpid(), "environment": self.settings_environment},
         )
+
+
+def _kill(server: EmbeddedPostgres | EmbeddedRedis | None, number: signal.Signals) -> None:
+    """End an embedded server, and return when it is gone; whoever started it hears of it at `restart_fallen`."""
+    assert server is not None, "the stack has been given a server, which is not its own to end"
+    os.kill(server.pid, number)
+    os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
 
 
 def settings_in(environ: Mapping[str, str]) -> dict[str, str]:

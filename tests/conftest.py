@@ -6,8 +6,31 @@ from collections.abc import Iterator
 
 import pytest
 
+from client_sdk.adapters import keys
+from server.domain import passwords
 from server.embedded import EmbeddedPostgres, EmbeddedRedis
+from server.stack import Stack
 from tests.support.stack import database_from, database_template, empty_database, scratch_directory
+
+COSTS = {module: module._MEMORY_KIB for module in (keys, passwords)}
+CHEAP_KIB = 64
+"""What guards a made-up key or password in tests; whoever opens it reads the cost beside it."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_guards() -> Iterator[None]:
+    """Replicas and accounts that tests make are opened without 64 MiB and 0.2 s of a core each time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in COSTS:
+            patch.setattr(module, "_MEMORY_KIB", CHEAP_KIB)
+        yield
+
+
+@pytest.fixture
+def dear_guards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a key and a password cost outside of tests."""
+    for module, memory_kib in COSTS.items():
+        monkeypatch.setattr(module, "_MEMORY_KIB", memory_kib)
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +43,13 @@ def postgres() -> Iterator[EmbeddedPostgres]:
 def redis_server() -> Iterator[EmbeddedRedis]:
     with scratch_directory() as directory, EmbeddedRedis.start(directory / "redis") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def shared_stack() -> Iterator[Stack]:
+    """A whole system for tests that live in towns of their own; who kills or sets anything has a stack of their own."""
+    with scratch_directory() as directory, Stack.start(directory / "data") as stack:
+        yield stack
 
 
 @pytest.fixture

@@ -21,9 +21,7 @@ from client_sdk.application.lease_ports import Reading
 from client_sdk.application.leases import renewed, with_reading
 from client_sdk.application.overlay import decide_pending
 from client_sdk.application.ports import (
-    BaseMark,
     Contact,
-    Contents,
     Entry,
     ExchangeState,
     Identity,
@@ -37,6 +35,7 @@ from client_sdk.application.ports import (
     Standing,
     System,
 )
+from client_sdk.application.verify_ports import BaseMark, Contents
 from client_sdk.errors import AlreadyEnrolled, NotEnrolled, ReplicaWiped, StaleExchange
 from sync.engine.chain import genesis_hash
 from sync.kernel.changeset import ChangeSet, Fields, RowKey, Verdict

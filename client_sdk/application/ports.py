@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from client_sdk.application.lease_ports import Leased, Reading
     from client_sdk.application.snapshot_ports import Downloads
-    from sync.engine.feed import BucketSum
+    from client_sdk.application.verify_ports import Contents
     from sync.kernel.changeset import Fields, RowKey, Verdict
     from sync.kernel.module import Registry
     from sync.protocol.messages import (
@@ -149,34 +149,6 @@ class Row:
 
     version: int | None
     fields: Fields
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BaseMark:
-    """What a bucket's checksum covers of one base row."""
-
-    bucket: str
-    entity: str
-    row_id: str
-    version: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Contents:
-    """Everything `verify` needs, read in one transaction. `entries` follow on from `before` (place and hash).
-
-    `joints` are the lines of another copy, place and hash, behind which the chain of this one goes on.
-    """
-
-    head: LocalHead
-    before: tuple[int, bytes]
-    joints: Mapping[int, bytes]
-    entries: Sequence[Entry]
-    marks: Sequence[BaseMark]
-    sums: Mapping[str, BucketSum]
-    overlay: Mapping[RowKey, Fields]
-    base: Mapping[RowKey, Fields]
-    """The base rows that the overlay covers or a pending change set has read."""
 
 
 class Recording(Protocol):

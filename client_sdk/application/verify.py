@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from client_sdk.application.overlay import decide_pending
-from client_sdk.application.ports import Contents, Entry, Identity, LineStatus, Store
+from client_sdk.application.ports import Entry, Identity, LineStatus, Store
+from client_sdk.application.verify_ports import Contents
 from sync.engine.chain import head_message, is_signed, line_hash
 from sync.engine.feed import BucketSum
 from sync.kernel.changeset import ChangeSet, Fields, RowKey

@@ -9,7 +9,7 @@ from hashlib import sha256
 from server.adapters.memory_outbox import MemoryMessages, MemoryOutbox
 from server.adapters.memory_town import TownState
 from server.adapters.memory_towns import MemoryTowns
-from server.application.evidence import StoredSet, StoredWork
+from server.application.evidence import StoredSet, StoredStatement, StoredWork
 from server.application.history_ports import EpochRecord, Halt
 from server.application.ports import BucketState
 from sync.engine.chain import ChainHead
@@ -108,6 +108,12 @@ class MemoryTownEvidence:
         for (town_id, message_id), message in self._messages.written.items():
             if town_id == self.head.town:
                 yield message_id, message.order_id, message.text
+
+    async def statements(self) -> AsyncIterator[StoredStatement]:
+        """None is ever made in memory."""
+        made: Sequence[StoredStatement] = ()
+        for one in made:
+            yield one
 
     async def line_failures(self) -> Mapping[tuple[str, int], int]:
         """Every count."""

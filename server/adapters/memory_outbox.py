@@ -86,15 +86,24 @@ class MemoryInbox(MemoryOutbox):
         super().__init__()
         self.kept: dict[tuple[str, str], Callback] = {}
 
-    async def keep(self, callback: Callback) -> None:
+    async def keep(self, callback: Callback) -> bool:
         """Due at once, and once more when it was here before."""
         key = (callback.town_id, callback.id)
         waiting = sum(row.town_id == callback.town_id and row.done_at is None for row in self.rows.values())
         if waiting >= CALLBACKS_WAITING_MAX:
             raise LimitExceeded
-        self.kept.setdefault(key, callback)
+        if self.kept.setdefault(key, callback).body != callback.body:
+            return False
         effect = Effect(id=callback.id, kind=callback.kind, data=callback.data)
         self.add(callback.town_id, [effect], callback.received_at)
+        return True
+
+    async def forget(self, before: str) -> int:
+        """What was done before."""
+        gone = [key for key in self.kept if (done := self.rows[key].done_at) is not None and done < before]
+        for key in gone:
+            del self.kept[key], self.rows[key]
+        return len(gone)
 
 
 class MemoryMessages:

@@ -18,6 +18,7 @@ from server.api import (
     keys,
     live,
     metrics,
+    paying,
     receipts,
     sealed,
     shop,
@@ -58,7 +59,7 @@ def create_app(parts: Parts) -> FastAPI:
     app.state.parts = parts
     install_problems(app)
     live_routers = [*([live.router] if parts.live else []), *([snapshots.router] if parts.snapshots else [])]
-    shop_routers = (shop.router,) if parts.shop else ()
+    shop_routers = (shop.router, paying.router) if parts.shop else ()
     more = ((sealed, parts.sealed), (webhooks, parts.callbacks), (receipts, parts.receipts))
     others = [module.router for module, part in more if part]
     for router in (*_ROUTERS, *live_routers, *others, *shop_routers, *(OFFICE_ROUTERS if parts.staff else ())):

@@ -15,6 +15,7 @@ from server.api.streams import Streams
 from server.application.callback_ports import Inbox
 from server.application.commands.apply_change_sets import Appliers
 from server.application.live_ports import Hints
+from server.application.payment_ports import CardPayments
 from server.application.people import People
 from server.application.people_ports import Listings
 from server.application.ports import Bell, Enrolments, Sights, Signer, System, Towns
@@ -74,20 +75,29 @@ class StaffDoor:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShopDoor:
-    """What customers need: what towns sell, how far an order is, what codes are made with, newest first."""
+    """What customers need: what towns sell, how far an order is, what codes are made with (newest first).
+
+    `card` is who takes cards, if anybody does; from its page customers come back to `return_url`.
+    """
 
     shop: Shop
     listings: Listings
     tracking_secrets: Sequence[bytes] = field(repr=False)
+    card: CardPayments | None = None
+    return_url: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CallbackDoor:
-    """What providers that call by themselves need: where it is kept, who is rung, what paths are made with."""
+    """What providers that call by themselves need: where it is kept, and who is rung.
+
+    Paths are made with `secrets`, what is said of cards is signed with one of `card_secrets`.
+    """
 
     inbox: Inbox
     bell: Bell
     secrets: Sequence[bytes] = field(repr=False)
+    card_secrets: Sequence[bytes] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

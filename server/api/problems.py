@@ -20,11 +20,13 @@ from server.application.batch import DeviceBarred, DeviceRevoked, TownBusy
 from server.application.commands.act import RuleRefused
 from server.application.commands.administer import PinUnusable
 from server.application.commands.check_out import NotOnSale
-from server.application.commands.pay_order import NothingDue, PaymentPending, PaymentTriesUsed
+from server.application.commands.pay_order import CardNotOffered, NothingDue, PaymentPending, PaymentTriesUsed
 from server.application.commands.settle_quarantine import StillFails, StillUnreadable
 from server.application.histories import HistoryAltered
 from server.application.history_ports import TownHalted
+from server.application.payment_ports import ProviderRefused, ProviderUnintelligible
 from server.application.ports import OutcomeUnknown, TownUnknown, Unavailable
+from server.application.queries.schools import NobodyCharged
 from server.application.released import ChainReleased
 from server.domain.access import InvalidClient, NotFound, Unauthorized
 from server.domain.devices import EnrolmentRefused, KeyAlreadyUsed, NotEnrolable
@@ -79,12 +81,14 @@ STATUS: Mapping[type[TallystickError], int] = {
     NotFound: 404,
     TownUnknown: 404,
     BodyTimedOut: 408,
+    CardNotOffered: 409,
     ChainBroken: 409,
     ChainForked: 409,
     ChainGap: 409,
     ChainReleased: 409,
     HistoryAltered: 409,
     KeyAlreadyUsed: 409,
+    NobodyCharged: 409,
     NotOnSale: 409,
     NothingDue: 409,
     PaymentPending: 409,
@@ -111,6 +115,8 @@ STATUS: Mapping[type[TallystickError], int] = {
     ServerBusy: 503,
     TownBusy: 503,
     TownHalted: 503,
+    ProviderRefused: 503,
+    ProviderUnintelligible: 503,
     Unavailable: 503,
     OutcomeUnknown: 504,
 }

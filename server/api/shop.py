@@ -19,7 +19,6 @@ from server.api.parts import parts_of, shop_door_of
 from server.api.rate_guard import counted_customer
 from server.application.commands.cancel_order import call_off
 from server.application.commands.check_out import Checkout, check_out
-from server.application.commands.pay_order import Paying, pay_order, payments_of
 from server.application.queries.paging import PAGE_ROWS, PAGE_ROWS_MAX
 from server.application.queries.shop import CATALOGUE_ORDERS, catalogue_page, towns_page, tracked
 from server.domain.requests import InvalidIdempotencyKey, KeyedRequest, keyed_request
@@ -63,14 +62,6 @@ ORDER = {
         {"status": "DELIVERED", "at": "2026-11-21T13:40:02.007Z"},
     ],
 }
-PAYMENT = {
-    "payment": "01970a6e-3c00-7a51-8c1f-0b1f6a3f6d15",
-    "state": "pending",
-    "amount": "7.50",
-    "currency": "GBP",
-    "reason": "",
-}
-ACCEPTED = 202
 CODE = "AZcKbjwAelqcHwsfaj9tEbq4wY0m8t7bEf0nVIvJ4xs"
 _LIMIT = ("limit", {"type": "integer", "minimum": 1, "maximum": PAGE_ROWS_MAX, "default": PAGE_ROWS})
 _ORDERS = [text for name in CATALOGUE_ORDERS for text in (name, f"-{name}")]
@@ -82,7 +73,7 @@ class IdempotencyKeyNeeded(Malformed):
     code: ClassVar[str] = "idempotency_key_needed"
 
 
-def _documented(
+def documented(
     _key: Annotated[
         str | None,
         Header(
@@ -144,7 +135,7 @@ async def get_catalogue(request: Request, town_id: str) -> Response:
 @router.post(
     "/{town_id}/checkout",
     status_code=CREATED,
-    dependencies=[Depends(_documented)],
+    dependencies=[Depends(documented)],
     responses=gives(
         "Ordered and reserved. Mobile money is `pending` until it has arrived.",
         {"tracking_code": CODE, "order": ORDER},
@@ -172,7 +163,7 @@ async def post_checkout(request: Request, town_id: str) -> Response:
     order_id = await check_out(
         town,
         checkout,
-        _keyed(request, checkout.phone, said),
+        keyed(request, checkout.phone, said),
         shop=door.shop,
         listings=door.listings,
         appliers=parts.appliers,
@@ -210,50 +201,7 @@ async def post_tracked_cancellation(request: Request, town_id: str, code: str) -
         return document(await tracked(reader, order_id))
 
 
-@router.post(
-    "/{town_id}/orders/track/{code}/payments",
-    status_code=ACCEPTED,
-    dependencies=[Depends(_documented)],
-    responses=gives(
-        "The telephone is asked; nothing is paid before its holder has agreed.",
-        PAYMENT,
-        status=ACCEPTED,
-        problems=[400, 409, 413, 415, 422, 504],
-        usual=[404, 503],
-    ),
-    openapi_extra=takes(Paying, {"payer": "46733123999"}),
-)
-async def post_payment(request: Request, town_id: str, code: str) -> Response:
-    """Pay what is due for an order by mobile money: the holder of the telephone is asked to confirm it."""
-    town, door = path_id(town_id), shop_door_of(request)
-    await counted_customer(request, parts_of(request), town)
-    order_id = tracked_order(door.tracking_secrets, town, code)
-    said = await read_document(request)
-    paying = understood(Paying, said)
-    payment = await pay_order(
-        town,
-        order_id,
-        paying,
-        _keyed(request, paying.payer, said),
-        listings=door.listings,
-        appliers=parts_of(request).appliers,
-    )
-    return document(payment, status=ACCEPTED, location=f"/v1/towns/{town}/orders/track/{code}/payments")
-
-
-@router.get(
-    "/{town_id}/orders/track/{code}/payments",
-    responses=gives("Payments, oldest first, with an ETag.", {"items": [PAYMENT]}, usual=[404, 503]),
-)
-async def get_payments(request: Request, town_id: str, code: str) -> Response:
-    """What was paid and asked for of one order, and what became of it."""
-    door, town = shop_door_of(request), path_id(town_id)
-    order_id = tracked_order(door.tracking_secrets, town, code)
-    async with door.listings.reading((town,), town) as reader:
-        return tagged(request, {"items": await payments_of(reader, order_id)})
-
-
-def _keyed(request: Request, phone: str, said: dict[str, Any]) -> KeyedRequest:
+def keyed(request: Request, phone: str, said: dict[str, Any]) -> KeyedRequest:
     """The key is the customer's, who is known here by the telephone alone: two customers never share one."""
     keys = request.headers.getlist("idempotency-key")
     if not keys:

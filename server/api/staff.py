@@ -78,6 +78,7 @@ async def in_town(town_id: str, caller: Caller) -> Staff:
         user_id=member.user_id,
         roles=member.roles,
         seen=caller.principal.town_ids,
+        school_id=member.school_id,
     )
 
 

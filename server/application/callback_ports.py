@@ -1,4 +1,4 @@
-"""The port of what others send us by themselves: kept raw before anything is done about it."""
+"""The ports of work that no commit asks for: what others send us by themselves, and what follows from what is there."""
 
 from __future__ import annotations
 
@@ -29,11 +29,28 @@ class Callback:
 class Inbox(Outbox, Protocol):
     """Callbacks as work to be done, in leases as the outbox's."""
 
-    async def keep(self, callback: Callback) -> None:
+    async def keep(self, callback: Callback) -> bool:
         """Keep it, due at once; when it was here before it is counted, and due once more.
 
-        Raises `LimitExceeded` when `CALLBACKS_WAITING_MAX` wait in this town.
+        False when another body is kept under this id, which stays as it is and is not due. Raises `LimitExceeded` when
+        `CALLBACKS_WAITING_MAX` wait in this town.
         """
+        ...
+
+    async def forget(self, before: str) -> int:
+        """Drop what was looked at before this time; what waits or was given up stays. Returns how many."""
+        ...
+
+
+class Agenda(Outbox, Protocol):
+    """Work that follows from what is there already, in leases as the outbox's; it can be noted again."""
+
+    async def note(self, town_id: str, item_id: str, kind: str, data: Mapping[str, Any], at: str) -> None:
+        """Put it on, due at once; what is on it by this id, done or not, stays as it is."""
+        ...
+
+    async def forget(self, before: str) -> int:
+        """Drop what was done before this time; how much that was."""
         ...
 
 
@@ -53,7 +70,7 @@ class Job:
 
 
 class Jobs(Protocol):
-    """What is not done, of outbox and inbox, for whoever looks after it."""
+    """What is not done, of outbox, inbox and agenda, for whoever looks after it."""
 
     async def undone(self, town_id: str, jobs_max: int) -> Sequence[Job]:
         """By the time when it is due; what is given up comes last."""

@@ -40,6 +40,17 @@ class StoredWork:
     is_done: bool
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredStatement:
+    """A statement that a worker has made; `accounts` is how many parties' it sums up, `body` its sections as JSON."""
+
+    kind: str
+    owner_id: str
+    version: int
+    accounts: int
+    body: str
+
+
 class TownEvidence(Protocol):
     """Everything a store holds of one town, in one snapshot, streamed."""
 
@@ -95,6 +106,10 @@ class TownEvidence(Protocol):
 
     def messages(self) -> AsyncIterator[tuple[str, str, str]]:
         """(id, order id, text) of what customers were told."""
+        ...
+
+    def statements(self) -> AsyncIterator[StoredStatement]:
+        """Every statement that was made."""
         ...
 
     async def line_failures(self) -> Mapping[tuple[str, int], int]:

@@ -8,7 +8,7 @@ from server.application.ports import DeviceRecord, Signer
 from sync.engine.leases import MONEY, Lease, lease_message
 from sync.kernel.clock import format_time
 from sync.kernel.module import Registry
-from sync.modules.identity import OFFLINE_DAYS
+from sync.modules.town_settings import OFFLINE_DAYS
 
 DAY_MS = 24 * 3600 * 1000
 

@@ -38,13 +38,15 @@ class WordKind(StrEnum):
     PENDING = "PENDING"
     SUCCESSFUL = "SUCCESSFUL"
     FAILED = "FAILED"
+    REVERSED = "REVERSED"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Word:
     """What a provider says of one request: `amount` with its currency's places, `reference` the provider's own.
 
-    `reason` is any text that the provider has for a failure; there is no closed list of them.
+    `reason` is any text that the provider has for a failure; there is no closed list of them. What was paid and taken
+    back again has a reference of the provider's for that too, `reversal`.
     """
 
     kind: WordKind
@@ -52,6 +54,7 @@ class Word:
     currency: str
     reference: str = ""
     reason: str = ""
+    reversal: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,12 +85,24 @@ class Return:
     note: str
 
 
-class MobileMoney(Protocol):
-    """One provider. Every call raises `ProviderUnavailable`, `ProviderRefused` or `ProviderUnintelligible`."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WantedByCard:
+    """Money that whoever opens the provider's page shall pay; the customer comes back to `return_url` afterwards.
 
-    async def request(self, wanted: Wanted) -> None:
-        """Have the payer asked; that it was asked before under this reference is no fault."""
-        ...
+    The provider hands `town_id` and `payment_id` back with whatever it says by itself.
+    """
+
+    reference: str
+    town_id: str
+    payment_id: str
+    amount: str
+    currency: str
+    note: str
+    return_url: str
+
+
+class Provider(Protocol):
+    """Whoever moves money. Every call raises `ProviderUnavailable`, `ProviderRefused` or `ProviderUnintelligible`."""
 
     async def ask(self, reference: str) -> Word | None:
         """What has become of a request, None when the provider knows none."""
@@ -99,4 +114,20 @@ class MobileMoney(Protocol):
 
     async def ask_return(self, reference: str) -> Word | None:
         """What has become of that, None when the provider knows nothing of it."""
+        ...
+
+
+class MobileMoney(Provider, Protocol):
+    """A provider of mobile money, which asks the payer on the telephone."""
+
+    async def request(self, wanted: Wanted) -> None:
+        """Have the payer asked; that it was asked before under this reference is no fault."""
+        ...
+
+
+class CardPayments(Provider, Protocol):
+    """A provider of cards, which has a page where the payer pays."""
+
+    async def open(self, wanted: WantedByCard) -> str:
+        """The address of the page; the same again under the same reference."""
         ...

@@ -176,6 +176,10 @@ class ListingReader(Protocol):
 
     async def row(self, entity: str, row_id: str) -> Row | None: ...
 
+    async def rows(self, entity: str, row_ids: Collection[str]) -> Mapping[str, Row]:
+        """Those of the rows that are there, by id."""
+        ...
+
 
 class Listings(Protocol):
     """Lists for the office. Every name in a `Wanted` is one of ours, never the caller's; values are only compared."""

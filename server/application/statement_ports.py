@@ -20,13 +20,18 @@ class Of(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Account:
-    """What the books say of an account, at a version of its town."""
+    """What the books say of an account, at a version of its town: what was booked, or that as it is shown already.
+
+    `made` are the sections of a statement (`domain.statements.shown`) as JSON, when a worker has made them since the
+    account's last change.
+    """
 
     name: str
     town_name: str
     version: int
     at: str
-    booked: Sequence[Booked]
+    booked: Sequence[Booked] = ()
+    made: bytes | None = None
 
 
 class AccountBook(Protocol):
@@ -37,6 +42,34 @@ class AccountBook(Protocol):
 
         Raises `NotFound`.
         """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Changed:
+    """Accounts whose statements are to be made again, as of a version of their town at least."""
+
+    version: int
+    parties: Sequence[str]
+    schools: Sequence[str]
+
+
+class StatementShelf(Protocol):
+    """The statements that workers have made, by party and school; all of them can be made again from the books."""
+
+    async def towns_changed(self) -> Sequence[str]:
+        """The towns that have changed since it was last noted what is to be made."""
+        ...
+
+    async def note(self, town_id: str, at: str, *, everything: bool = False) -> int:
+        """Put on the agenda what has changed since the last time, or let go of all and note all; how many accounts.
+
+        What was noted and what the mark says are one transaction.
+        """
+        ...
+
+    async def rebuild(self, town_id: str, changed: Changed, at: str) -> int:
+        """Make the statements that are older than `changed.version`; how many were. An older one never wins."""
         ...
 
 

@@ -19,6 +19,7 @@ from server.cli import (
     quarantine,
     receipts,
     simulate,
+    statements,
     towns,
     up,
     users,
@@ -60,6 +61,7 @@ quarantine.register(app)
 keys.register(app)
 receipts.register(app)
 jobs.register(app)
+statements.register(app)
 demo.register(app)
 bench.register(app)
 simulate.register(app)

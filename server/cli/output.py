@@ -17,6 +17,7 @@ from server.application.people_ports import AlreadyLinked
 from server.application.ports import Unavailable
 from server.application.queries.town_rows import NotFound
 from server.application.retail import SourceUnreadable
+from server.cli.budgets import BudgetsUnusable
 from server.domain import access
 from server.domain.devices import NotEnrolable
 from server.domain.passwords import PasswordUnusable
@@ -30,6 +31,7 @@ GOOD, PROBLEM, WRONG_USE = 0, 1, 2
 WRONG_USES = (
     *(SettingsInvalid, NotFound, NotEnrolable, PinUnusable, SourceUnreadable, StackBusy, PortTaken, Malformed),
     access.NotFound,
+    BudgetsUnusable,
     *(AccountUnknown, AlreadyLinked, EmailUnusable, PasswordNeeded, PasswordUnusable),
 )
 """The faults that lie in how the command was called; every other one is a problem that was found."""

@@ -112,6 +112,8 @@ def _sandbox(
     """Play a payment provider for development: real HTTP, no money. What happens is said by the payer's number.
 
     Point TALLYSTICK_MOMO_BASE_URL at it, with any API user and keys. PUT /sandbox/scripts/{number} changes a number.
+    Cards are played as well: point TALLYSTICK_CARD_BASE_URL at it; it calls TALLYSTICK_PUBLIC_URL, and signs with
+    TALLYSTICK_WEBHOOK_SECRETS.
     """
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -119,7 +121,11 @@ def _sandbox(
     listener.listen()
     typer.echo(f"A payment provider is at http://{HOST}:{listener.getsockname()[1]}")
     config = uvicorn.Config(
-        sandbox_app(), log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=DRAIN_SECONDS_MAX
+        sandbox_app(load_settings(os.environ)),
+        log_config=None,
+        access_log=False,
+        ws="none",
+        timeout_graceful_shutdown=DRAIN_SECONDS_MAX,
     )
     uvicorn.Server(config).run(sockets=[listener])
 

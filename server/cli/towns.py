@@ -15,7 +15,8 @@ from server.bootstrap import Core
 from server.cli.connect import DataDir, with_server
 from server.cli.output import AsJson, examples, out, print_id, print_json
 from sync.kernel.clock import format_time
-from sync.modules.identity import ChangeSettings, TownSettings
+from sync.modules.identity import ChangeSettings
+from sync.modules.town_settings import TownSettings
 
 InTown = Annotated[str, typer.Option("--town", metavar="TOWN", help="The town, by name or id.")]
 

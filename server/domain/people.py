@@ -112,13 +112,14 @@ class EmailUnusable(TallystickError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Membership:
-    """What somebody is in a town, as its active user."""
+    """What somebody is in a town, as its active user; `school_id` is the one school that they work for, if any."""
 
     town_id: str
     town_name: str
     user_id: str
     user_name: str
     roles: frozenset[str]
+    school_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

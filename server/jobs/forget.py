@@ -1,4 +1,4 @@
-"""Forgetting what has no use any more: token requests and codes that expired, sessions, tries, answered requests."""
+"""Forgetting what has no use any more: codes that expired, sessions, tries, answered requests, old callbacks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Protocol
 
 import structlog
 
+from server.application.callback_ports import Agenda, Inbox
 from server.application.people import People
 from server.application.people_ports import Requests
 from server.application.ports import Enrolments, System
@@ -18,6 +19,11 @@ REQUEST_SECONDS = 3600
 
 ENROLMENT_SECONDS = 30 * 24 * 3600
 """How long a code is kept after it has expired: its own device may have missed the answer and ask again."""
+
+AGENDA_SECONDS = 7 * 24 * 3600
+"""How long what was done of the agenda can be looked at."""
+CALLBACK_SECONDS = 90 * 24 * 3600
+"""How long what a provider has sent is kept after it was looked at: as long as somebody may ask what came, and when."""
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -41,6 +47,16 @@ class ForgetParts(Protocol):
         ...
 
     @property
+    def agenda(self) -> Agenda:
+        """What workers were to do."""
+        ...
+
+    @property
+    def inbox(self) -> Inbox:
+        """What others have sent by themselves."""
+        ...
+
+    @property
     def system(self) -> System:
         """Time and crash points."""
         ...
@@ -59,5 +75,9 @@ async def forget(parts: ForgetParts) -> None:
     parts.system.reached("forget.after_sessions")
     dropped += await parts.requests.forget(format_time(now_ms - KEPT_SECONDS * 1000))
     parts.system.reached("forget.after_requests")
+    dropped += await parts.agenda.forget(format_time(now_ms - AGENDA_SECONDS * 1000))
+    parts.system.reached("forget.after_agenda")
+    dropped += await parts.inbox.forget(format_time(now_ms - CALLBACK_SECONDS * 1000))
+    parts.system.reached("forget.after_callbacks")
     if dropped:
         _log.info("forgotten", rows=dropped)

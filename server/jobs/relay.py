@@ -1,4 +1,4 @@
-"""From outbox and inbox to their effects: one town when the bell rings, every town with work due when it is swept."""
+"""From outbox, inbox and agenda to effects: one town when the bell rings, every town with work due when it is swept."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Protocol
 import structlog
 
 from server.application.callback_ports import Inbox
+from server.application.commands.rebuild_statements import StatementDesk
 from server.application.commands.settle_payments import PaymentDesk
 from server.application.commands.work_off_outbox import WorkedOff, work_off_outbox
 from server.application.ports import Messages, Outbox, System
@@ -29,6 +30,16 @@ class RelayParts(Protocol):
         ...
 
     @property
+    def agenda(self) -> Outbox:
+        """What follows from what is there."""
+        ...
+
+    @property
+    def statement_desk(self) -> StatementDesk:
+        """What is done about statements."""
+        ...
+
+    @property
     def payments(self) -> PaymentDesk:
         """What is done about payments."""
         ...
@@ -46,8 +57,8 @@ class RelayParts(Protocol):
 
 async def answer(parts: RelayParts, town_id: str) -> WorkedOff:
     """Do what is due of one town; raises what the outbox raises."""
-    handlers, done, failed = parts.payments.handlers(), 0, 0
-    for work in (parts.outbox, parts.inbox):
+    handlers, done, failed = {**parts.payments.handlers(), **parts.statement_desk.handlers()}, 0, 0
+    for work in (parts.outbox, parts.inbox, parts.agenda):
         worked = await work_off_outbox(
             town_id, outbox=work, messages=parts.messages, system=parts.system, more=handlers
         )
@@ -60,7 +71,7 @@ async def answer(parts: RelayParts, town_id: str) -> WorkedOff:
 async def sweep(parts: RelayParts) -> None:
     """Do what is due of every town, whether a bell has rung for it or not; raises only when no town can be asked."""
     now = format_time(parts.system.now_ms())
-    due = {*await parts.outbox.towns_due(now), *await parts.inbox.towns_due(now)}
+    due = {town for work in (parts.outbox, parts.inbox, parts.agenda) for town in await work.towns_due(now)}
     for town_id in sorted(due):
         try:
             await answer(parts, town_id)

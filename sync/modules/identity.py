@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from sync.kernel.authority import PERSONAL_ROLES
 from sync.kernel.changeset import Fields, Intent, Operation, RowKey
@@ -17,6 +17,7 @@ from sync.kernel.draft import Draft
 from sync.kernel.ids import Id
 from sync.kernel.module import Case, Entity, FieldKind, Module, ModuleKind, Ref
 from sync.kernel.money import CurrencyCode, minor_digits
+from sync.modules.town_settings import TownSettings
 
 ROLES = ("admin", "dispatcher", "warehouse_staff", "driver", "counter_clerk", "school_office")
 Role = Literal["admin", "dispatcher", "warehouse_staff", "driver", "counter_clerk", "school_office"]
@@ -24,27 +25,6 @@ DeviceRole = Literal["warehouse_staff", "driver", "counter_clerk", "school_offic
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
 ADMIN = frozenset({"admin"})
 Moment = Annotated[str, StringConstraints(pattern=TIME_PATTERN)]
-
-PAYMENT_UNITS_MAX = 100_000_000
-"""The most that one payment can be where a town says nothing else, in whole units of its currency.
-
-Higher than any cash at a door in a currency of large numbers, and far below where sums could run over.
-"""
-
-COUNT_CORRECTION_MAX = 20
-"""The largest correction by a count that nobody asks about, in pieces, where a town says nothing else."""
-
-DEVICE_DAYS_MAX = 30
-"""After how many days business that is closed leaves the devices, where a town says nothing else."""
-
-RETURN_DAYS_MAX = 7
-"""After how many days goods that were not delivered are missed, where a town says nothing else."""
-
-UNPAID_MINUTES_MAX = 60
-"""After how many minutes an order that was to be paid by mobile money is given up, where a town says nothing else."""
-
-OFFLINE_DAYS = 7
-"""For how many days a device may take money without the server, where a town says nothing else."""
 
 DEVICE_UNUSABLE = Case(
     id="people.device_needs", sentence="A {role} device needs a {missing} of this town.", is_refusal=True
@@ -81,6 +61,7 @@ USER = Entity(
         "is_active": FieldKind.BOOLEAN,
         "has_pin": FieldKind.BOOLEAN,
         "former_roles": FieldKind.JSON,
+        "school_id": FieldKind.ID,
     },
     bucket_kinds=frozenset({"town"}),
     buckets=lambda _row: ("town",),
@@ -140,35 +121,6 @@ def held_buckets(device_id: str, device: Fields, *, is_user_active: bool = True)
     return tuple(names[kind] for kind in kinds if is_user_active or kind != "driver")
 
 
-class TownSettings(BaseModel):
-    """What a town decides for itself; `payment_units_max` in whole units of the payment's currency.
-
-    A refund of more than `refund_units_max`, too, takes a second person. A price that changed is honoured for
-    `price_grace_days`, and nobody is asked about a difference up to `price_difference_units_max`.
-    `sells_online` opens the catalogue and the till to customers; a town that does not say sells. `offline_days` and
-    `cash_ceiling_units` (whole units of each currency) are what a device may do without the server; a town that names
-    no ceiling has none. After `unpaid_minutes_max` an order by mobile money is given up when it is not paid nor picked.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    payment_units_max: Annotated[int, Field(ge=1, le=999_999_999_999)] = PAYMENT_UNITS_MAX
-    refund_units_max: Annotated[int, Field(ge=0, le=999_999_999_999)] | None = None
-    price_grace_days: Annotated[int, Field(ge=0, le=3650)] | None = None
-    price_difference_units_max: Annotated[int, Field(ge=0, le=999_999_999_999)] | None = None
-    count_correction_max: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    return_days_max: Annotated[int, Field(ge=1, le=365)] | None = None
-    device_days_max: Annotated[int, Field(ge=1, le=3650)] | None = None
-    sells_online: bool | None = None
-    offline_days: Annotated[int, Field(ge=1, le=365)] | None = None
-    cash_ceiling_units: Annotated[int, Field(ge=0, le=999_999_999_999)] | None = None
-    unpaid_minutes_max: Annotated[int, Field(ge=1, le=43_200)] | None = None
-
-    def as_row(self) -> Fields:
-        """What the town's row holds: nothing of what is not said, so that an old line gives the row that it gave."""
-        return self.model_dump(exclude_none=True)
-
-
 class FoundTown(Operation):
     """The town begins; its id is the town's id, and its server device is there from the first line."""
 
@@ -191,7 +143,10 @@ class ChangeSettings(Operation):
 
 
 class AddUser(Operation):
-    """A person may work in this town; `pin_hash` is Argon2id, verified offline on devices."""
+    """A person may work in this town; `pin_hash` is Argon2id, verified offline on devices.
+
+    Who works for a school may be given one: then they see and change nothing of another.
+    """
 
     op: ClassVar = "user.add"
     intent: ClassVar = Intent.WISH
@@ -201,16 +156,18 @@ class AddUser(Operation):
     login: Name
     user_roles: Annotated[list[Role], Field(min_length=1, max_length=len(ROLES))]
     pin_hash: Annotated[str, StringConstraints(max_length=200)] | None = None
+    school: Annotated[Id | None, Ref(entity="school")] = None
 
 
 class ChangeRoles(Operation):
-    """The person does other work here from now on."""
+    """The person does other work here from now on, for that school alone if one is named."""
 
     op: ClassVar = "user.change_roles"
     intent: ClassVar = Intent.WISH
     roles: ClassVar = ADMIN
     user: Annotated[Id, Ref(entity="user")]
     user_roles: Annotated[list[Role], Field(min_length=1, max_length=len(ROLES))]
+    school: Annotated[Id | None, Ref(entity="school")] = None
 
     def reads(self) -> Iterable[RowKey]:
         """The PIN beside the user."""
@@ -287,6 +244,8 @@ def change_settings(operation: ChangeSettings, draft: Draft) -> None:
 def add_user(operation: AddUser, draft: Draft) -> None:
     """The user's row, and beside it the PIN, which only the devices that need it hold."""
     roles = list(dict.fromkeys(operation.user_roles))
+    if operation.school is not None:
+        draft.need("school", operation.school)
     row = {
         "name": operation.name,
         "login": operation.login,
@@ -294,6 +253,7 @@ def add_user(operation: AddUser, draft: Draft) -> None:
         "is_active": True,
         "has_pin": bool(operation.pin_hash),
         "former_roles": [],
+        "school_id": operation.school,
     }
     draft.create("user", operation.id, row)
     if operation.pin_hash:
@@ -304,9 +264,11 @@ def add_user(operation: AddUser, draft: Draft) -> None:
 def change_roles(operation: ChangeRoles, draft: Draft) -> None:
     """What the user records in a role that was taken away is judged by `people.actor_inactive`."""
     user = draft.need("user", operation.user)
+    if operation.school is not None:
+        draft.need("school", operation.school)
     roles = list(dict.fromkeys(operation.user_roles))
     former = [role for role in ROLES if role in {*user["roles"], *user["former_roles"]} and role not in roles]
-    draft.update("user", operation.user, roles=roles, former_roles=former)
+    draft.update("user", operation.user, roles=roles, former_roles=former, school_id=operation.school)
     if user["is_active"] and draft.get("pin", operation.user):
         draft.update("pin", operation.user, roles=roles)
 

@@ -40,6 +40,7 @@ STUDENT_GONE = Case(id="schools.student_gone", sentence="{name} is {state} alrea
 OTHER_SCHOOL = Case(
     id="schools.other_school", sentence="This device is of another school than {name}.", is_refusal=True
 )
+OTHER_OFFICE = Case(id="schools.other_office", sentence="You work for another school than {name}.", is_refusal=True)
 NOT_CHARGED = Case(
     id="schools.not_charged",
     sentence="{title} was not charged to {count} of {all} students, who are not at this school any more.",
@@ -195,6 +196,7 @@ def withdraw(operation: WithdrawStudent, draft: Draft) -> None:
 def delete(operation: DeleteStudent, draft: Draft) -> None:
     """Only who owes nothing and never did; devices forget them, and their name is gone from the rows."""
     student = draft.need("student", operation.student)
+    _check_person(draft, student["school_id"], student["name"])
     if student["invoices"]:
         raise draft.refuse(STUDENT_HAS_INVOICES, name=student["name"], count=student["invoices"])
     _end(draft, operation.student, "DELETED")
@@ -249,11 +251,19 @@ def _end(draft: Draft, key: str, state: str) -> None:
 
 def _check_school(draft: Draft, school: str, name: str) -> None:
     """A school's device is for that school alone."""
+    _check_person(draft, school, name)
     if draft.context.is_server:
         return
     device = draft.get("device", draft.change_set.device)
     if device is not None and device.get("school_id") not in {None, school}:
         raise draft.refuse(OTHER_SCHOOL, name=name)
+
+
+def _check_person(draft: Draft, school: str, name: str) -> None:
+    """In the office, who was given a school and is no admin is for that school alone."""
+    user = draft.get("user", draft.change_set.actor) if draft.context.is_server else None
+    if user is not None and "admin" not in user["roles"] and user.get("school_id") not in {None, school}:
+        raise draft.refuse(OTHER_OFFICE, name=name)
 
 
 MODULE = Module(
@@ -269,5 +279,5 @@ MODULE = Module(
         DeleteStudent: delete,
         ScheduleFee: schedule,
     },
-    cases=(STUDENT_HAS_INVOICES, STUDENT_GONE, OTHER_SCHOOL, NOT_CHARGED),
+    cases=(STUDENT_HAS_INVOICES, STUDENT_GONE, OTHER_SCHOOL, OTHER_OFFICE, NOT_CHARGED),
 )

@@ -16,7 +16,7 @@ from sync.protocol import messages
 
 PROTOCOL = 1
 PROTOCOLS_SERVED = frozenset({1})
-SCHEMA = 3
+SCHEMA = 4
 
 EPOCH_IN_HEADS_SCHEMA = 3
 """From this schema on a device knows journal heads that are signed with their epoch; others get the older form."""
@@ -46,6 +46,10 @@ SCHEMA_HISTORY = {
     3: (
         "db8b5fa9051dadaa7ff015c26121c876cc381a3fab5f721316e12011e96fd784",
         "a journal head is signed with its epoch; billing in full, with the ledger and numbers of receipts",
+    ),
+    4: (
+        "d637385da200731b45397b0c0523517dfa23b8d3e28b2c3bff7c24e14d1f74d0",
+        "somebody may work for one school; payments by card online",
     ),
 }
 """By number: the hash of the schema and what it brought."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import keyring
+import orjson
 import pytest
 from keyring.backend import KeyringBackend
 from keyring.backends.fail import Keyring as NoKeyring
@@ -48,6 +49,14 @@ def test_the_passphrase_gives_the_same_key_again(path: Path) -> None:
     key = make_key(path, "correct horse", FakeSystem().random)
     assert (len(key), read_key(path, "correct horse")) == (32, key)
     assert key.hex() not in key_path(path).read_text()
+
+
+@pytest.mark.usefixtures("dear_guards")
+def test_to_try_a_passphrase_takes_64_mib(path: Path) -> None:
+    made = make_key(path, "2580", FakeSystem().random)
+
+    assert orjson.loads(key_path(path).read_bytes())["argon2id"]["memory_kib"] == 64 * 1024
+    assert read_key(path, "2580") == made
 
 
 def test_another_passphrase_gives_none(path: Path) -> None:

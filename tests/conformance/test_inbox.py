@@ -68,3 +68,24 @@ async def test_so_much_is_kept_of_a_town_and_no_more(inbox: Inbox, monkeypatch: 
     await inbox.keep(replace(CALLBACK, id=derived_id("callback", 9), town_id=OTHER_TOWN))
 
     assert len(await inbox.claim(TOWN, NINE, TEN, 10)) == 2
+
+
+async def test_another_body_under_an_id_changes_nothing_and_is_told(inbox: Inbox) -> None:
+    assert await inbox.keep(CALLBACK)
+    (item,) = await inbox.claim(TOWN, EIGHT, NINE, 10)
+    await inbox.finish(TOWN, item.id, EIGHT)
+
+    assert not await inbox.keep(replace(CALLBACK, received_at=NINE, body=b"another"))
+
+    assert await inbox.claim(TOWN, NINE, TEN, 10) == []
+    assert await inbox.keep(CALLBACK)
+
+
+async def test_what_was_looked_at_is_forgotten_after_a_time_and_what_waits_is_not() -> None:
+    inbox = MemoryInbox()  # the other is in `tests/server/test_job_kills.py`, with towns that are there
+    for number in range(2):
+        await inbox.keep(replace(CALLBACK, id=derived_id("callback", number)))
+    await inbox.finish(TOWN, CALLBACK.id, NINE)
+
+    assert (await inbox.forget(NINE), await inbox.forget(TEN)) == (0, 1)
+    assert [item.id for item in await inbox.claim(TOWN, TEN, TEN, 10)] == [derived_id("callback", 0)]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from server.cli.bench.instruments import ApiWatch
+from server.cli.bench.instruments import peak_mib, reset_peak
 from server.stack import Stack
 from tests.support.corpus import MARK, CorpusWorld, cases, corpus_world
 
@@ -45,11 +45,11 @@ async def test_bad_input_gets_a_clear_answer_and_nothing_is_lost(corpus: CorpusW
 async def test_the_corpus_moves_the_memory_of_the_server_by_less_than_20_mib(corpus: CorpusWorld) -> None:
     await send_all(corpus)  # whatever is made once is made now
     settled = rss_mib(corpus.stack.api_pid)
-    watch = ApiWatch(corpus.stack.log_dir, corpus.stack.api_pid)
+    reset_peak(corpus.stack.api_pid)
 
     await send_all(corpus)
 
-    peak = watch.peak_mib()
+    peak = peak_mib(corpus.stack.api_pid)
     assert peak is not None
     assert rss_mib(corpus.stack.api_pid) - settled < GROWTH_MIB_MAX
     assert peak - settled < GROWTH_MIB_MAX

@@ -67,8 +67,8 @@ from sync.modules.identity import (
     RevokeDevice,
     Role,
     SuspendDevice,
-    TownSettings,
 )
+from sync.modules.town_settings import TownSettings
 from tests.support.counters import CounterTown
 from tests.support.money_operations import (
     AT_A_COUNTER,

@@ -11,7 +11,8 @@ from sync.modules.commerce import AdjustStock, PickLine
 from sync.modules.commerce.counts import CountLine, CountStock
 from sync.modules.commerce.entities import stock_level_id
 from sync.modules.commerce.shelf import MOVEMENTS_KNOWN_MAX
-from sync.modules.identity import ChangeSettings, TownSettings
+from sync.modules.identity import ChangeSettings
+from sync.modules.town_settings import TownSettings
 from tests.support.decisions import ACCEPTED, Left, adjusted, noted, refused, shelf, told
 from tests.support.shelves import MINUTE_MS, add_picker, add_tablet, arrives, count_of, counts, offline, online
 from tests.support.town_in_memory import MarketTown, found_market_town

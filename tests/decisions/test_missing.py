@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sync.modules.commerce import FailDelivery, ReceiveStock, ReportMissing, ReturnDelivery
-from sync.modules.identity import ChangeSettings, TownSettings
+from sync.modules.identity import ChangeSettings
+from sync.modules.town_settings import TownSettings
 from tests.support.decisions import ACCEPTED, Left, adjusted, axes, depart, refused, shelf, told
 from tests.support.shelves import MINUTE_MS, offline
 from tests.support.town_in_memory import MarketTown

@@ -11,8 +11,9 @@ from sync.modules.billing import ExpirePayment, FailPayment, InvoiceLine, PayRef
 from sync.modules.billing.entities import OWED, credit_id, invoice_id
 from sync.modules.commerce import CancelOrder, PlaceOrder
 from sync.modules.commerce.operations import OrderLine
-from sync.modules.identity import ChangeSettings, TownSettings
+from sync.modules.identity import ChangeSettings
 from sync.modules.schools import FEE_LINES_MAX, ScheduleFee, UpsertStudent, WithdrawStudent, fee_invoice_id
+from sync.modules.town_settings import TownSettings
 from tests.support.counters import TITLE, CounterTown
 from tests.support.decisions import Left, Told, adjusted, money, refused, told
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from sync.modules.billing import TakePayment
 from sync.modules.billing.marks import DOUBLE_TAP_MS
 from sync.modules.commerce import CancelOrder, FailDelivery, StartDelivery
-from sync.modules.identity import ChangeSettings, TownSettings
+from sync.modules.identity import ChangeSettings
+from sync.modules.town_settings import TownSettings
 from tests.support.decisions import ACCEPTED, Left, adjusted, axes, depart, money, signed_amount, told
 from tests.support.town_in_memory import MarketTown
 

@@ -8,7 +8,8 @@ from sync.modules.catalogue import OfferProduct
 from sync.modules.commerce import AmendOrder, PlaceOrder
 from sync.modules.commerce.operations import OrderLine
 from sync.modules.commerce.prices import DAY_MS
-from sync.modules.identity import ChangeSettings, TownSettings
+from sync.modules.identity import ChangeSettings
+from sync.modules.town_settings import TownSettings
 from tests.support.decisions import ACCEPTED, Left, adjusted, money, noted, told
 from tests.support.town_in_memory import MarketTown
 

@@ -16,7 +16,8 @@ from sync.modules.billing import (
     TakePayment,
     VoidPayment,
 )
-from sync.modules.identity import ChangeSettings, TownSettings
+from sync.modules.identity import ChangeSettings
+from sync.modules.town_settings import TownSettings
 from tests.support.counters import CounterTown
 from tests.support.decisions import ACCEPTED, Left, Told, adjusted, money, refused, told
 

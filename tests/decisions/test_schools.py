@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sync.engine.town import Answered
 from sync.modules.billing import InvoiceLine
+from sync.modules.identity import AddUser
 from sync.modules.schools import (
     DeleteStudent,
     OpenSchool,
@@ -122,3 +123,22 @@ def test_schools_other_school_is_not_for_this_schools_device(counters: CounterTo
 
     assert told(counters, answered) == refused("schools.other_school", "This device is of another school than Brian.")
     assert told(counters, counters.office(student)) == ACCEPTED
+
+
+def test_schools_other_office_is_not_for_who_works_for_one_school(counters: CounterTown) -> None:
+    other = OpenSchool(id=counters.new_id(), name="Lake School")
+    counters.office(other)
+    lake = AddUser(id=counters.new_id(), name="Lea", login="lea", user_roles=["school_office"], school=other.id)
+    counters.office(lake)
+    student, own = enrols(counters), {"number": "1", "name": "Brian", "class_name": "1A"}
+    charges(counters, student)
+
+    answered = [
+        counters.does(counters.server, lake.id, operation)
+        for operation in (UpsertStudent(school=counters.school, **own), DeleteStudent(student=student))
+    ]
+
+    assert [told(counters, one) for one in answered] == [
+        refused("schools.other_office", f"You work for another school than {name}.") for name in ("Brian", "Amina")
+    ]
+    assert told(counters, counters.does(counters.server, lake.id, UpsertStudent(school=other.id, **own))) == ACCEPTED

@@ -35,10 +35,11 @@ WITHOUT_A_GOOD_CASE = {
     "GET /v1/receipts/{code}",
     *(f"GET /v1/towns/{{town_id}}/{owners}/{{owner_id}}/statement" for owners in ("parties", "students", "schools")),
     "POST /v1/webhooks/momo/{town_id}/{code}",
+    "POST /v1/webhooks/card",
 }
 """What is good there is signed by a device: the page's device does the first three, tests of the SDK do the rest.
 
-The last is opened by a secret that only a provider is told: `tests/server/api/test_webhooks.py`.
+The last two are opened by secrets that only a provider is told: `tests/server/api/test_webhooks.py` and its neighbour.
 """
 
 

@@ -7,15 +7,16 @@ import io
 from pathlib import Path
 from typing import Any
 
+from server.stack import Stack
 from sync.modules.billing import InvoiceLine, IssueInvoice, RegisterParty
 from tests.support.pages import blocks_of, fits
-from tests.support.site import TOWN, running_site
+from tests.support.site import TOWN, site_on
 
 PAGE = Path(__file__).parents[2] / "docs/how-to/take-money-at-a-counter.md"
 
 
-def test_the_day_at_the_counter_goes_as_the_page_says(tmp_path: Path) -> None:
-    with running_site() as site:
+def test_the_day_at_the_counter_goes_as_the_page_says(tmp_path: Path, shared_stack: Stack) -> None:
+    with site_on(shared_stack) as site:
         books = site.office.books
         party, invoice = books.new_id(), books.new_id()
         lines = [InvoiceLine(text="Stall", amount="45.00")]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from client_sdk import Refused, Replica
+from server.stack import Stack
 from sync.modules.billing import (
     CloseDrawer,
     ConfirmPayment,
@@ -21,14 +22,14 @@ from sync.modules.billing import (
     VoidPayment,
 )
 from sync.modules.schools import OpenSchool, ScheduleFee, UpsertStudent
-from tests.support.site import TOWN, Site, running_site
+from tests.support.site import TOWN, Site, site_on
 
 FEE = "45.00"
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with running_site() as running:
+def site(shared_stack: Stack) -> Iterator[Site]:
+    with site_on(shared_stack) as running:
         yield running
 
 

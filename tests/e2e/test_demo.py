@@ -40,12 +40,16 @@ CONFLICTS = (
     "picked_after_cancel",
     "short_pick",
     "delivered_unpaid",
+    "late_confirmation",
+    "drawer_difference",
 )
 NOTED = ("orders.delivered_by_previous_driver", "orders.states_skipped", "orders.recall_requested")
 CHECKS = (
     *("accidents", "change sets", "decisions", "messages", "replicas", "newcomer", "deltas", "stock", "cash"),
-    *("journal", "tallystick verify"),
+    *("telephones", "drawers", "every penny", "books", "receipts", "journal", "tallystick verify"),
 )
+OF_MONEY = frozenset({"telephones", "drawers", "every penny", "books", "receipts"})
+"""Those that `tests/server/test_demo_money.py` shows to hold and to fail."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +91,8 @@ def test_the_day_ends_well_and_leaves_nothing_behind(run: Run) -> None:
 
 @pytest.mark.parametrize("kind", CONFLICTS)
 def test_a_conflict_happens_once_with_a_sentence_and_a_task(run: Run, kind: str) -> None:
-    [told] = [told for told in run.document["told"] if told["conflict"] == kind]
+    [told, *more] = [told for told in run.document["told"] if told["conflict"] == kind]
+    assert len(more) == (3 if kind == "overpayment" else 0)  # at a second door, and Mooring 17 at two counters
 
     story = " ".join(" ".join(run.story).split())
     assert f"! {told['sentence']} task: {told['task']}" in story
@@ -127,8 +132,8 @@ def test_a_lost_answer_a_dead_server_and_a_dead_device_lose_and_double_nothing(r
 
     arrived = [one["arrival"]["then"]["in_journal"] - one["arrival"]["before"]["in_journal"] for one in returns]
     waiting = [one["arrival"]["then"]["unanswered"] for one in returns]
-    assert arrived == [sent[0], 0, sent[2], sent[3]]
-    assert waiting == [sent[0], sent[1], sent[2], 0]
+    assert arrived == [sent[0], 0, *sent[2:]]
+    assert waiting == [*sent[:3], 0, 0, 0]
     assert [one["after"] for one in returns] == [{"in_journal": one["recorded"], "unanswered": 0} for one in returns]
     assert min(sent) > 0
 
@@ -200,6 +205,7 @@ LOST_ANSWER = Arrival(
     before=BEFORE,
     then=Standing(in_journal=1, unanswered=1),
 )
+ONE = {"van": 1, "new": 0}
 BACK = Return(arrival=LOST_ANSWER, recorded=1, after=AFTER)
 POWER_CUT = PowerCut(pid=1, status=-9, said=script.SCANS_BEFORE_POWER_CUT, kept=script.SCANS_BEFORE_POWER_CUT)
 SHELF = Shelf(
@@ -207,7 +213,7 @@ SHELF = Shelf(
 )
 CASH = Cash(driver="van", order="N-1", pence=500)
 TILL = Till(device="van", payments=1, taken_pence=500, phone_pence=500, booked_pence=500)
-ORDER = OrderNow(number="N-1", axes=script.WAITING, status="PLACED", total_pence=500, paid_pence=400, credit_pence=100)
+ORDER = OrderNow(number="N-1", axes=script.WAITING, status="PLACED", total_pence=500, paid_pence=500, credit_pence=100)
 MESSAGE = Message(order="N-1", asked="It is cancelled.", written="It is cancelled.")
 TOWN = {"name": "Douglas", "good": True, "version": 1, "change_sets": 1, "rows": 5, "feed_rows": 4, "findings": []}
 SAID = VerifySaid(exit_code=0, town=TOWN)
@@ -229,11 +235,11 @@ FITTING: list[Check] = [
     proof.convergence([HALF, NEW], {"town": ROW}),
     proof.newcomer([HALF, NEW], "new", "van"),
     proof.accidents([LOST_ANSWER], POWER_CUT),
-    proof.change_sets([BACK], [HALF, NEW], {"van": HALF.chain}),
+    proof.change_sets([BACK], [HALF, NEW], {"van": HALF.chain}, ONE),
     proof.decisions(TOLD, [ORDER], registry()),
     proof.deltas(LEVELS, {"one": SUM, "other": SUM}),
     proof.stock([SHELF], 1),
-    proof.cash([CASH], [CASH], [TILL], [ORDER]),
+    proof.cash([CASH], [CASH], [TILL], [ORDER], 100),
     proof.messages([MESSAGE]),
     proof.journal([ENTRY], (1, DIGEST), 1, [HALF]),
     proof.verify(SAID, 1, 1),
@@ -253,10 +259,11 @@ TAMPERED: dict[str, Callable[[], Check]] = {
     "an accident that was none": lambda: proof.accidents([replace(LOST_ANSWER, then=AFTER)], POWER_CUT),
     "a power cut that was none": lambda: proof.accidents([LOST_ANSWER], replace(POWER_CUT, status=0)),
     "a scan that was lost": lambda: proof.accidents([LOST_ANSWER], replace(POWER_CUT, kept=POWER_CUT.kept - 1)),
-    "a lost change set": lambda: proof.change_sets([replace(BACK, recorded=2)], [HALF], {"van": HALF.chain}),
-    "a doubled change set": lambda: proof.change_sets([replace(BACK, recorded=0)], [HALF], {"van": HALF.chain}),
-    "a line": lambda: proof.change_sets([BACK], [HALF], {"van": {1: (b"another", "accepted")}}),
-    "a verdict": lambda: proof.change_sets([BACK], [HALF], {"van": {1: (b"line", "refused")}}),
+    "a lost change set": lambda: proof.change_sets([replace(BACK, recorded=2)], [HALF], {"van": HALF.chain}, ONE),
+    "a doubled change set": lambda: proof.change_sets([replace(BACK, recorded=0)], [HALF], {"van": HALF.chain}, ONE),
+    "one change set more": lambda: proof.change_sets([BACK], [HALF], {"van": HALF.chain}, {"van": 2}),
+    "a line": lambda: proof.change_sets([BACK], [HALF], {"van": {1: (b"another", "accepted")}}, ONE),
+    "a verdict": lambda: proof.change_sets([BACK], [HALF], {"van": {1: (b"line", "refused")}}, ONE),
     "a missing decision": lambda: proof.decisions(TOLD[1:], [ORDER], registry()),
     "one decision more": lambda: proof.decisions([*TOLD, TOLD[0]], [ORDER], registry()),
     "a conflict": lambda: proof.decisions([replace(TOLD[0], conflict=""), *TOLD[1:]], [ORDER], registry()),
@@ -267,10 +274,11 @@ TAMPERED: dict[str, Callable[[], Check]] = {
     "a movement": lambda: proof.stock([replace(SHELF, moved=9)], 1),
     "a reservation": lambda: proof.stock([replace(SHELF, reserved=4)], 1),
     "a product": lambda: proof.stock([SHELF], 2),
-    "a lost payment": lambda: proof.cash([CASH], [], [TILL], [ORDER]),
-    "a doubled payment": lambda: proof.cash([CASH], [CASH, CASH], [TILL], [ORDER]),
-    "a till": lambda: proof.cash([CASH], [CASH], [replace(TILL, phone_pence=400)], [ORDER]),
-    "an order's money": lambda: proof.cash([CASH], [CASH], [TILL], [replace(ORDER, paid_pence=500)]),
+    "a lost payment": lambda: proof.cash([CASH], [], [TILL], [ORDER], 100),
+    "a doubled payment": lambda: proof.cash([CASH], [CASH, CASH], [TILL], [ORDER], 100),
+    "a till": lambda: proof.cash([CASH], [CASH], [replace(TILL, phone_pence=400)], [ORDER], 100),
+    "money by telephone": lambda: proof.cash([CASH], [CASH], [TILL], [ORDER], 0),
+    "an order's money": lambda: proof.cash([CASH], [CASH], [TILL], [replace(ORDER, paid_pence=600)], 100),
     "a message": lambda: proof.messages([replace(MESSAGE, written=None)]),
     "a journal's body": lambda: proof.journal([replace(ENTRY, body=BODY + b" ")], (1, DIGEST), 1, [HALF]),
     "a journal's version": lambda: proof.journal([replace(ENTRY, version=2)], (1, DIGEST), 1, [HALF]),
@@ -294,4 +302,4 @@ def test_a_check_finds_what_was_tampered_with(what: str) -> None:
 
 
 def test_every_check_of_the_run_can_hold_and_fail() -> None:
-    assert {check.name for check in FITTING} == set(CHECKS) == {check().name for check in TAMPERED.values()}
+    assert {check.name for check in FITTING} == set(CHECKS) - OF_MONEY == {check().name for check in TAMPERED.values()}

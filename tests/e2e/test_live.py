@@ -5,8 +5,6 @@ No time passes by itself: the waits of the watching device are the test's.
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -20,8 +18,9 @@ from redis import Redis
 from client_sdk import Offline, Replica
 from client_sdk.application.keep_syncing import BACKOFF_SECONDS, HINT_THREAD, POLL_SECONDS, SYNC_THREAD
 from server.adapters.redis.hints import CHANNEL
+from server.stack import Stack
 from tests.support.office import PASSPHRASE
-from tests.support.site import TOWN, Site, running_site
+from tests.support.site import TOWN, Site, site_on
 from tests.support.timed_system import PATIENCE_SECONDS, TimedRealSystem, Wait
 
 ON_SHELF = "SELECT coalesce(sum(on_hand), 0) AS pieces FROM stock_levels WHERE warehouse_id = ?"
@@ -54,9 +53,9 @@ class Pair:
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Iterator[Pair]:
+def pair(shared_stack: Stack, tmp_path: Path) -> Iterator[Pair]:
     with ExitStack() as held:
-        site = held.enter_context(running_site())
+        site = held.enter_context(site_on(shared_stack))
         hand = held.enter_context(Replica.open(site.tablet(), passphrase=PASSPHRASE))
         path, system = tmp_path / "eye.db", TimedRealSystem()
         site.office.enrol(TOWN, path, "warehouse_staff", warehouse=site.warehouse).close()
@@ -81,8 +80,7 @@ def test_what_is_recorded_is_seen_elsewhere_with_redis_without_it_and_with_it_ag
 
     redis = pair.site.stack._redis
     assert redis is not None
-    os.kill(redis.pid, signal.SIGKILL)
-    os.waitid(os.P_PID, redis.pid, os.WEXITED | os.WNOWAIT)
+    pair.site.stack.kill_redis()
     for _ in range(2):
         pair.system.next_wait(HINT_THREAD).let_pass()
     pause = pair.await_pause(is_live=False)

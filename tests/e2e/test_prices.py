@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from client_sdk import Replica
+from server.stack import Stack
 from sync.modules.catalogue import OfferProduct
 from sync.modules.commerce import PlaceOrder, ReceiveStock
 from sync.modules.commerce.operations import OrderLine
 from tests.support.office import PASSPHRASE
-from tests.support.site import TOWN, running_site
+from tests.support.site import TOWN, site_on
 
 
-def test_an_order_taken_offline_keeps_the_total_that_the_device_showed() -> None:
-    with running_site() as site:
+def test_an_order_taken_offline_keeps_the_total_that_the_device_showed(shared_stack: Stack) -> None:
+    with site_on(shared_stack) as site:
         path, books = site.tablet(), site.office.books
         books.must(TOWN, ReceiveStock(warehouse=site.warehouse, product=site.product, quantity=5))
         with Replica.open(path, passphrase=PASSPHRASE) as replica:

@@ -12,10 +12,11 @@ import orjson
 import pytest
 
 from client_sdk import PrintedReceipt, Replica
+from server.stack import Stack
 from sync.modules.billing import TakePayment, VoidPayment
 from sync.modules.commerce import AssignDispatch, PlaceOrder, ReceiveStock
 from sync.modules.commerce.operations import OrderLine
-from tests.support.site import TOWN, Site, running_site
+from tests.support.site import TOWN, Site, site_on
 
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = """
@@ -28,8 +29,8 @@ assert not {name for name in sys.modules if name.partition(".")[0] in {"server",
 
 
 @pytest.fixture
-def site() -> Iterator[Site]:
-    with running_site() as running:
+def site(shared_stack: Stack) -> Iterator[Site]:
+    with site_on(shared_stack) as running:
         yield running
 
 

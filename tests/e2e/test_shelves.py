@@ -8,6 +8,7 @@ import pytest
 
 from client_sdk import Replica
 from client_sdk.errors import Refused
+from server.stack import Stack
 from sync.kernel.clock import format_time
 from sync.modules.commerce import CountStock, GrantQuota, PlaceOrder, WithdrawQuota
 from sync.modules.commerce.counts import CountLine
@@ -15,14 +16,14 @@ from sync.modules.commerce.entities import stock_quota_id
 from sync.modules.commerce.operations import OrderLine
 from tests.support.office import PASSPHRASE
 from tests.support.replicas import check_replica
-from tests.support.site import TOWN, Site, running_site
+from tests.support.site import TOWN, Site, site_on
 
 YEAR_MS = 365 * 24 * 3600 * 1000
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with running_site() as found:
+def site(shared_stack: Stack) -> Iterator[Site]:
+    with site_on(shared_stack) as found:
         yield found
 
 

@@ -16,14 +16,16 @@ from client_sdk.adapters.http import HttpTransport
 from client_sdk.adapters.system import RealSystem
 from client_sdk.errors import BadAnswer, ReplicaWiped
 from server.application.commands.settle_quarantine import AlreadySettled, refuse, retry
+from server.stack import Stack
 from sync.engine.chain import encode_bytes, sign
 from sync.kernel.clock import format_time
 from sync.modules import registry
 from sync.modules.identity import RevokeDevice
 from sync.protocol.bundle import wipe_message
+from tests.support.device_process import FAULT
 from tests.support.failpoints import KILLED, failpoints
 from tests.support.office import PASSPHRASE
-from tests.support.site import TOWN, Site, running_site
+from tests.support.site import TOWN, Site, site_on
 
 if TYPE_CHECKING:
     from server.application.sealed_ports import QuarantinedLine, SealedUpload
@@ -34,8 +36,8 @@ LONG_AGO, FAR_AHEAD = format_time(0), "2999-01-01T00:00:00.000Z"
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with running_site() as running:
+def site(shared_stack: Stack) -> Iterator[Site]:
+    with site_on(shared_stack) as running:
         yield running
 
 
@@ -259,7 +261,7 @@ def test_a_device_that_dies_in_its_wipe_finishes_it_the_next_time(site: Site, fa
 
     assert killed == KILLED
     ended, _ = site.run(path, "sync")
-    assert ended == 1
+    assert ended == FAULT
     assert files_of(path) == [f"{path.name}.key"]
     assert [line.seq for line in in_quarantine(site, device_id)] == recorded
 

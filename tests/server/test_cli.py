@@ -53,7 +53,7 @@ COMMANDS = [
     *("journal export", "journal check"),
     "receipt verify",
     "sandbox",
-    *("jobs list", "jobs retry"),
+    *("jobs list", "jobs retry", "statements rebuild"),
 ]
 NOTHING_SET = {"DATABASE_URL": "", "REDIS_URL": "", "TALLYSTICK_DATA_DIR": "", "NO_COLOR": "1", "COLUMNS": "200"}
 STOP_SECONDS_MAX = 10

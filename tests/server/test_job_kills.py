@@ -18,6 +18,7 @@ from server.adapters.memory import MemorySystem
 from server.adapters.postgres.accounts import PostgresSessions
 from server.adapters.postgres.enrolments import PostgresEnrolments
 from server.adapters.system import RealSystem
+from server.application.callback_ports import Callback
 from server.application.commands.work_off_outbox import LEASE_SECONDS
 from server.bootstrap import open_parts
 from server.domain.devices import server_device_id
@@ -46,7 +47,7 @@ NOBODY = "redis://127.0.0.1:1/0"
 HALF_A_YEAR_MS = 183 * 24 * 3600 * 1000
 LATE = derived_id("late")
 BY_THE_JOBS = ("order.archive", "order.report_missing", "stub.expire")
-FORGOTTEN = ("used_token_requests", "sign_in_tries", "idempotency")
+FORGOTTEN = ("used_token_requests", "sign_in_tries", "idempotency", "inbox")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +87,20 @@ async def leave_something_to_forget(town: RealTown) -> None:
     assert await PostgresEnrolments(town.pool).use_jti("once", now)
     await PostgresSessions(town.pool).count_try(b"somebody", [1], now, now)
     key = KeyedRequest(key=RequestKey(principal_id=town.admin_id, key="once"), digest=b"")
+    called = derived_id("callback")
+    data = {"payment": called}
+    callback = Callback(
+        id=called,
+        town_id=town.id,
+        kind="momo.callback",
+        data=data,
+        received_at=now,
+        method="PUT",
+        content_type="",
+        body=b"",
+    )
+    await town.inbox.keep(callback)
+    await town.inbox.finish(town.id, called, now)
     anybody = AddUser(id=town.new_id(), name="Zoe", login="zoe", user_roles=["driver"])
     await town.appliers.author(town.id, town.admin_id, [anybody], key)
 
@@ -128,13 +143,16 @@ async def check_done_once(left: Left) -> None:
     first = "SELECT min(version) FROM change_sets WHERE convert_from(line, 'UTF8') LIKE '%\"reason\":\"unpaid\"%'"
     old = f"SELECT count(*) FROM feed WHERE body IS NULL AND version < ({first})"
     assert (left.tombstones > 0, await stored(town, old)) == (True, [(0,)])
+    booked = await stored(town, "SELECT count(DISTINCT party_id) FROM journal_entries WHERE party_id IS NOT NULL")
+    assert await stored(town, "SELECT count(*) FROM statements") == booked
     for table in FORGOTTEN:
         assert await stored(town, f"SELECT count(*) FROM {table}") == [(0,)]
     assert await findings(town) == ()
 
 
 @pytest.mark.parametrize(
-    "failpoint", failpoints("server", "outbox", "overdue", "unpaid", "missing", "archive", "tombstones", "forget")
+    "failpoint",
+    failpoints("server", "outbox", "overdue", "unpaid", "missing", "archive", "tombstones", "forget", "statements"),
 )
 async def test_a_scheduler_killed_at_any_step_of_its_jobs_leaves_work_that_is_done_once(
     migrated_database: str, tmp_path: Path, failpoint: str

@@ -261,3 +261,23 @@ async def test_a_refund_that_the_provider_does_not_pay_is_paid_in_another_way_an
 
     assert (await money.town.undone(), len(money.sandbox.refunds)) == (0, 1)
     assert await stored(money.town, "SELECT state, paid_minor FROM refunds") == [("PAID", 150)]
+
+
+@pytest.mark.parametrize("is_heard_first", [True, False])
+async def test_what_the_provider_has_taken_back_is_owed_again_and_booked_once(
+    money: MomoTown, *, is_heard_first: bool
+) -> None:
+    payment = await money.ask_for()
+    await money.work()
+    if is_heard_first:
+        await money.settle()
+    money.sandbox.requests[provider_reference(payment)].set_to = WordKind.REVERSED
+
+    for _ in range(2):
+        await money.call_back(payment)
+        await money.work(6)
+
+    assert (await money.status(payment), await money.conflicts()) == ("REVERSED", ["reversed"])
+    assert await stored(money.town, "SELECT paid_minor FROM orders") == [(0,)]
+    reversals = "SELECT count(*) FROM payment_events WHERE to_status = 'REVERSED'"
+    assert (await stored(money.town, reversals), await findings(money.town)) == ([(1,)], ())

@@ -21,6 +21,7 @@ from server.application.payment_ports import WordKind
 from server.domain.payments import provider_reference
 from server.settings import load_settings
 from sync.modules.billing import RequestRefund
+from tests.support.card_town import CardTown, card_town
 from tests.support.failpoints import KILLED, failpoints
 from tests.support.momo_town import MomoTown, momo_town
 from tests.support.worker_process import worker_process
@@ -90,7 +91,7 @@ async def check_paid_once(left: Left) -> None:
     assert (await money.town.undone(), await findings(money.town)) == (0, ())
 
 
-@pytest.mark.parametrize("failpoint", failpoints("server", "momo", "outbox"))
+@pytest.mark.parametrize("failpoint", failpoints("server", "payment", "outbox"))
 async def test_a_worker_killed_at_any_step_of_a_confirmation_never_pays_twice_and_never_forgets(
     migrated_database: str, tmp_path: Path, failpoint: str
 ) -> None:
@@ -105,3 +106,47 @@ async def test_a_worker_killed_at_any_step_of_a_confirmation_never_pays_twice_an
             await left.money.settle(times=4)
 
             await check_paid_once(left)
+
+
+@asynccontextmanager
+async def cards_left_alone(database_url: str, data_dir: Path) -> AsyncIterator[tuple[CardTown, dict[str, str]]]:
+    """A town with a card that was paid and not asked about, one that was charged back, and a refund that is agreed."""
+    environment = {"DATABASE_URL": database_url, "REDIS_URL": NOBODY, "TALLYSTICK_DATA_DIR": str(data_dir)}
+    signer = open_signer(load_settings(environment).server_key_path, may_create=True)
+    then = MemorySystem(unix_ms=RealSystem().now_ms() - A_WHILE_MS)
+    async with card_town(database_url, system=then, signer=signer) as cards:
+        back, gone = await cards.pay(), await cards.pay()
+        await cards.settle()
+        await cards.pay()
+        cards.held(gone).set_to = WordKind.REVERSED
+        await cards.call_back(gone)
+        said = {"payment": back, "amount": "1.50", "currency": "GBP", "method": "card", "reason": "broken"}
+        await cards.town.author(RequestRefund.model_validate({"id": cards.town.new_id(), **said}))
+        settings = {
+            "TALLYSTICK_CARD_BASE_URL": cards.provider_url,
+            "TALLYSTICK_CARD_API_KEY": "key",
+            "TALLYSTICK_WEBHOOK_SECRETS": "a secret of the provider",
+        }
+        yield cards, settings
+
+
+@pytest.mark.parametrize("failpoint", failpoints("server", "payment", but=("payment.after_request",)))
+async def test_a_worker_killed_at_any_step_of_a_card_never_pays_twice_and_never_forgets(
+    migrated_database: str, tmp_path: Path, failpoint: str
+) -> None:
+    async with cards_left_alone(migrated_database, tmp_path) as (cards, settings):
+        with worker_process(
+            tmp_path, migrated_database, NOBODY, failpoint, program="scheduler", more=settings
+        ) as process:
+            assert process.wait() == KILLED
+
+        cards.town.system.unix_ms = RealSystem().now_ms() + LEASE_SECONDS * 1000
+        for _ in range(2):
+            await cards.settle(times=4)
+
+            said = await cards.said()
+            counts = {name: said.count(name) for name in ("payment.confirm", "payment.reverse", "refund.pay")}
+            assert counts == {"payment.confirm": 3, "payment.reverse": 1, "refund.pay": 1}
+            assert (len(cards.sandbox.payments), len(cards.sandbox.refunds)) == (3, 1)
+            assert await stored(cards.town, "SELECT count(*) FROM inbox WHERE done_at IS NULL") == [(0,)]
+            assert (await cards.town.undone(), await findings(cards.town)) == (0, ())

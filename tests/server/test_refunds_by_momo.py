@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from server.adapters.payments.scripts import Script
+from server.application.commands.settle_payments import DEADLINE_SECONDS
 from server.domain.devices import server_device_id
 from server.domain.payments import provider_reference
 from sync.modules.billing import PayRefund, RequestRefund, ReversePayment
@@ -49,7 +51,24 @@ async def test_what_was_paid_in_cash_before_the_provider_is_asked_is_not_asked_f
 
     await money.settle()
 
+    await money.work(DEADLINE_SECONDS)
     assert (list(money.sandbox.refunds), await money.town.undone()) == ([], 0)
+
+
+async def test_what_the_provider_does_not_find_at_first_is_asked_about_again_when_cash_was_given_meanwhile(
+    money: MomoTown,
+) -> None:
+    payment, refund = await refund_of(money)
+    await money.work()
+    money.sandbox.refunds[provider_reference(refund)].script = Script(hidden_asks=1)
+    await given(money, payment, refund)
+
+    await money.work(6)
+    assert (await booked(money), await money.town.undone()) == ([("drawer", 150)], 1)
+    await money.work(60)
+
+    assert await booked(money) == [("drawer", 150), ("momo_clearing", 150)]
+    assert (await money.conflicts(), await money.town.undone()) == (["over_refund"], 0)
 
 
 async def test_what_was_paid_in_part_is_asked_of_the_provider_less_that(money: MomoTown) -> None:

@@ -14,13 +14,14 @@ from server.adapters.memory import MemorySystem
 from server.adapters.postgres.towns import PostgresTowns
 from server.adapters.postgres.unpaid import PostgresUnpaidOrders
 from server.application.commands.apply_change_sets import Appliers
-from server.application.commands.settle_payments import DEADLINE_SECONDS
+from server.application.commands.settle_payments import CARD_DEADLINE_SECONDS
 from server.domain.devices import server_device_id
 from server.jobs.unpaid import ORDERS_MAX, cancel_unpaid
 from sync.modules.billing import RequestPayment, TakePayment
 from sync.modules.commerce import CancelOrder, PlaceOrder, StartPick
 from sync.modules.commerce.operations import OrderLine
-from sync.modules.identity import UNPAID_MINUTES_MAX, ChangeSettings, TownSettings
+from sync.modules.identity import ChangeSettings
+from sync.modules.town_settings import UNPAID_MINUTES_MAX, TownSettings
 from tests.support.real_town import PRODUCT, RealTown, real_town
 from tests.support.write_path import findings, stored
 
@@ -159,7 +160,7 @@ async def test_an_order_is_not_given_up_while_its_customer_is_being_asked(migrat
         order = await place(town, "A")
         town.system.advance(UNPAID_MINUTES_MAX * MINUTE_SECONDS)
         await town.author(RequestPayment(order=order, amount="7.50", currency="GBP", payer="46733123999"))
-        town.system.advance(DEADLINE_SECONDS - 1)
+        town.system.advance(CARD_DEADLINE_SECONDS - 1)
         await cancel_unpaid(parts)
         asked = await states(town)
         town.system.advance(1)

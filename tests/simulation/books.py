@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -43,6 +43,11 @@ class _Reader:
         """One of them."""
         stored = self.state.rows.get((entity, row_id))
         return Row(id=row_id, version=stored.version, fields=stored.fields) if stored else None
+
+    async def rows(self, entity: str, row_ids: Collection[str]) -> Mapping[str, Row]:
+        """Those of them that are there."""
+        found = {row_id: await self.row(entity, row_id) for row_id in row_ids}
+        return {row_id: row for row_id, row in found.items() if row is not None}
 
 
 class MemoryBooks:

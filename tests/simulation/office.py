@@ -40,15 +40,8 @@ from sync.modules.commerce import (
 from sync.modules.commerce.entities import is_closed
 from sync.modules.commerce.operations import OrderLine
 from sync.modules.histories import ReleaseDevice
-from sync.modules.identity import (
-    AddUser,
-    ChangeRoles,
-    ChangeSettings,
-    DeactivateUser,
-    RevokeDevice,
-    SuspendDevice,
-    TownSettings,
-)
+from sync.modules.identity import AddUser, ChangeRoles, ChangeSettings, DeactivateUser, RevokeDevice, SuspendDevice
+from sync.modules.town_settings import TownSettings
 from tests.simulation.stage import StagedTown
 
 DAY_MS = 24 * 3600 * 1000

@@ -150,7 +150,7 @@ class Process(Mortal):
         )
         self.books = MemoryBooks(connection)
         self.desk = PaymentDesk(
-            provider=around.provider,
+            momo=around.provider,
             towns=self.towns,
             appliers=self.appliers,
             system=self.system,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from server.application.commands.pay_order import Paying, pay_order
+from server.application.commands.pay_order import OnlineTill, Paying, pay_online
 from server.application.commands.release_device import reject_lines, release_device
 from server.application.ports import Unavailable
 from server.application.statement_ports import Of
@@ -96,9 +96,8 @@ class Clerk:
         paying = Paying(payer=CUSTOMER)
 
         def pay(process: Process) -> Coroutine[Any, Any, Any]:
-            return pay_order(
-                self._town.id, order_id, paying, request, listings=process.books, appliers=process.appliers
-            )
+            till = OnlineTill(listings=process.books, appliers=process.appliers, card=None, return_url="")
+            return pay_online(self._town.id, ("order", order_id), paying, request, till)
 
         for _ in range(2 if self._random.random() < IMPATIENT_SHARE else 1):
             Clerk.ask(self._world, pay)

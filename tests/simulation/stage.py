@@ -28,8 +28,9 @@ from sync.kernel.changeset import Operation
 from sync.kernel.ids import RANDOM_BYTES, make_id
 from sync.modules.catalogue import DefineProduct, OfferProduct, product_id
 from sync.modules.commerce import OpenWarehouse, ReceiveStock
-from sync.modules.identity import AddUser, ChangeSettings, Role, TownSettings
+from sync.modules.identity import AddUser, ChangeSettings, Role
 from sync.modules.schools import OpenSchool
+from sync.modules.town_settings import TownSettings
 from sync.protocol.messages import EnrolAnswer, EnrolRequest, Hello
 from tests.simulation.database import Backup, Database
 from tests.simulation.loop import SimLoop, using

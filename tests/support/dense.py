@@ -23,6 +23,7 @@ from server.adapters.postgres.towns import PostgresTowns
 from server.adapters.system import RealSystem
 from server.application.batch import Lane, Upload, Waiting
 from server.application.commands.apply_change_sets import Appliers
+from server.application.ports import Unavailable
 from sync.engine.chain import encode_bytes, genesis_hash, head_message, line_hash, sign
 from sync.kernel.changeset import ChangeSet
 from sync.kernel.clock import Hlc
@@ -40,7 +41,7 @@ Mutant = Literal["none", "no lock", "no lock and no key"]
 PROCESSES = 2
 UPLOAD_LINES = 25
 TRIES_MAX = 20
-"""How often an upload is sent before its device gives up; with the lock in place once is enough."""
+"""How often an upload is sent before its device gives up: on a slow machine the wait for the lock may run out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,11 +172,14 @@ async def _send(appliers: Appliers, one: Upload, outcome: Outcome) -> bool:
     for _ in range(TRIES_MAX):
         try:
             verdicts = await appliers.submit(one)
+        except Unavailable:
+            continue  # nothing was decided, and it is to be sent again
         except TallystickError as fault:
             outcome.complaints.append(f"{type(fault).__name__}: {fault} because of {fault.__cause__!r}")
         else:
             outcome.complaints.extend(line.decode() for line in verdicts if b'"accepted"' not in line)
             return True
+    outcome.complaints.append(f"gave up after {TRIES_MAX} tries")
     return False
 
 

@@ -10,8 +10,9 @@ from client_sdk import Replica
 from server.office import Office, open_office
 from server.stack import Stack
 from sync.modules.identity import RevokeDevice
+from tests.support import device_process
 
-PASSPHRASE = "a passphrase for tests"
+PASSPHRASE = device_process.PASSPHRASE
 
 
 class TestOffice:

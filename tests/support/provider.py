@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from uuid import UUID
 
 import uvicorn
+from starlette.applications import Starlette
 
+from server.adapters.payments.card_sandbox import CardSandbox
 from server.adapters.payments.momo import MomoAccount
 from server.adapters.payments.sandbox import Sandbox
 from sync.kernel.ids import derived_id
@@ -19,11 +21,23 @@ CALL_SECONDS_MAX = 2.0
 
 @contextmanager
 def provider() -> Iterator[tuple[Sandbox, str]]:
-    """The sandbox and its address."""
+    """The sandbox of mobile money and its address."""
     sandbox = Sandbox()
-    config = uvicorn.Config(
-        sandbox.app, host="127.0.0.1", port=0, log_config=None, ws="none", timeout_graceful_shutdown=0
-    )
+    with _served(sandbox.app) as url:
+        yield sandbox, url
+
+
+@contextmanager
+def card_provider() -> Iterator[tuple[CardSandbox, str]]:
+    """The sandbox of cards and its address; it tells nobody anything unless it is told whom."""
+    sandbox = CardSandbox()
+    with _served(sandbox.app) as url:
+        yield sandbox, url
+
+
+@contextmanager
+def _served(app: Starlette) -> Iterator[str]:
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none", timeout_graceful_shutdown=0)
     server = uvicorn.Server(config)
     listener = config.bind_socket()
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -31,7 +45,7 @@ def provider() -> Iterator[tuple[Sandbox, str]]:
     while not server.started:
         thread.join(0.01)
     try:
-        yield sandbox, f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join()

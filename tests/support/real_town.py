@@ -17,13 +17,15 @@ from psycopg_pool import AsyncConnectionPool
 from server.adapters.keys import KeySigner
 from server.adapters.memory import MemorySystem, memory_signer
 from server.adapters.postgres.connection import Connection, make_pool, town_transaction
-from server.adapters.postgres.outbox import PostgresInbox, PostgresMessages, PostgresOutbox
+from server.adapters.postgres.outbox import PostgresAgenda, PostgresInbox, PostgresMessages, PostgresOutbox
+from server.adapters.postgres.statement_shelf import PostgresStatementShelf
 from server.adapters.postgres.towns import PostgresTowns
 from server.application.batch import Upload
 from server.application.commands.apply_change_sets import Appliers
 from server.application.commands.found_town import found_town
+from server.application.commands.rebuild_statements import StatementDesk
 from server.application.commands.settle_payments import PaymentDesk
-from server.application.payment_ports import MobileMoney
+from server.application.payment_ports import CardPayments, MobileMoney
 from server.application.ports import Bell
 from server.domain.devices import server_device_id
 from server.domain.payments import CALLBACK_PURPOSE
@@ -51,6 +53,9 @@ class RealTown:
     towns: PostgresTowns
     outbox: PostgresOutbox
     inbox: PostgresInbox
+    agenda: PostgresAgenda
+    shelf: PostgresStatementShelf
+    statement_desk: StatementDesk
     payments: PaymentDesk
     messages: PostgresMessages
     appliers: Appliers
@@ -88,7 +93,7 @@ class RealTown:
         return RealDevice(town=self, id=device_id, actor_id=actor_id, key=key, digest=genesis_hash(certificate))
 
     async def place_order(
-        self, number: str = "A1", *, quantity: int = 1, payment_method: Literal["cod", "momo"] = "cod"
+        self, number: str = "A1", *, quantity: int = 1, payment_method: Literal["cod", "momo", "card"] = "cod"
     ) -> str:
         """The id of a new order for the product."""
         order_id = self.new_id()
@@ -182,6 +187,7 @@ async def real_town(
     system: MemorySystem | None = None,
     signer: KeySigner | None = None,
     provider: MobileMoney | None = None,
+    card: CardPayments | None = None,
     committed: Callable[[Step], None] | None = None,
     public_url: str = "http://127.0.0.1:1",
 ) -> AsyncIterator[RealTown]:
@@ -206,8 +212,12 @@ async def real_town(
             towns=towns,
             outbox=PostgresOutbox(pool),
             inbox=PostgresInbox(pool),
+            agenda=PostgresAgenda(pool),
+            shelf=PostgresStatementShelf(pool),
+            statement_desk=StatementDesk(shelf=PostgresStatementShelf(pool), system=system),
             payments=PaymentDesk(
-                provider=provider,
+                momo=provider,
+                card=card,
                 towns=towns,
                 appliers=appliers,
                 system=system,

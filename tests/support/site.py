@@ -157,6 +157,13 @@ def copy_database(site: Site, source: str, target: str) -> None:
 
 
 @contextmanager
+def site_on(stack: Stack) -> Iterator[Site]:
+    """A new town on a stack that others use as well: its name is theirs too, so no command may ask for it by that."""
+    with scratch_directory() as directory, office_of(stack) as office:
+        yield Site(stack, office, directory)
+
+
+@contextmanager
 def running_site() -> Iterator[Site]:
     """A new stack and its town, for as long as the block lasts."""
     with scratch_directory() as directory, Stack.start(directory / "data") as stack, office_of(stack) as office:

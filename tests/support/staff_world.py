@@ -19,22 +19,41 @@ from server.application.commands.found_town import found_town
 from server.application.people import People
 from server.domain.devices import server_device_id
 from sync.kernel.changeset import Operation
+from sync.modules.billing import RegisterParty, RequestRefund, TakePayment
+from sync.modules.billing.operations import InvoiceLine
 from sync.modules.catalogue import DefineProduct, OfferProduct, product_id
 from sync.modules.commerce import AdjustStock, OpenWarehouse, PlaceOrder, ReceiveStock
 from sync.modules.commerce.operations import OrderLine
-from sync.modules.identity import AddUser, EnrolDevice, Role
+from sync.modules.identity import AddUser, ChangeSettings, EnrolDevice, Role
+from sync.modules.schools import OpenSchool, ScheduleFee, UpsertStudent, fee_invoice_id
+from sync.modules.town_settings import TownSettings
 from tests.support.api_world import PUBLIC_URL, ApiWorld, api_world
 
 PASSWORD = "correct horse battery staple"
 PRODUCT = product_id("APPLE")
-ROLES: tuple[Role, ...] = ("admin", "dispatcher", "warehouse_staff", "driver")
+ROLES: tuple[Role, ...] = ("admin", "dispatcher", "warehouse_staff", "driver", "counter_clerk", "school_office")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoneyOfTown:
+    """A school that has charged 45.00 to a student, of which 20.00 are paid in cash and 5.00 shall go back."""
+
+    school: str
+    student: str
+    fee: str
+    invoice: str
+    party: str
+    payment: str
+    drawer: str
+    refund: str
 
 
 @dataclass(kw_only=True)
 class TownOfStaff:
     """A town with somebody of each role, a warehouse, a product in stock, an order and a driver's device.
 
-    `product` is one that only this town has; it has no price and no stock. `trouble` gives it a conflict and a task.
+    `product` is one that only this town has; it has no price and no stock. `trouble` gives it a conflict and a task,
+    `charge` what there is about money.
     """
 
     id: str
@@ -45,6 +64,7 @@ class TownOfStaff:
     device: str = ""
     conflict: str = ""
     task: str = ""
+    money: MoneyOfTown | None = None
 
 
 @dataclass(kw_only=True)
@@ -85,25 +105,59 @@ class StaffWorld:
         mine = f"WHERE conflict_id = '{town.conflict}'"
         ((town.task,),) = await self.stored(f"SELECT id::text FROM tasks {mine}", town)
 
+    async def charge(self, town: TownOfStaff) -> MoneyOfTown:
+        """Something of everything about money; the admin has the drawer, and has asked for the refund."""
+        school, student, fee, payment, refund, party = (self.world.new_id() for _ in range(6))
+        lines, invoice = [InvoiceLine(text="Fees", amount="45.00")], fee_invoice_id(fee, student)
+        await self.author(
+            town,
+            OpenSchool(id=school, name="North"),
+            UpsertStudent(id=student, school=school, number="1", name="Amina", class_name="3b"),
+            RegisterParty(id=party, name="Rowing Club"),
+            ChangeSettings(id=self.world.new_id(), settings=TownSettings(refund_units_max=0)),
+        )
+        sums = {"currency": "GBP", "school": school}
+        charged = ScheduleFee(id=fee, title="Autumn", lines=lines, due_on="2026-12-01", students=[student], **sums)
+        await self.author(town, charged)
+        for operation in (
+            TakePayment(id=payment, invoice=invoice, amount="20.00", currency="GBP"),
+            RequestRefund(id=refund, payment=payment, amount="5.00", currency="GBP", reason="too much"),
+        ):
+            line = await self.world.parts.appliers.author(town.id, town.users["admin"], [operation])
+            assert orjson.loads(line)["status"] == "accepted", line
+        ((drawer,),) = await self.stored(f"SELECT id::text FROM drawer_sessions WHERE town_id = '{town.id}'", town)
+        town.money = MoneyOfTown(
+            school=school,
+            student=student,
+            fee=fee,
+            invoice=invoice,
+            party=party,
+            payment=payment,
+            drawer=drawer,
+            refund=refund,
+        )
+        return town.money
+
     def nobody(self) -> str:
         """An e-mail address that no test has used."""
         return f"{self.world.new_id()}@nowhere.example"
 
-    async def account(self, *works: tuple[TownOfStaff, str], email: str = "") -> str:
-        """The e-mail address of a new account that is the user of this role in these towns."""
+    async def account(self, *works: tuple[TownOfStaff, str], email: str = "", school: str | None = None) -> str:
+        """The e-mail address of a new account that is the user of this role in these towns, for one school maybe."""
         known_as = email or f"{self.world.new_id()}@example.org"
         account_id = await account_for(self.people, known_as, PASSWORD)
         for town, role in works:
             user = AddUser.model_validate(
-                {"id": self.world.new_id(), "name": known_as, "login": role, "user_roles": [role]}
+                {"id": self.world.new_id(), "name": known_as, "login": role, "user_roles": [role], "school": school}
             )
             await self.author(town, user)
             await self.people.accounts.link(account_id, town.id, user.id)
         return known_as
 
-    async def browser(self, role: str = "admin", town: TownOfStaff | None = None) -> Browser:
+    async def browser(self, role: str = "admin", town: TownOfStaff | None = None, school: str | None = None) -> Browser:
         """Somebody new of this role, signed in."""
-        browser = Browser(world=self.world, town=town or self.here, email=await self.account((town or self.here, role)))
+        town = town or self.here
+        browser = Browser(world=self.world, town=town, email=await self.account((town, role), school=school))
         answer = await browser.sign_in()
         assert answer.status_code == 201, answer.text
         return browser

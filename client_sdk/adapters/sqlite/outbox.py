@@ -124,6 +124,12 @@ def drop_overlay(connection: apsw.Connection, keys: Iterable[RowKey]) -> None:
     connection.executemany(_UNCOVER, cleared)
 
 
+def uncover(connection: apsw.Connection) -> None:
+    """Let the overlay show nothing at all."""
+    connection.execute("DELETE FROM overlay_row")
+    connection.execute("UPDATE base_row SET is_covered = 0 WHERE is_covered")
+
+
 def lines_from(connection: apsw.Connection, seq: int, lines_max: int, bytes_max: int) -> Sequence[OutboxLine]:
     """Lines from a place on without a hole, each with its newline within `bytes_max` together; one if there is any."""
     lines: list[OutboxLine] = []
@@ -158,8 +164,7 @@ def rebase(connection: apsw.Connection, head: LocalHead, first: int) -> list[Ent
     head = replace(head, receipts=max(head.receipts, given))  # a number is given once, whatever is lost
     kept = [entry for entry in entries(connection, None) if entry.seq >= first]
     connection.execute("DELETE FROM outbox WHERE seq >= ?", (first,))
-    connection.execute("DELETE FROM overlay_row")
-    connection.execute("UPDATE base_row SET is_covered = 0 WHERE is_covered")
+    uncover(connection)
     last: int | None = connection.execute("SELECT max(seq) FROM outbox").get
     if last is None:
         meta.write_before(connection, head.seq, head.digest)

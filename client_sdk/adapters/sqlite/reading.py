@@ -10,7 +10,8 @@ import apsw
 import orjson
 
 from client_sdk.adapters.sqlite import meta, outbox
-from client_sdk.application.ports import BaseMark, Contents, Row
+from client_sdk.application.ports import Row
+from client_sdk.application.verify_ports import BaseMark, Contents
 from client_sdk.errors import NotAQuery
 from sync.engine.feed import BucketSum
 from sync.kernel.changeset import Fields, RowKey

@@ -15,6 +15,7 @@ from client_sdk.adapters.sqlite import downloads
 from client_sdk.adapters.sqlite.connection import writing
 from client_sdk.errors import NotAReplica, ReplicaTooNew
 from sync.kernel.module import Entity, Registry
+from sync.protocol.version import SCHEMA
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x54414C59  # "TALY"
@@ -62,6 +63,11 @@ def prepare(connection: apsw.Connection, registry: Registry, *, may_create: bool
         for view in views:
             connection.execute(view)
         connection.execute("INSERT OR REPLACE INTO meta VALUES ('views', ?)", (told,))
+
+
+def rules_told(registry: Registry) -> str:
+    """What names the rules of this version as far as it is known here: its entities and its wire."""
+    return hashlib.sha256("\n".join([*_views(registry), str(SCHEMA)]).encode()).hexdigest()
 
 
 def _version(connection: apsw.Connection, *, may_create: bool) -> int:

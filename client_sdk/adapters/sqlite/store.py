@@ -22,13 +22,12 @@ from client_sdk.adapters.keys import erase
 from client_sdk.adapters.sqlite import downloads, meta, outbox, reading
 from client_sdk.adapters.sqlite.connection import connect, translated, writing
 from client_sdk.adapters.sqlite.downloads import SqliteDownloads
-from client_sdk.adapters.sqlite.schema import prepare
+from client_sdk.adapters.sqlite.schema import prepare, rules_told
 from client_sdk.adapters.sqlite.settle import Settling, relay
 from client_sdk.application.answer import read_line
 from client_sdk.application.lease_ports import Reading
 from client_sdk.application.ports import (
     Contact,
-    Contents,
     Entry,
     ExchangeState,
     Identity,
@@ -41,6 +40,7 @@ from client_sdk.application.ports import (
     Standing,
     System,
 )
+from client_sdk.application.verify_ports import Contents
 from client_sdk.errors import AlreadyEnrolled, NotEnrolled, ReplicaClosed, ReplicaWiped, StaleExchange
 from sync.engine.chain import decode_bytes, encode_bytes, genesis_hash
 from sync.kernel.changeset import Fields
@@ -56,6 +56,7 @@ _FIRST_PENDING = "SELECT min(seq) FROM outbox WHERE status = 'pending'"
 _PENDING_COUNT = "SELECT count(*) FROM outbox WHERE status = 'pending'"
 # A bucket that did not add up has no cursor (`pages.PageWriter`): what it holds counts for nothing.
 _CURSORS = "SELECT name, cursor FROM bucket WHERE cursor > 0"
+_JUDGED_BY = "judged_by"
 _SPOOL = "INSERT INTO spool (line) VALUES (?)"
 
 
@@ -95,6 +96,18 @@ class SqliteStore:
             self._reader.close()
             self._writer.close()
 
+    def judge_anew(self) -> None:
+        """After an update of the app: what is pending shows what the rules of now make of it, without a network."""
+        rules = rules_told(self._registry)
+        with self._reading() as connection:
+            is_due = meta.get(connection, _JUDGED_BY) != rules and connection.execute(_FIRST_PENDING).get is not None
+        if is_due:
+            identity = self.identity()
+            with self._writing():
+                outbox.uncover(self._writer)
+                relay(self._writer, identity, self._registry)
+                meta.put(self._writer, _JUDGED_BY, rules)
+
     # Identity -----------------------------------------------------------------------------------------------------
 
     def device_key(self) -> Ed25519PrivateKey:
@@ -122,6 +135,7 @@ class SqliteStore:
             if meta.get(self._writer, "identity") is not None:
                 raise AlreadyEnrolled
             meta.put(self._writer, "identity", said)
+            meta.put(self._writer, _JUDGED_BY, rules_told(self._registry))
             meta.write_before(self._writer, 0, genesis)
             meta.write_head(self._writer, LocalHead(seq=0, digest=genesis, signature="", at=None, totals={}))
 

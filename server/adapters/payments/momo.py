@@ -8,7 +8,6 @@ amounts are strings, sometimes numbers. A request that ends without an answer ma
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,12 +16,11 @@ from typing import Any, Final
 
 import httpx2
 import orjson
-import structlog
 
+from server.adapters.payments.calls import CALL_SECONDS_MAX, Answer, Calls, said_code
 from server.adapters.redis.breaker import Breaker
 from server.application.payment_ports import (
     ProviderRefused,
-    ProviderUnavailable,
     ProviderUnintelligible,
     Return,
     Wanted,
@@ -32,20 +30,14 @@ from server.application.payment_ports import (
 from sync.kernel.errors import InvalidMoney
 from sync.kernel.money import minor_digits, to_minor
 
-CALL_SECONDS_MAX: Final = 4.0
-"""A whole call, the token included; less than one ring of the bell is worked on."""
-
 NOTE_CHARACTERS_MAX: Final = 160
-ANSWER_BYTES_MAX: Final = 64 * 1024
 REASON_CHARACTERS_MAX: Final = 200
 REFERENCE_CHARACTERS_MAX: Final = 100
 TOKEN_EARLY_SECONDS: Final = 60
 """A token is not used in its last minute."""
 
-_OK, _ACCEPTED, _UNAUTHORIZED, _NOT_FOUND, _CONFLICT, _TOO_MANY, _BROKEN = 200, 202, 401, 404, 409, 429, 500
+_OK, _ACCEPTED, _UNAUTHORIZED, _NOT_FOUND, _CONFLICT, _BROKEN = 200, 202, 401, 404, 409, 500
 _COLLECTION, _DISBURSEMENT = "collection", "disbursement"
-
-_log = structlog.stdlib.get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,11 +75,9 @@ class Momo:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._account = account
-        self._call_seconds_max = call_seconds_max
-        self._breaker = breaker or Breaker()
+        self._calls = Calls(account.base_url, call_seconds_max=call_seconds_max, breaker=breaker)
         self._monotonic = monotonic
         self._tokens = {} if tokens is None else tokens
-        self._http: httpx2.AsyncClient | None = None
 
     async def request(self, wanted: Wanted) -> None:
         """Accepted (202), or there already (409)."""
@@ -124,9 +114,7 @@ class Momo:
 
     async def close(self) -> None:
         """Hang up; a later call connects again."""
-        if self._http is not None:
-            await self._http.aclose()
-            self._http = None
+        await self._calls.close()
 
     async def _post(
         self, product: str, what: str, reference: str, body: Mapping[str, Any], more: Mapping[str, str]
@@ -134,41 +122,25 @@ class Momo:
         headers = {**more, "X-Reference-Id": reference, "Content-Type": "application/json"}
         answer = await self._call("POST", product, f"/{product}/v1_0/{what}", headers, orjson.dumps(body))
         if answer.status not in {_ACCEPTED, _CONFLICT}:
-            raise ProviderRefused(f"the provider answered {answer.status} to a {what}: {_said(answer.body)}")
+            raise ProviderRefused(f"the provider answered {answer.status} to a {what}: {said_code(answer.body)}")
 
     async def _word(self, product: str, what: str, reference: str) -> Word | None:
         answer = await self._call("GET", product, f"/{product}/v1_0/{what}/{reference}", {}, None)
         if answer.status == _NOT_FOUND:
             return None
         if answer.status != _OK:
-            raise ProviderRefused(f"the provider answered {answer.status} when asked: {_said(answer.body)}")
+            raise ProviderRefused(f"the provider answered {answer.status} when asked: {said_code(answer.body)}")
         return read_word(answer.body)
 
     async def _call(
         self, method: str, product: str, path: str, headers: Mapping[str, str], body: bytes | None
-    ) -> _Answer:
+    ) -> Answer:
         """One call with a token that holds; a token that was taken back is renewed once."""
-        if self._breaker.is_open:
-            raise ProviderUnavailable("the payment provider has not answered of late; it is left in peace for a moment")
-        try:
-            async with asyncio.timeout(self._call_seconds_max):
-                answer = await self._with_token(method, product, path, headers, body)
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, TimeoutError) as fault:
-            raise self._unavailable(type(fault).__name__) from fault
-        if answer.status >= _BROKEN or answer.status == _TOO_MANY:
-            raise self._unavailable(f"HTTP {answer.status}")
-        if self._breaker.succeeded():
-            _log.info("payment_provider_answers_again")
-        return answer
-
-    def _unavailable(self, why: str) -> ProviderUnavailable:
-        if self._breaker.failed():
-            _log.warning("payment_provider_silent", why=why, remedy="it is asked again later")
-        return ProviderUnavailable(f"the payment provider does not answer ({why})")
+        return await self._calls.guarded(lambda: self._with_token(method, product, path, headers, body))
 
     async def _with_token(
         self, method: str, product: str, path: str, headers: Mapping[str, str], body: bytes | None
-    ) -> _Answer:
+    ) -> Answer:
         answer = await self._send(method, path, {**headers, **await self._authorization(product)}, body)
         if answer.status == _UNAUTHORIZED:
             self._tokens.pop(product, None)
@@ -206,23 +178,9 @@ class Momo:
         headers: Mapping[str, str],
         body: bytes | None,
         auth: httpx2.BasicAuth | None = None,
-    ) -> _Answer:
-        if self._http is None:
-            self._http = httpx2.AsyncClient(base_url=self._account.base_url, timeout=self._call_seconds_max)
+    ) -> Answer:
         keyed = {**headers, "Ocp-Apim-Subscription-Key": self._account.subscription_key}
-        async with self._http.stream(method, path, headers=keyed, content=body, auth=auth) as response:
-            said = bytearray()
-            async for chunk in response.aiter_bytes():
-                said += chunk
-                if len(said) > ANSWER_BYTES_MAX:
-                    raise ProviderUnintelligible("the provider's answer has no end")
-            return _Answer(status=response.status_code, body=bytes(said))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Answer:
-    status: int
-    body: bytes
+        return await self._calls.send(method, path, keyed, body, auth)
 
 
 def read_word(body: bytes) -> Word:
@@ -236,7 +194,8 @@ def read_word(body: bytes) -> Word:
             amount=_amount(said["amount"], currency),
             currency=currency,
             reference=str(said.get("financialTransactionId") or "")[:REFERENCE_CHARACTERS_MAX],
-            reason=_reason(said.get("reason")) if kind is WordKind.FAILED else "",
+            reason=_reason(said.get("reason")) if kind is not WordKind.SUCCESSFUL else "",
+            reversal=str(said.get("reversalTransactionId") or "")[:REFERENCE_CHARACTERS_MAX],
         )
     except (ValueError, KeyError, TypeError, AttributeError, InvalidMoney):
         raise ProviderUnintelligible from None
@@ -264,11 +223,3 @@ def _reason(said: object) -> str:
     if isinstance(said, dict):
         said = said.get("code") or said.get("message")
     return str(said or "")[:REASON_CHARACTERS_MAX]
-
-
-def _said(body: bytes) -> str:
-    """The provider's own code for a refusal, for a log and for the item it stays with."""
-    try:
-        return str(orjson.loads(body)["code"])[:REASON_CHARACTERS_MAX]
-    except (ValueError, KeyError, TypeError):
-        return "nothing that can be read"

@@ -25,11 +25,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from server.adapters.payments.misbehaviour import json_answer, met, problem
 from server.adapters.payments.scripts import BY_NUMBER, Callback, Fault, Script
 from server.application.payment_ports import WordKind
 
 TOKEN_SECONDS: Final = 3600
-HANG_SECONDS: Final = 3600
 CALLBACK_SECONDS_MAX: Final = 5.0
 NOTE_CHARACTERS_MAX: Final = 160
 EVERYBODY: Final = "*"
@@ -77,8 +77,10 @@ class Held:
             "status": word.value,
         }
         said |= {name: self.body[name] for name in _ECHOED if name in self.body}
-        if word is WordKind.SUCCESSFUL:
+        if word in {WordKind.SUCCESSFUL, WordKind.REVERSED}:
             said["financialTransactionId"] = str(100_000_000 + self.number)
+        if word is WordKind.REVERSED:
+            said["reversalTransactionId"] = str(900_000_000 + self.number)
         elif word is WordKind.FAILED and script.reason:
             said["reason"] = script.reason
         return said
@@ -97,7 +99,7 @@ class Sandbox:
         self._tokens: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._http: httpx2.AsyncClient | None = None
-        self.app = Starlette(routes=self._routes(), lifespan=self._lifespan)
+        self.app = Starlette(routes=self.routes(), lifespan=self.lifespan)
 
     def script(self, number: str, script: Script) -> None:
         """From now on requests to this number go so; `*` is every number without a script of its own."""
@@ -107,7 +109,8 @@ class Sandbox:
         """Tokens that were given out do not hold any more."""
         self._tokens.clear()
 
-    def _routes(self) -> list[Route]:
+    def routes(self) -> list[Route]:
+        """The doors of the provider, and those for whoever plays with it."""
         return [
             Route("/{product}/token/", self._token, methods=["POST"]),
             Route("/collection/v1_0/requesttopay", self._request_to_pay, methods=["POST"]),
@@ -120,7 +123,8 @@ class Sandbox:
         ]
 
     @asynccontextmanager
-    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        """While it runs it can call back."""
         async with httpx2.AsyncClient(timeout=CALLBACK_SECONDS_MAX) as self._http:
             yield
             for task in self._tasks:
@@ -128,10 +132,10 @@ class Sandbox:
 
     async def _token(self, request: Request) -> Response:
         if not request.headers.get("authorization", "").startswith("Basic ") or not _has_key(request):
-            return _problem(401, "ACCESS_DENIED")
+            return problem(401, "ACCESS_DENIED")
         token = secrets.token_urlsafe(24)
         self._tokens[token] = time.monotonic() + TOKEN_SECONDS
-        return _json(200, {"access_token": token, "token_type": "access_token", "expires_in": TOKEN_SECONDS})
+        return json_answer(200, {"access_token": token, "token_type": "access_token", "expires_in": TOKEN_SECONDS})
 
     async def _request_to_pay(self, request: Request) -> Response:
         return await self._take(request, self.requests)
@@ -141,19 +145,19 @@ class Sandbox:
 
     async def _take(self, request: Request, held: dict[str, Held]) -> Response:
         if not self._is_known(request):
-            return _problem(401, "ACCESS_DENIED")
+            return problem(401, "ACCESS_DENIED")
         reference, raw = request.headers.get("x-reference-id", ""), await request.body()
         body = _readable(raw, is_refund=held is self.refunds)
         if body is None or not _is_reference(reference):
-            return _problem(400, "INVALID_REQUEST")
+            return problem(400, "INVALID_REQUEST")
         self.posts.append(reference)
         script = self._script_of(body, held)
         fault = self._fault(("post", reference), script.on_post)
         if fault in {"none", "500_in", "hang_in", "cut_in"}:
             if reference in self.requests or reference in self.refunds:
-                return _problem(409, "RESOURCE_ALREADY_EXIST")
+                return problem(409, "RESOURCE_ALREADY_EXIST")
             await self._accept(reference, body, script, request.headers.get("x-callback-url", ""), held)
-        return await _met(fault) or Response(status_code=202)
+        return await met(fault) or Response(status_code=202)
 
     async def _accept(
         self, reference: str, body: dict[str, Any], script: Script, callback_url: str, held: dict[str, Held]
@@ -210,30 +214,30 @@ class Sandbox:
 
     async def _tell(self, request: Request, held: dict[str, Held]) -> Response:
         if not self._is_known(request):
-            return _problem(401, "ACCESS_DENIED")
+            return problem(401, "ACCESS_DENIED")
         one = held.get(request.path_params["reference"])
         if one is None:
-            return _problem(404, "RESOURCE_NOT_FOUND")
+            return problem(404, "RESOURCE_NOT_FOUND")
         fault = self._fault(("get", one.reference), one.script.on_get)
         if fault != "none":
-            return await _met(fault) or Response(status_code=500)
+            return await met(fault) or Response(status_code=500)
         one.asks += 1
         if one.asks <= one.script.hidden_asks:
-            return _problem(404, "RESOURCE_NOT_FOUND")
-        return _json(200, one.says(one.word(time.monotonic())))
+            return problem(404, "RESOURCE_NOT_FOUND")
+        return json_answer(200, one.says(one.word(time.monotonic())))
 
     async def _put_script(self, request: Request) -> Response:
         try:
             self.script(request.path_params["number"], Script.model_validate_json(await request.body()))
         except ValidationError as fault:
-            return _json(400, {"code": "INVALID_SCRIPT", "message": str(fault)})
+            return json_answer(400, {"code": "INVALID_SCRIPT", "message": str(fault)})
         return Response(status_code=204)
 
     async def _put_word(self, request: Request) -> Response:
         """Somebody has decided: `{"status": "SUCCESSFUL"}`; the provider calls back about it."""
         one = self.requests.get(request.path_params["reference"])
         if one is None:
-            return _problem(404, "RESOURCE_NOT_FOUND")
+            return problem(404, "RESOURCE_NOT_FOUND")
         one.set_to = WordKind(orjson.loads(await request.body())["status"])
         if one.callback_url and one.script.callback != "never":
             await self._call(one, one.set_to)
@@ -241,7 +245,7 @@ class Sandbox:
 
     async def _list(self, _request: Request) -> Response:
         now = time.monotonic()
-        return _json(
+        return json_answer(
             200,
             [
                 {**one.says(one.word(now)), "reference": one.reference, "asks": one.asks, "callbacks": one.callbacks}
@@ -269,24 +273,6 @@ class Sandbox:
         )
 
 
-async def _met(fault: Fault) -> Response | None:
-    """What the caller gets of a fault."""
-    if fault.startswith("500"):
-        return _problem(500, "INTERNAL_PROCESSING_ERROR")
-    if fault.startswith("hang"):
-        await asyncio.sleep(HANG_SECONDS)
-    if fault.startswith("cut"):
-        return _Cut()
-    return None
-
-
-class _Cut(Response):
-    """An answer that promises more than it brings, so that the server cuts the connection."""
-
-    def __init__(self) -> None:
-        super().__init__(b"", headers={"Content-Length": "10"})
-
-
 def _readable(raw: bytes, *, is_refund: bool) -> dict[str, Any] | None:
     """The body as the provider takes it: the amount is a text, notes are short."""
     try:
@@ -309,11 +295,3 @@ def _is_reference(text: str) -> bool:
 
 def _has_key(request: Request) -> bool:
     return bool(request.headers.get("ocp-apim-subscription-key"))
-
-
-def _json(status: int, value: Any) -> Response:
-    return Response(orjson.dumps(value), status_code=status, media_type="application/json")
-
-
-def _problem(status: int, code: str) -> Response:
-    return _json(status, {"code": code, "message": code.replace("_", " ").capitalize()})

@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from server.application.payment_ports import WordKind
 
-Callback = Literal["once", "never", "twice", "early", "reordered", "forged"]
+Callback = Literal["once", "never", "twice", "early", "reordered", "forged", "stale", "altered", "foreign"]
 """`early` comes before the request is answered, `reordered` brings PENDING after the last word, `forged` says
-SUCCESSFUL whatever is true."""
+SUCCESSFUL whatever is true. Of cards, whose webhooks are signed: `forged` has the signature of another secret, `stale`
+that of an hour ago, `altered` comes a second time with another body, `foreign` is about a town that is not ours."""
 
 Fault = Literal["none", "500", "500_in", "hang", "hang_in", "cut", "cut_in"]
 """What a call meets: `…_in` has its effect all the same, a hang gets no answer, a cut loses the connection."""
@@ -69,6 +70,7 @@ BY_NUMBER: Final = {
     "46733123461": Script(currency="EUR"),
     "46733123462": Script(word=WordKind.FAILED, reason="EXPIRED", then=WordKind.SUCCESSFUL, then_after_seconds=3),
     "46733123463": Script(then=WordKind.FAILED, then_after_seconds=3),
+    "46733123464": Script(then=WordKind.REVERSED, then_after_seconds=3),
     "46733123470": Script(callback="never"),
     "46733123471": Script(callback="twice"),
     "46733123472": Script(callback="reordered"),
@@ -85,3 +87,22 @@ BY_NUMBER: Final = {
     "46733123487": Script(hidden_asks=2),
 }
 """The numbers of the provider's own sandbox (…450 to …454), and ours behind them. Each is in the docs."""
+
+BY_CARD: Final = {
+    "4000000000000002": _fails("card_declined"),
+    "4000000000009995": _fails("insufficient_funds"),
+    "4000000000000069": _fails("expired_card"),
+    "4000000000000119": _fails("something_new"),
+    "4000000000003220": Script(pending_asks=2),
+    "4000000000003238": Script(pending_asks=FOR_EVER, callback="never"),
+    "4000000000000259": Script(then=WordKind.REVERSED, then_after_seconds=3, reason="fraudulent"),
+    "4000000000000341": Script(amount="1.00"),
+    "4000000000005100": Script(callback="never"),
+    "4000000000005118": Script(callback="twice"),
+    "4000000000005126": Script(callback="reordered"),
+    "4000000000005134": Script(word=WordKind.FAILED, reason="card_declined", callback="forged"),
+    "4000000000005142": Script(callback="stale"),
+    "4000000000005159": Script(callback="altered"),
+    "4000000000005167": Script(callback="foreign"),
+}
+"""What becomes of a payment by the card's number; every other number pays and is told of once. Each is in the docs."""

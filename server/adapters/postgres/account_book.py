@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import LiteralString
 
 from psycopg_pool import AsyncConnectionPool
@@ -12,18 +13,43 @@ from server.application.statement_ports import Account, Of
 from server.domain.access import NotFound
 from server.domain.statements import Booked
 
-_TOWN = """
-SELECT n.name, h.version, convert_from(j.body, 'UTF8')::jsonb ->> 'at' FROM town_heads AS h
-JOIN town_names AS n ON n.town_id = h.town_id
-JOIN journal AS j ON j.town_id = h.town_id AND j.version = h.version
-WHERE h.town_id = %(town)s
+# Who it is, where the town stands, and the statement that a worker has made, if nothing was booked since.
+_LAST_BOOKED = """
+coalesce((SELECT max(e.version) FROM journal_entries AS e WHERE e.town_id = {row}.town_id AND e.party_id = {party}), 0)
 """
-_OWNERS = {
-    Of.PARTY: "SELECT name FROM parties WHERE town_id = %(town)s AND id = %(owner)s",
-    Of.STUDENT: "SELECT name FROM students WHERE town_id = %(town)s AND id = %(owner)s",
-    Of.SCHOOL: "SELECT name FROM schools WHERE town_id = %(town)s AND id = %(owner)s",
+_LOOK = """
+SELECT o.name, n.name, h.version, convert_from(j.body, 'UTF8')::jsonb ->> 'at', s.body
+FROM {table} AS o JOIN town_heads AS h ON h.town_id = o.town_id JOIN town_names AS n ON n.town_id = o.town_id
+JOIN journal AS j ON j.town_id = h.town_id AND j.version = h.version
+{more}
+LEFT JOIN statements AS s ON s.town_id = o.town_id AND s.kind = '{kind}' AND s.owner_id = {owner} AND {is_fresh}
+WHERE o.town_id = %(town)s AND o.id = %(owner)s
+"""
+_STUDENTS = f"""
+CROSS JOIN LATERAL (
+    SELECT count(*) AS accounts, max(greatest(t.version, {_LAST_BOOKED.format(row="t", party="t.party_id")})) AS changed
+    FROM students AS t WHERE t.town_id = o.town_id AND t.school_id = o.id
+) AS c
+"""
+
+
+def _look(table: str, owner: str) -> bytes:
+    is_fresh = f"s.version >= {_LAST_BOOKED.format(row='o', party=owner)}"
+    return _LOOK.format(table=table, more="", kind="party", owner=owner, is_fresh=is_fresh).encode()
+
+
+_LOOKS = {
+    Of.PARTY: _look("parties", "o.id"),
+    Of.STUDENT: _look("students", "o.party_id"),
+    Of.SCHOOL: _LOOK.format(
+        table="schools",
+        more=_STUDENTS,
+        kind="school",
+        owner="o.id",
+        is_fresh="s.version >= coalesce(c.changed, 0) AND s.accounts = c.accounts",
+    ).encode(),
 }
-_WHOSE = {
+WHOSE = {
     Of.PARTY: "SELECT %(owner)s::uuid, ''",
     Of.STUDENT: "SELECT party_id, '' FROM students WHERE town_id = %(town)s AND id = %(owner)s",
     Of.SCHOOL: "SELECT party_id, name FROM students WHERE town_id = %(town)s AND school_id = %(owner)s",
@@ -53,19 +79,29 @@ class PostgresAccountBook:
         self._pool = pool
 
     async def account(self, seen: Collection[str], town_id: str, of: Of, owner_id: str) -> Account:
-        """A few statements in one snapshot, each by an index."""
+        """A worker's statement by one look; without one a few more in the same snapshot, each by an index."""
         asked = {"town": town_id, "owner": owner_id}
         async with town_transaction(self._pool, *seen, snapshot=True) as connection:
-            owner = await (await connection.execute(_OWNERS[of].encode(), asked)).fetchone()
-            town = await (await connection.execute(_TOWN, asked)).fetchone()
-            if owner is None or town is None:
+            found = await (await connection.execute(_LOOKS[of], asked)).fetchone()
+            if found is None:
                 raise NotFound
-            names = dict(await (await connection.execute(_WHOSE[of].encode(), asked)).fetchall())
-            found = await connection.execute(_ACTS, {"town": town_id, "parties": list(names)})
-            acts = await found.fetchall()
-            titles = await _by_id(connection, _TITLES, town_id, (act[5] for act in acts))
-            methods = await _by_id(connection, _METHODS, town_id, (act[4] for act in acts))
-        booked = [
+            name, town_name, version, at, made = found
+            account = Account(name=name, town_name=town_name, version=version, at=at, made=made and made.encode())
+            if made is not None:
+                return account
+            names = dict(await (await connection.execute(WHOSE[of].encode(), asked)).fetchall())
+            booked = await booked_for(connection, town_id, names)
+        return replace(account, booked=[one for _, one in booked])
+
+
+async def booked_for(connection: Connection, town_id: str, names: Mapping[str, str]) -> list[tuple[str, Booked]]:
+    """What is booked for these parties, in the order of the books, each with the party and the name it is shown by."""
+    acts = await (await connection.execute(_ACTS, {"town": town_id, "parties": list(names)})).fetchall()
+    titles = await _by_id(connection, _TITLES, town_id, (act[5] for act in acts))
+    methods = await _by_id(connection, _METHODS, town_id, (act[4] for act in acts))
+    return [
+        (
+            party,
             Booked(
                 version=version,
                 at=at,
@@ -73,10 +109,10 @@ class PostgresAccountBook:
                 minor=minor,
                 name=names[party],
                 what=_what(titles.get(invoice), methods.get(payment), minor),
-            )
-            for version, at, currency, party, payment, invoice, minor in acts
-        ]
-        return Account(name=owner[0], town_name=town[0], version=town[1], at=town[2], booked=booked)
+            ),
+        )
+        for version, at, currency, party, payment, invoice, minor in acts
+    ]
 
 
 async def _by_id(

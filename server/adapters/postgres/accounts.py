@@ -40,16 +40,20 @@ WHERE subject = %(subject)s AND failures > 0
 """
 
 _OPEN = """
-SELECT a.id, a.email, a.totp_is_confirmed, s.proven_at, s.expires_at, s.seen_at < %(touched_since)s
+SELECT a.id, a.email, a.totp_is_confirmed, s.proven_at, s.expires_at
 FROM sessions AS s JOIN accounts AS a ON a.id = s.account_id
 WHERE s.token_hash = %(hash)s AND s.expires_at > %(now)s AND s.seen_at > %(idle_since)s
+"""
+_TOUCH = """
+UPDATE sessions SET seen_at = %(now)s
+WHERE token_hash = %(hash)s AND expires_at > %(now)s AND seen_at > %(idle_since)s AND seen_at < %(touched_since)s
 """
 _SEE_OWN_TOWNS = """
 SELECT set_config('app.town_ids', '{' || coalesce(string_agg(m.town_id::text, ','), '') || '}', true)
 FROM account_towns AS m JOIN sessions AS s USING (account_id) WHERE s.token_hash = %(hash)s
 """
 _MEMBERSHIPS = """
-SELECT u.town_id, n.name, u.id, u.name, u.roles
+SELECT u.town_id, n.name, u.id, u.name, u.roles, u.school_id
 FROM sessions AS s JOIN account_towns AS m USING (account_id)
 JOIN users AS u ON u.town_id = m.town_id AND u.id = m.user_id AND u.is_active
 JOIN town_names AS n ON n.town_id = m.town_id
@@ -196,22 +200,19 @@ class PostgresSessions:
                 )
 
     async def open(self, token_hash: bytes, now: str, idle_since: str, touched_since: str) -> OpenSession | None:
-        """Users are read anew each time: whoever was deactivated has lost the town at once."""
+        """Users are read anew each time: whoever was deactivated has lost the town at once. One round trip for all."""
         values = {"hash": token_hash, "now": now, "idle_since": idle_since, "touched_since": touched_since}
         with translated():
-            async with self._pool.connection() as connection, connection.transaction():
-                async with connection.pipeline():
+            async with self._pool.connection() as connection:
+                async with connection.pipeline(), connection.transaction():
                     session = await connection.execute(_OPEN, values)
                     await connection.execute(_SEE_OWN_TOWNS, values)
                     memberships = await connection.execute(_MEMBERSHIPS, values)
+                    await connection.execute(_TOUCH, values)
                 found, rows = await session.fetchone(), await memberships.fetchall()
-                if found is None:
-                    return None
-                account_id, email, has_second_factor, proven_at, expires_at, is_to_be_touched = found
-                if is_to_be_touched:
-                    await connection.execute(
-                        "UPDATE sessions SET seen_at = %s WHERE token_hash = %s", [now, token_hash]
-                    )
+        if found is None:
+            return None
+        account_id, email, has_second_factor, proven_at, expires_at = found
         return OpenSession(
             account_id=account_id,
             email=email,
@@ -220,9 +221,14 @@ class PostgresSessions:
             expires_at=expires_at,
             memberships={
                 town_id: Membership(
-                    town_id=town_id, town_name=town, user_id=user_id, user_name=user, roles=frozenset(roles)
+                    town_id=town_id,
+                    town_name=town,
+                    user_id=user_id,
+                    user_name=user,
+                    roles=frozenset(roles),
+                    school_id=school_id,
                 )
-                for town_id, town, user_id, user, roles in rows
+                for town_id, town, user_id, user, roles, school_id in rows
             },
         )
 

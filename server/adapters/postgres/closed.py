@@ -9,7 +9,7 @@ from psycopg_pool import AsyncConnectionPool
 from server.adapters.postgres.connection import Connection, town_transaction
 from server.adapters.postgres.tombstones import last_before
 from server.application.retention_ports import ClosedOrder
-from sync.modules.identity import DEVICE_DAYS_MAX
+from sync.modules.town_settings import DEVICE_DAYS_MAX
 
 _DAYS = "SELECT h.version, coalesce((t.settings ->> 'device_days_max')::integer, %s) FROM town_heads h "
 _DAYS += "JOIN towns t ON t.town_id = h.town_id AND t.id = h.town_id WHERE h.town_id = %s"

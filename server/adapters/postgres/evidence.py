@@ -12,7 +12,7 @@ from server.adapters.postgres import statements
 from server.adapters.postgres.connection import Connection, town_transaction, translated
 from server.adapters.postgres.histories import read_epochs, read_halts
 from server.adapters.postgres.towns import read_standing
-from server.application.evidence import StoredSet, StoredWork
+from server.application.evidence import StoredSet, StoredStatement, StoredWork
 from server.application.history_ports import EpochRecord, Halt
 from server.application.ports import BucketState
 from sync.engine.chain import ChainHead
@@ -163,6 +163,12 @@ class PostgresTownEvidence:
         """Every message."""
         async for message in self._stream("SELECT id, order_id, text FROM messages WHERE town_id = %s"):
             yield message[0], message[1], message[2]
+
+    async def statements(self) -> AsyncIterator[StoredStatement]:
+        """Every row."""
+        statement = "SELECT kind, owner_id, version, accounts, body FROM statements WHERE town_id = %s"
+        async for kind, owner_id, version, accounts, body in self._stream(statement):
+            yield StoredStatement(kind=kind, owner_id=owner_id, version=version, accounts=accounts, body=body)
 
     async def line_failures(self) -> Mapping[tuple[str, int], int]:
         """Every count."""

@@ -6,7 +6,7 @@ town that is asked for. Names come from the entities' declarations, values are p
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -57,8 +57,12 @@ class PostgresListingReader:
 
     async def row(self, entity: str, row_id: str) -> Row | None:
         """One row, or None."""
-        rows = await self._rows(entity, statements.select(entity), [self.head.town, [row_id]])
-        return rows[0] if rows else None
+        return (await self.rows(entity, [row_id])).get(row_id)
+
+    async def rows(self, entity: str, row_ids: Collection[str]) -> Mapping[str, Row]:
+        """Several rows by one statement."""
+        rows = await self._rows(entity, statements.select(entity), [self.head.town, list(row_ids)])
+        return {row.id: row for row in rows}
 
     async def _rows(self, entity: str, statement: str, values: Sequence[Any]) -> Sequence[Row]:
         names = tuple(registry().entities[entity].fields)

@@ -8,7 +8,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from server.adapters.postgres.connection import Connection, town_transaction
 from server.application.missing_ports import Undelivered
-from sync.modules.identity import RETURN_DAYS_MAX
+from sync.modules.town_settings import RETURN_DAYS_MAX
 
 _OVERDUE = """
 SELECT o.id, o.attempts, failed.at FROM orders AS o

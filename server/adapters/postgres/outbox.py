@@ -6,8 +6,8 @@ being done, the lease in `due_at` is what keeps other workers away.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import orjson
 from psycopg_pool import AsyncConnectionPool
@@ -52,7 +52,13 @@ SELECT t.town_id FROM town_names AS t WHERE EXISTS (
 ) ORDER BY t.town_id
 """
 
-_TABLES = ("outbox", "inbox")
+_TABLES = ("outbox", "inbox", "agenda")
+
+NOTE = """
+INSERT INTO agenda (town_id, id, kind, data, version, due_at, attempts)
+VALUES (%(town)s, %(id)s, %(kind)s, %(data)s, %(version)s, %(at)s, 0) ON CONFLICT (town_id, id) DO NOTHING
+"""
+_FORGET = "DELETE FROM {table} WHERE town_id = ANY (current_towns()) AND done_at < %(before)s"
 
 _KEEP = """
 INSERT INTO inbox (town_id, id, kind, data, version, received_at, method, content_type, body, times, due_at, attempts)
@@ -61,13 +67,20 @@ WHERE (SELECT count(*) FROM (
     SELECT FROM inbox WHERE town_id = %(town)s AND done_at IS NULL LIMIT %(waiting_max)s
 ) AS waiting) < %(waiting_max)s
 ON CONFLICT (town_id, id) DO UPDATE
-SET times = inbox.times + 1, due_at = excluded.due_at, attempts = 0, done_at = NULL, problem = NULL
+SET times = inbox.times + 1,
+    due_at = CASE WHEN inbox.body = excluded.body THEN excluded.due_at ELSE inbox.due_at END,
+    attempts = CASE WHEN inbox.body = excluded.body THEN 0 ELSE inbox.attempts END,
+    done_at = CASE WHEN inbox.body = excluded.body THEN NULL ELSE inbox.done_at END,
+    problem = CASE WHEN inbox.body = excluded.body THEN NULL ELSE inbox.problem END
+RETURNING body = %(body)s
 """
 
 _UNDONE = """
 SELECT id, 'outbox', kind, data, due_at, attempts, problem FROM outbox WHERE town_id = %(town)s AND done_at IS NULL
 UNION ALL
 SELECT id, 'inbox', kind, data, due_at, attempts, problem FROM inbox WHERE town_id = %(town)s AND done_at IS NULL
+UNION ALL
+SELECT id, 'agenda', kind, data, due_at, attempts, problem FROM agenda WHERE town_id = %(town)s AND done_at IS NULL
 ORDER BY 5, 1 LIMIT %(jobs_max)s
 """
 
@@ -133,13 +146,23 @@ class PostgresOutbox(PostgresWork):
     table = "outbox"
 
 
-class PostgresInbox(PostgresWork):
+class PassingWork(PostgresWork):
+    """Work that is not looked at any more some time after it was done."""
+
+    async def forget(self, before: str) -> int:
+        """In one statement for all towns."""
+        async with town_transaction(self._pool) as connection:
+            await connection.execute(SEE_ALL_TOWNS)
+            return (await connection.execute(_FORGET.format(table=self.table).encode(), {"before": before})).rowcount
+
+
+class PostgresInbox(PassingWork):
     """The inboxes of all towns: what others have sent by themselves."""
 
     table = "inbox"
 
-    async def keep(self, callback: Callback) -> None:
-        """One statement; the bound is counted in it."""
+    async def keep(self, callback: Callback) -> bool:
+        """One statement; the bound is counted in it, the body compared."""
         values = {
             "town": callback.town_id,
             "id": callback.id,
@@ -153,18 +176,33 @@ class PostgresInbox(PostgresWork):
         }
         async with town_transaction(self._pool, callback.town_id) as connection:
             cursor = await connection.execute(_KEEP, values)
-            if cursor.rowcount == 0:
+            kept = await cursor.fetchone()
+            if kept is None:
                 raise LimitExceeded(f"more than {CALLBACKS_WAITING_MAX} callbacks of this town wait to be looked at")
+            return bool(kept[0])
+
+
+class PostgresAgenda(PassingWork):
+    """The agendas of all towns: what follows from what is there, and can be noted again."""
+
+    table = "agenda"
+
+    async def note(self, town_id: str, item_id: str, kind: str, data: Mapping[str, Any], at: str) -> None:
+        """What is on it already, done or not, stays as it is."""
+        said = orjson.dumps(dict(data)).decode()
+        values = {"town": town_id, "id": item_id, "kind": kind, "data": said, "version": 0, "at": at}
+        async with town_transaction(self._pool, town_id) as connection:
+            await connection.execute(NOTE, values)
 
 
 class PostgresJobs:
-    """The `Jobs` port over both."""
+    """The `Jobs` port over all three."""
 
     def __init__(self, pool: AsyncConnectionPool[Connection]) -> None:
         self._pool = pool
 
     async def undone(self, town_id: str, jobs_max: int) -> Sequence[Job]:
-        """One statement over both tables."""
+        """One statement over the tables."""
         async with town_transaction(self._pool, town_id) as connection:
             cursor = await connection.execute(_UNDONE, {"town": town_id, "jobs_max": jobs_max})
             return [
@@ -183,7 +221,7 @@ class PostgresJobs:
             ]
 
     async def retry(self, town_id: str, job_id: str, now: str) -> bool:
-        """In whichever of the two it is."""
+        """In whichever of them it is."""
         values = {"town": town_id, "id": job_id, "at": now}
         async with town_transaction(self._pool, town_id) as connection:
             cursors = [await connection.execute(_RETRY.format(table=table).encode(), values) for table in _TABLES]

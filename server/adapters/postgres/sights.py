@@ -11,7 +11,7 @@ from server.adapters.postgres.connection import Connection, town_transaction
 from server.adapters.postgres.outbox import SEE_ALL_TOWNS
 from server.application.ports import TownSight
 
-# The partial indexes of outbox and inbox hold what is not done, so this is quick however much was done.
+# The partial indexes of outbox, inbox and agenda hold what is not done, so this is quick however much was done.
 _TOWNS = """
 SELECT n.town_id, n.name, coalesce(h.version, 0), coalesce(h.is_halted, false),
        count(o.id) FILTER (WHERE o.due_at < %(never)s),
@@ -24,6 +24,8 @@ LEFT JOIN (
     SELECT town_id, id, due_at, problem FROM outbox WHERE done_at IS NULL
     UNION ALL
     SELECT town_id, id, due_at, problem FROM inbox WHERE done_at IS NULL
+    UNION ALL
+    SELECT town_id, id, due_at, problem FROM agenda WHERE done_at IS NULL
 ) AS o ON o.town_id = n.town_id
 GROUP BY n.town_id, n.name, h.version, h.is_halted ORDER BY n.town_id
 """

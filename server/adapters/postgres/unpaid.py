@@ -1,4 +1,4 @@
-"""Orders for which no mobile money came, found in the tables of a town."""
+"""Orders for which no money came that was to come first, found in the tables of a town."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from psycopg_pool import AsyncConnectionPool
 
 from server.adapters.postgres.connection import Connection, town_transaction
-from server.application.commands.settle_payments import DEADLINE_SECONDS
-from sync.modules.identity import UNPAID_MINUTES_MAX
+from server.application.commands.settle_payments import CARD_DEADLINE_SECONDS
+from sync.modules.town_settings import UNPAID_MINUTES_MAX
 
 _DUE = """
 SELECT o.id FROM orders AS o
@@ -16,7 +16,7 @@ CROSS JOIN LATERAL (
     SELECT min(e.received_at) AS at FROM order_status_events AS e WHERE e.town_id = o.town_id AND e.order_id = o.id
 ) AS heard
 WHERE o.town_id = %(town)s AND o.commercial = 'active' AND o.custody = 'warehouse'
-AND o.payment_method = 'momo' AND o.payment = 'unpaid'
+AND o.payment_method IN ('momo', 'card') AND o.payment = 'unpaid'
 AND NOT EXISTS (
     SELECT FROM settlements AS s WHERE s.town_id = o.town_id AND s.order_id = o.id AND s.status = 'PENDING'
     AND s.changed_at > %(now)s::timestamptz - make_interval(secs => %(pending_seconds)s))
@@ -35,7 +35,7 @@ class PostgresUnpaidOrders:
     async def due(self, town_id: str, now: str, orders_max: int) -> Sequence[str]:
         """One statement over the open orders."""
         asked = {"town": town_id, "now": now, "minutes": UNPAID_MINUTES_MAX, "orders_max": orders_max}
-        asked["pending_seconds"] = DEADLINE_SECONDS
+        asked["pending_seconds"] = CARD_DEADLINE_SECONDS  # the longer one: nothing is given up that may still be paid
         async with town_transaction(self._pool, town_id) as connection:
             cursor = await connection.execute(_DUE, asked)
             return [order_id async for (order_id,) in cursor]

@@ -14,8 +14,9 @@ from server.api.office.doing import path_id
 from server.api.parts import staff_door_of
 from server.api.staff import InTown
 from server.application.commands.act import Staff
-from server.application.people_ports import ListingReader
-from server.application.queries.listings import LISTS, Filter, check_reader, page_of, shown
+from server.application.people_ports import ListingReader, Wanted, Where
+from server.application.queries.listed import Filter
+from server.application.queries.listings import LISTS, check_reader, is_seen, page_of, shown
 from server.application.queries.paging import PAGE_ROWS, PAGE_ROWS_MAX, InvalidQuery
 from server.domain.access import NotFound
 from sync.kernel.module import FieldKind
@@ -24,6 +25,9 @@ from sync.modules import registry
 Route = Callable[..., Awaitable[Response]]
 
 router = APIRouter(prefix="/v1/towns/{town_id}")
+
+STORY_ROWS_MAX = 500
+"""Events, payments or the like that are shown of one row; what a real one comes to is some tens."""
 
 CURSOR = "WyJuYW1lIiwiTm9ydGggUXVheSIsIjAxOTcwYTZlIl0"
 """What a cursor looks like."""
@@ -76,9 +80,17 @@ async def show_row(reader: ListingReader, staff: Staff, name: str, row_id: str) 
     """One row of the list. Raises `NotFound`, `NotPermitted`."""
     check_reader(staff, name)
     row = await reader.row(LISTS[name].entity, path_id(row_id))
-    if row is None:
+    if row is None or not is_seen(staff, name, row):
         raise NotFound
     return shown(staff, name, row)
+
+
+async def rows_about(reader: ListingReader, entity: str, field: str, value: str, order: str) -> list[dict[str, Any]]:
+    """The rows of an entity that belong to one row, in the order of a field; enough of them for any real one."""
+    wanted = Wanted(
+        entity=entity, where=[Where(field=field, how="is", value=value)], order=order, rows_max=STORY_ROWS_MAX
+    )
+    return [{"id": row.id, **row.fields} for row in await reader.page(wanted)]
 
 
 def _list_route(name: str) -> Route:
@@ -148,9 +160,9 @@ def _filter_schema(name: str, chosen: Filter) -> dict[str, Any]:
 
 
 for _name in LISTS:
-    if _name != "users":
+    if _name not in {"users", "payments"}:
         router.add_api_route(f"/{_name}", _list_route(_name), methods=["GET"], name=f"get_{_name}", **list_docs(_name))
-    if _name not in {"users", "orders", "conflicts"}:
+    if _name not in {"users", "orders", "conflicts", "invoices", "payments", "drawer-sessions"}:
         router.add_api_route(
             f"/{_name}/{{row_id}}", _row_route(_name), methods=["GET"], name=f"get_{_name}_row", **row_docs(_name)
         )

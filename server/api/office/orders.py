@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from server.api.documents import CREATED, read_document, tagged, takes, understood
 from server.api.office.doing import KEYED, changes, do, path_id
-from server.api.office.lists import row_docs, show_row
+from server.api.office.lists import row_docs, rows_about, show_row
 from server.api.parts import staff_door_of
 from server.api.staff import InTown
-from server.application.people_ports import ListingReader, Wanted, Where
-from server.application.queries.listings import OFFICE
+from server.application.queries.listed import OFFICE
 from sync.modules.commerce import AmendOrder, CancelOrder, PlaceOrder
 from sync.modules.commerce.entities import fulfilment_id
-
-STORY_ROWS_MAX = 500
-"""Events, payments or dispatches that are shown of one order; what a real one comes to is some tens."""
 
 PRODUCT = "3f1c7a52-9d2e-8a1f-8a3f-6d1301970a6e"
 LINES = [{"product": PRODUCT, "quantity": 3, "price": "2.50"}]
@@ -32,12 +26,12 @@ async def get_order(request: Request, staff: InTown, order_id: str) -> Response:
     """One order with its lines, its `events` and its `fulfilment`; the office sees `dispatches` and `payments` too."""
     async with staff_door_of(request).listings.reading(staff.seen, staff.town_id) as reader:
         order = await show_row(reader, staff, "orders", order_id)
-        order["events"] = await _of_order(reader, "order_status_event", order["id"], "received_at")
+        order["events"] = await rows_about(reader, "order_status_event", "order_id", order["id"], "received_at")
         fulfilment = await reader.row("fulfilment", fulfilment_id(order["id"]))
         order["fulfilment"] = {"id": fulfilment.id, **fulfilment.fields} if fulfilment else None
         if staff.roles & OFFICE:
-            order["dispatches"] = await _of_order(reader, "dispatch", order["id"], "attempt")
-            order["payments"] = await _of_order(reader, "payment", order["id"], "taken_at")
+            order["dispatches"] = await rows_about(reader, "dispatch", "order_id", order["id"], "attempt")
+            order["payments"] = await rows_about(reader, "payment", "order_id", order["id"], "taken_at")
     return tagged(request, order)
 
 
@@ -86,13 +80,3 @@ async def post_cancellation(request: Request, staff: InTown, order_id: str) -> R
     """The order shall not be."""
     said, order = await read_document(request), path_id(order_id)
     return await do(request, staff, understood(CancelOrder, said, order=order), said, about=("order", order))
-
-
-async def _of_order(reader: ListingReader, entity: str, order_id: str, order: str) -> list[dict[str, Any]]:
-    wanted = Wanted(
-        entity=entity,
-        where=[Where(field="order_id", how="is", value=order_id)],
-        order=order,
-        rows_max=STORY_ROWS_MAX,
-    )
-    return [{"id": row.id, **row.fields} for row in await reader.page(wanted)]

@@ -10,9 +10,10 @@ from server.api.documents import gives, read_document, tagged, takes, understood
 from server.api.office.doing import KEYED, changes, do
 from server.api.parts import staff_door_of
 from server.api.staff import InTown
-from server.application.queries.listings import INDOORS
+from server.application.queries.listed import INDOORS
 from server.domain.people import NotPermitted
-from sync.modules.identity import ChangeSettings, TownSettings
+from sync.modules.identity import ChangeSettings
+from sync.modules.town_settings import TownSettings
 
 router = APIRouter(prefix="/v1/towns/{town_id}/settings", tags=["settings"])
 

@@ -20,6 +20,7 @@ from server.api.office.lists import asked_of
 from server.api.parts import staff_door_of
 from server.api.staff import InTown
 from server.application.queries.paging import InvalidQuery
+from server.application.queries.schools import check_account
 from server.application.statement_ports import Of
 from server.domain.people import NotPermitted
 from server.domain.statements import as_csv, read_back, shown, within
@@ -70,8 +71,9 @@ def _route(of: Of) -> Route:
         asked = _asked(request)
         if not staff.roles & READERS:
             raise NotPermitted
-        statements = staff_door_of(request).statements
-        body = await statements.document(staff.seen, staff.town_id, of, path_id(owner_id))
+        door = staff_door_of(request)
+        await check_account(staff, of, path_id(owner_id), door.listings)
+        body = await door.statements.document(staff.seen, staff.town_id, of, path_id(owner_id))
         if not asked.keys() - {"format"} and asked.get("format") != "csv":
             return tagged_body(request, body)
         said = orjson.loads(body)

@@ -17,20 +17,25 @@ from server.api.parts import parts_of, staff_door_of
 from server.api.staff import InTown
 from server.application.commands.act import Staff
 from server.application.commands.administer import hashed_pin
-from sync.modules.identity import AddUser, ChangeRoles, DeactivateUser, Name, Role
+from sync.kernel.ids import Id
+from sync.modules.identity import ROLES, AddUser, ChangeRoles, DeactivateUser, Name, Role
 
 router = APIRouter(prefix="/v1/towns/{town_id}/users", tags=["users"])
 
 
 class NewUser(BaseModel):
-    """Somebody who shall work here; a PIN has 4 to 12 digits and opens shared devices."""
+    """Somebody who shall work here; a PIN has 4 to 12 digits and opens shared devices.
+
+    Who is of a school's office and is given a `school` sees and changes nothing of another.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     name: Name
     login: Name
-    roles: Annotated[list[Role], Field(min_length=1, max_length=4)]
+    roles: Annotated[list[Role], Field(min_length=1, max_length=len(ROLES))]
     pin: str | None = None
+    school: Id | None = None
 
 
 class NewRoles(BaseModel):
@@ -38,7 +43,8 @@ class NewRoles(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    roles: Annotated[list[Role], Field(min_length=1, max_length=4)]
+    roles: Annotated[list[Role], Field(min_length=1, max_length=len(ROLES))]
+    school: Id | None = None
 
 
 @router.get("", **list_docs("users"))
@@ -73,7 +79,7 @@ async def post_user(request: Request, staff: InTown) -> Response:
     new = understood(NewUser, said)
     system = parts_of(request).system
     pin_hash = None if new.pin is None else await asyncio.to_thread(hashed_pin, new.pin, system)
-    user = AddUser(name=new.name, login=new.login, user_roles=list(new.roles), pin_hash=pin_hash)
+    user = AddUser(name=new.name, login=new.login, user_roles=list(new.roles), pin_hash=pin_hash, school=new.school)
     return await do(request, staff, user, said, made="users")
 
 
@@ -86,7 +92,8 @@ async def post_user(request: Request, staff: InTown) -> Response:
 async def put_roles(request: Request, staff: InTown, user_id: str) -> Response:
     """Give somebody other roles; what is recorded in one that was taken away is kept and looked at."""
     said, user = await read_document(request), path_id(user_id)
-    change = ChangeRoles(user=user, user_roles=list(understood(NewRoles, said).roles))
+    new = understood(NewRoles, said)
+    change = ChangeRoles(user=user, user_roles=list(new.roles), school=new.school)
     return await do(request, staff, change, said, about=("user", user))
 
 

@@ -37,13 +37,17 @@ class RuleRefused(TallystickError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Staff:
-    """Somebody who works in a town, as that person's sign-in says; `seen` are all towns open to that person."""
+    """Somebody who works in a town, as that person's sign-in says; `seen` are all towns open to that person.
+
+    `school_id` is the one school that they work for, if they were given one.
+    """
 
     account_id: str
     town_id: str
     user_id: str
     roles: frozenset[str]
     seen: tuple[str, ...]
+    school_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -80,11 +80,11 @@ class Appliers:
 
     def __init__(
         self,
-        *,
         towns: Towns,
         registry: Registry,
         signer: Signer,
         system: System,
+        *,
         bell: Bell | None = None,
         hints: Hints | None = None,
         committed: Callable[[Step], None] | None = None,

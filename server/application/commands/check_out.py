@@ -56,7 +56,7 @@ class Checkout(BaseModel):
     phone: Annotated[str, StringConstraints(pattern=r"^\+?[0-9][0-9 ()./-]{3,38}[0-9]$")]
     address: Annotated[Text, StringConstraints(min_length=1, strip_whitespace=True)]
     lines: Annotated[list[CheckoutLine], Field(min_length=1, max_length=LINES_MAX)]
-    payment_method: Literal["momo", "cod"]
+    payment_method: Literal["momo", "card", "cod"]
 
     @model_validator(mode="after")
     def _names_each_product_once(self) -> Self:

@@ -10,6 +10,7 @@ what the journal names, so one altered byte is one finding and not a thousand.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -85,6 +86,7 @@ class JournalCheck:
         """`trusted` is a public key of the server as it was published; without one the file's own keys are believed."""
         self._trusted = trusted
         self._number = 0
+        self._digest = hashlib.sha256()
         self._town = self._at = self._name = ""
         self._keys: Mapping[str, str] = {}
         self._devices: dict[str, _Device] = {}
@@ -123,6 +125,8 @@ class JournalCheck:
                 self._takers[said["t"]](said)
             except (KeyError, TypeError, ValueError, AttributeError, Malformed):
                 self._find("it is not built as an export builds it")
+        if self._end is None:
+            self._digest.update(line + b"\n")
 
     def result(self) -> Checked:
         """What came of it. Raises `NotAJournal` for a file without lines."""
@@ -268,7 +272,9 @@ class JournalCheck:
             self._find(f"{told}, the file has come to {self._version} and {change_sets}")
         elif (said["journal"], said["at"]) != (self._journal, self._at):
             self._find("the end is of another journal or time than the rest")
-        message = export_message(self._town, said["version"], said["journal"], said["at"])
+        elif said["lines"] != encode_bytes(self._digest.digest()) and not self._findings:
+            self._find("a line was added, removed or altered beside what the journal names: the end is of other lines")
+        message = export_message(self._town, said["version"], said["journal"], said["at"], said["lines"])
         newest = parse_public_key(list(self._keys.values())[-1])
         if not is_signed(newest, said["sig"], message):
             self._find("the server's newest key has not signed this end")

@@ -2,12 +2,14 @@
 
 Lines of JSON: a `journal` line with the keys, a `device` line for each certificate, an `epoch` line for each epoch that
 was begun, then for each version an `entry` line and a `set` line for each of its change sets, in the entry's order, and
-an `end` line that the server signs. Bytes that are hashed are told as text, so they come out as they went in; a line of
-a device that is no UTF-8 is told in base64url. `server.application.queries.check_journal` reads it.
+an `end` line that the server signs over the hash of all of them. Bytes that are hashed are told as text, so they come
+out as they went in; a line of a device that is no UTF-8 is told in base64url.
+`server.application.queries.check_journal` reads it.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -18,30 +20,36 @@ from server.application.ports import Signer
 from sync.engine.chain import encode_bytes
 from sync.engine.replay import KeptEntry
 
-FORMAT = 1
+FORMAT = 2
 
 
-def export_message(town: str, version: int, journal: str, at: str) -> bytes:
-    """What the server signs below an export: that this is the whole journal at this time."""
-    return f"tallystick/journal-export/1\n{town}\n{version}\n{journal}\n{at}".encode()
+def export_message(town: str, version: int, journal: str, at: str, digest: str) -> bytes:
+    """What the server signs below an export: that this is the whole journal at this time, and these are its lines.
+
+    `digest` is the SHA-256 of every line before the end, each with its newline.
+    """
+    return f"tallystick/journal-export/{FORMAT}\n{town}\n{version}\n{journal}\n{at}\n{digest}".encode()
 
 
 async def export_journal(
     store: EvidenceStore, town_id: str, *, signer: Signer, at: str
 ) -> AsyncIterator[tuple[int, bytes]]:
     """(version so far, line without newline) for each line, out of one snapshot."""
+    digest = hashlib.sha256()
     async with store.evidence(town_id) as evidence:
         version, journal, change_sets = 0, bytes(32), 0
         async for line in _opening(evidence, signer, at):
+            digest.update(line + b"\n")
             yield version, line
         async for entry, sets in evidence.journal():
             version, journal, change_sets = entry.version, entry.digest, change_sets + len(sets)
             for line in _version(entry, sets):
+                digest.update(line + b"\n")
                 yield version, line
-        head = encode_bytes(journal)
-        sig = signer.sign(export_message(town_id, version, head, at))
-        end = {"t": "end", "version": version, "journal": head, "at": at, "sets": change_sets, "sig": sig}
-        yield version, orjson.dumps(end)
+        head, lines = encode_bytes(journal), encode_bytes(digest.digest())
+        sig = signer.sign(export_message(town_id, version, head, at, lines))
+        end = {"t": "end", "version": version, "journal": head, "at": at, "sets": change_sets, "lines": lines}
+        yield version, orjson.dumps({**end, "sig": sig})
 
 
 async def _opening(evidence: TownEvidence, signer: Signer, at: str) -> AsyncIterator[bytes]:

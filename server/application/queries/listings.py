@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from server.application.commands.act import Staff
 from server.application.people_ports import ListingReader, Row, Wanted, Where
+from server.application.queries.listed import INDOORS, OFFICE, SCHOOL_ONLY, Filter, List
+from server.application.queries.listed_money import MONEY_LISTS
 from server.application.queries.paging import (
     PAGE_ROWS,
     InvalidQuery,
@@ -24,38 +26,11 @@ from sync.kernel.changeset import Fields
 from sync.kernel.module import FieldKind
 from sync.modules import registry
 
-OFFICE = frozenset({"admin", "dispatcher"})
-INDOORS = OFFICE | {"warehouse_staff"}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Filter:
-    """A parameter of a list: the field it looks at, and how; `values` are all that there can be, if they are few."""
-
-    field: str
-    how: Literal["is", "from", "before", "holds"] = "is"
-    values: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class List:
-    """The rows of an entity for those who have one of `roles`; the first order is the usual one, `-` turns it round.
-
-    `hidden` fields are not for this list, whoever reads it.
-    """
-
-    entity: str
-    roles: frozenset[str]
-    filters: Mapping[str, Filter]
-    orders: tuple[str, ...]
-    hidden: frozenset[str] = frozenset()
-
-
 _PLACED = {
     "placed_from": Filter(field="placed_at", how="from"),
     "placed_before": Filter(field="placed_at", how="before"),
 }
-LISTS: Mapping[str, List] = {
+_WORK: Mapping[str, List] = {
     "users": List(
         entity="user",
         roles=OFFICE,
@@ -171,6 +146,7 @@ LISTS: Mapping[str, List] = {
         orders=("-raised_at",),
     ),
 }
+LISTS: Mapping[str, List] = {**_WORK, **MONEY_LISTS}
 """Every list by the last part of its address."""
 
 
@@ -189,10 +165,13 @@ def check_reader(staff: Staff, name: str) -> None:
 
 
 def shown(staff: Staff, name: str, row: Row) -> dict[str, Any]:
-    """A row as this person may see it: who is not of the office sees of an order what a warehouse's tablet would."""
+    """A row as this person may see it: who is not of the office sees of it what a device of theirs would."""
     fields: Fields = row.fields
-    if LISTS[name].entity == "order" and not staff.roles & OFFICE:
-        fields = registry().entities["order"].project(f"warehouse:{fields['warehouse_id']}", fields)
+    entity = registry().entities[LISTS[name].entity]
+    if not staff.roles & OFFICE and entity.name == "order":
+        fields = entity.project(f"warehouse:{fields['warehouse_id']}", fields)
+    elif not staff.roles & OFFICE and entity.name == "drawer_session":
+        fields = entity.project(f"device:{fields['device_id']}", fields)
     return {
         "id": row.id,
         "version": row.version,
@@ -200,10 +179,22 @@ def shown(staff: Staff, name: str, row: Row) -> dict[str, Any]:
     }
 
 
+def bounds(staff: Staff, name: str) -> list[Where]:
+    """What this person's school leaves of a list; nothing for who reads it in another role too, or has no school."""
+    listing = LISTS[name]
+    is_bound = listing.of_school and staff.school_id and not staff.roles & (listing.roles - SCHOOL_ONLY)
+    return [Where(field=str(listing.of_school), how="is", value=staff.school_id)] if is_bound else []
+
+
+def is_seen(staff: Staff, name: str, row: Row) -> bool:
+    """Whether a row of the list is within this person's bounds."""
+    return all(row.fields[where.field] == where.value for where in bounds(staff, name))
+
+
 async def page_of(staff: Staff, name: str, reader: ListingReader, asked: Mapping[str, str]) -> Page:
     """The page that the parameters of a query ask for. Raises `NotPermitted`, `InvalidQuery`."""
     check_reader(staff, name)
-    wanted = read_query(name, asked)
+    wanted = read_query(name, asked, bounds(staff, name))
     rows = await reader.page(wanted)
     limit = wanted.rows_max - 1  # one more was asked for, to see whether there is more
     last = rows[limit - 1] if len(rows) > limit else None
@@ -211,8 +202,8 @@ async def page_of(staff: Staff, name: str, reader: ListingReader, asked: Mapping
     return Page(items=[shown(staff, name, row) for row in rows[:limit]], next_cursor=cursor)
 
 
-def read_query(name: str, asked: Mapping[str, str]) -> Wanted:
-    """What a query asks for, with every value of its field's kind. Raises `InvalidQuery`."""
+def read_query(name: str, asked: Mapping[str, str], bounds: Sequence[Where] = ()) -> Wanted:
+    """What a query asks for within the bounds, with every value of its field's kind. Raises `InvalidQuery`."""
     listing = LISTS[name]
     kinds = registry().entities[listing.entity].fields
     unknown = asked.keys() - listing.filters.keys() - {"order", "limit", "cursor"}
@@ -222,7 +213,7 @@ def read_query(name: str, asked: Mapping[str, str]) -> Wanted:
     field = order.removeprefix("-")
     if field not in {known.removeprefix("-") for known in listing.orders}:
         raise InvalidQuery(f"this list has the orders {', '.join(listing.orders)}")
-    where = []
+    where = list(bounds)
     for parameter, text in asked.items():
         if (chosen := listing.filters.get(parameter)) is not None:
             kind = FieldKind.TEXT if chosen.how == "holds" else kinds[chosen.field]

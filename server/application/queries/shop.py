@@ -143,7 +143,7 @@ def _payment(order: Fields) -> dict[str, Any]:
     if not is_owed:
         state = "paid" if order["payment"] == "paid" else "none_due"
     else:
-        state = "pending" if order["payment_method"] == "momo" else "due_on_delivery"
+        state = "pending" if order["payment_method"] in {"momo", "card"} else "due_on_delivery"
     due_minor = order["total_minor"] - order["paid_minor"] if is_owed else 0
     return {
         "method": order["payment_method"],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from server.application.statement_ports import AccountBook, Of, StatementCache
+from server.application.statement_ports import Account, AccountBook, Of, StatementCache
 from server.domain.access import NotFound
 from server.domain.statements import shown, statement_of
 from sync.engine.town import Step
@@ -20,6 +20,11 @@ def tell_changes(cache: StatementCache, step: Step) -> None:
     schools = {row.after["school_id"] for row in of_schools}
     if parties or schools:
         cache.changed(step.head.version, parties, schools)
+
+
+def sections_of(account: Account) -> orjson.Fragment:
+    """A statement's sections as JSON: as a worker has made them, or from the books."""
+    return orjson.Fragment(account.made or orjson.dumps(shown(statement_of(account.booked))))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +53,7 @@ class Statements:
                 "town": {"id": town_id, "name": account.town_name},
                 "account": {"kind": of.value, "id": owner_id, "name": account.name},
                 "as_of": {"version": account.version, "at": account.at},
-                "currencies": shown(statement_of(account.booked)),
+                "currencies": sections_of(account),
             }
         )
         await self.cache.keep(of, owner_id, kept.counter, account.version, town_id.encode() + b"\n" + made)

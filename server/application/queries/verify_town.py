@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from server.application.evidence import EvidenceStore, StoredSet, TownEvidence
 from server.application.ports import BucketState
 from server.application.queries.verify_histories import compare_histories
+from server.application.queries.verify_statements import compare_statements
 from server.application.queries.verify_work import compare_work
 from server.domain.devices import server_device_id
 from sync.engine.feed import BucketSum, encode_body
@@ -121,6 +122,7 @@ async def _compare(replay: Replay, evidence: TownEvidence, registry: Registry) -
             _find(replay, f"device {device}", "the stored head of its chain is not its last line")
     await compare_work(replay, evidence)
     await compare_histories(replay, evidence)
+    await compare_statements(replay, evidence)
     _check_stock(replay)
     _check_money(replay)
 

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from server.cli.bench.frame import FULL, QUICK
 from server.cli.bench.suite import run_suite
+from server.cli.budgets import broken, read_budgets
 from server.cli.output import AsJson, err, examples, out, print_json
 from server.telemetry import configure_logging
 
@@ -22,17 +23,27 @@ class Workload(StrEnum):
 
     FIRST_SYNC = "first_sync"
     PUSH = "push"
+    STORM = "storm"
     ROUND = "round"
     INCREMENTAL = "incremental"
     IDLE = "idle"
     LIVE = "live"
     RECORD = "record"
+    OVERLAY = "overlay"
+    STATEMENT = "statement"
+    VERIFY = "verify"
+    SIZE = "size"
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command(
-        "bench", epilog=examples("tallystick bench --quick", "tallystick bench --only push --only record --json")
+        "bench",
+        epilog=examples(
+            "tallystick bench --quick",
+            "tallystick bench --only push --only record --json",
+            "tallystick bench --budgets loadtests/budgets.toml",
+        ),
     )(_bench)
 
 
@@ -43,17 +54,26 @@ def _bench(
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where to make the files, on the disk to measure.")
     ] = (None),
+    budgets: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Ratios to be kept, as TOML; a broken one is told, and exit 1.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure this machine: sync, upload, many devices, pulls, live changes, recording. Each beside its limit."""
+    """Measure this machine: sync, storms, pulls, live changes, queries, statements, audits. Each beside its limit."""
     names = [workload.value for workload in only or Workload]
+    to_keep = read_budgets(budgets, list(Workload)) if budgets else {}
     configure_logging(level="warning", log_format="console", stream=sys.stderr)  # what is printed is the outcome alone
     with err.status("Starting") as status:
         measured = run_suite(names, QUICK if quick else FULL, data=data, say=lambda step: status.update(f"{step} ..."))
+    beyond = broken(to_keep, measured["workloads"])
     if as_json:
-        print_json(measured)
+        print_json(measured | ({"broken_budgets": beyond} if budgets else {}))
     else:
         _show(measured)
+        for one in beyond:
+            out.print(f"[red]x[/] {escape(one)}")
+    if beyond:
+        raise typer.Exit(1)
 
 
 def _show(measured: dict[str, Any]) -> None:

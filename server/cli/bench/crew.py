@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
@@ -21,13 +22,17 @@ import apsw
 import httpx2
 import orjson
 
+from client_sdk import ServerProblem
 from server.cli.bench.naive import SINCE_EVER
 from server.cli.bench.shop import Shop, enrol
 from sync.kernel.ids import RANDOM_BYTES, make_id
 
-CHANGE_SETS = 10
-OPERATIONS = 20
+ROUND_CHANGE_SETS = 10
+OPERATIONS = 2 * ROUND_CHANGE_SETS
 """What each device does in one round."""
+
+ENROLLED_AT_ONCE = 4
+"""Each guards its key with 64 MiB for a moment."""
 
 STEP_SECONDS_MAX = 300.0
 """No step of a crew takes longer; a crew that has failed is noticed by then."""
@@ -55,12 +60,16 @@ class Device(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """What a crew is told: the devices by name, with their enrolment code where they need one."""
+    """What a crew is told: the devices by name with their enrolment code and their shop, where they need them.
+
+    `change_sets` are those of each device in each round; `rows_expected` is what a device should have in the end.
+    """
 
     url: str
     folder: Path
     codes: Mapping[str, str]
-    shop: Shop | None
+    shops: Mapping[str, Shop]
+    change_sets: int
     rounds: int
     rows_expected: int
 
@@ -73,27 +82,53 @@ class CrewReport:
     missing: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CrewRun:
+    """What all crews have done: seconds of syncing, the span of time from its first to its last, and the reports."""
+
+    seconds: float
+    span: tuple[datetime, datetime]
+    reports: Sequence[CrewReport]
+
+    @property
+    def exchanges_ms(self) -> list[float]:
+        """How long each sync of each device took until it was through."""
+        return [each for report in self.reports for each in report.exchanges_ms]
+
+    @property
+    def missing(self) -> int:
+        """Rows that devices never got."""
+        return sum(report.missing for report in self.reports)
+
+
 class Tablet:
     """A device of ours."""
 
     def __init__(self, job: Job, name: str) -> None:
-        assert job.shop is not None
-        self._shop = job.shop
+        self._shop, self._change_sets = job.shops[name], job.change_sets
         self._replica = enrol(job.url, job.codes[name], job.folder / f"{name}.db")
         self._replica.sync()
 
     def work(self, number: int) -> None:
-        """Ten sales: an order and its picking each."""
-        for place in range(CHANGE_SETS):
-            self._replica.record(*self._shop.order(number * CHANGE_SETS + place))
+        """Sales: an order and its picking each."""
+        for place in range(self._change_sets):
+            self._replica.record(*self._shop.order(number * self._change_sets + place))
 
     def sync(self) -> None:
-        """Push and pull until quiet."""
-        self._replica.sync()
+        """Push and pull until quiet, coming back when the server asks for it, as an app in the background does."""
+        while True:
+            try:
+                self._replica.sync()
+            except ServerProblem as problem:
+                if problem.retry_after_seconds is None:
+                    raise
+                time.sleep(problem.retry_after_seconds)
+            else:
+                return
 
     def missing(self, rows: int) -> int:
         """Orders that are not here; the checksums have to fit as well."""
-        self._replica.sync()
+        self.sync()
         assert self._replica.verify() == ()
         return rows - int(self._replica.query("SELECT count(*) AS orders FROM orders")[0]["orders"])
 
@@ -146,8 +181,14 @@ class NaiveClient:
         self._http.close()
 
 
-def run_crews(kind: Callable[[Job, str], Device], jobs: Sequence[Job]) -> tuple[float, list[CrewReport]]:
-    """Run one crew per job; seconds from the first sync to the last of each round, added up, and the reports."""
+def shared_out(names: Iterable[str], processes: int) -> list[list[str]]:
+    """The devices of each crew."""
+    listed = list(names)
+    return [listed[part::processes] for part in range(processes)]
+
+
+def run_crews(kind: Callable[[Job, str], Device], jobs: Sequence[Job]) -> CrewRun:
+    """Run one crew per job; only what is between the first sync of a round and its last is timed."""
     context = get_context("spawn")
     barrier = context.Barrier(len(jobs) + 1, timeout=STEP_SECONDS_MAX)
     crews = []
@@ -157,13 +198,15 @@ def run_crews(kind: Callable[[Job, str], Device], jobs: Sequence[Job]) -> tuple[
         process.start()
         crews.append((process, ours))
     try:
-        seconds = 0.0
+        seconds, spans = 0.0, []
         for _ in range(jobs[0].rounds):
             barrier.wait()
-            started = time.perf_counter()
+            began_at, started = datetime.now(UTC), time.perf_counter()
             barrier.wait()
             seconds += time.perf_counter() - started
-        return seconds, [pipe.recv() for _, pipe in crews]
+            spans.append((began_at, datetime.now(UTC)))
+        span = spans[0][0], spans[-1][1]
+        return CrewRun(seconds=seconds, span=span, reports=[pipe.recv() for _, pipe in crews])
     finally:
         for process, _ in crews:
             process.join(0)
@@ -174,8 +217,8 @@ def run_crews(kind: Callable[[Job, str], Device], jobs: Sequence[Job]) -> tuple[
 def _crew(kind: Callable[[Job, str], Device], job: Job, barrier: Barrier, answers: Connection) -> None:
     """One crew, from enrolling its devices to its report; a fault in it breaks the barrier for everybody."""
     try:
-        with ThreadPoolExecutor(len(job.codes)) as threads:
-            devices = list(threads.map(lambda name: kind(job, name), job.codes))
+        with ThreadPoolExecutor(len(job.codes)) as threads, ThreadPoolExecutor(ENROLLED_AT_ONCE) as few:
+            devices = list(few.map(lambda name: kind(job, name), job.codes))
             exchanges_ms: list[float] = []
             for number in range(job.rounds):
                 list(threads.map(lambda device: device.work(number), devices))  # noqa: B023 - done before the next

@@ -46,7 +46,7 @@ def first_sync(bench: Bench) -> Measured:
         cpu_started, started = time.process_time(), time.perf_counter()
         report = replica.sync()
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
-        api_cpu_seconds, peak_mib = watch.cpu_seconds(), watch.peak_mib()
+        api_cpu_seconds = watch.cpu_seconds()
         rows = [
             (row.pop("id"), row.pop("version"), orjson.dumps(row).decode())
             for row in replica.query("SELECT * FROM products ORDER BY version, id")
@@ -79,7 +79,6 @@ def first_sync(bench: Bench) -> Measured:
             "settling_seconds": system.settling_seconds,
             "device_cpu_seconds": cpu_seconds,
             **({} if api_cpu_seconds is None else {"api_cpu_seconds": api_cpu_seconds}),
-            **({} if peak_mib is None else {"api_peak_mib": peak_mib}),
         },
     )
 

@@ -26,6 +26,13 @@ class Sizes:
     rounds: int
     pending_change_sets: int
     record_samples: int
+    storm_towns: int
+    storm_devices: int
+    storm_change_sets: int
+    statement_entries: int
+    verified_change_sets: int
+    sized_rows: int
+    sized_change_sets: int
 
 
 QUICK = Sizes(
@@ -36,6 +43,13 @@ QUICK = Sizes(
     rounds=5,
     pending_change_sets=1_000,
     record_samples=200,
+    storm_towns=5,
+    storm_devices=20,
+    storm_change_sets=20,
+    statement_entries=1_000,
+    verified_change_sets=4_000,
+    sized_rows=5_000,
+    sized_change_sets=500,
 )
 FULL = Sizes(
     first_sync_rows=100_000,
@@ -45,6 +59,13 @@ FULL = Sizes(
     rounds=10,
     pending_change_sets=10_000,
     record_samples=500,
+    storm_towns=10,
+    storm_devices=200,
+    storm_change_sets=50,
+    statement_entries=1_000,
+    verified_change_sets=20_000,  # what it takes grows with the journal and with nothing else
+    sized_rows=50_000,
+    sized_change_sets=5_000,
 )
 
 

@@ -12,6 +12,7 @@ import psycopg
 from server.cli.bench.first_sync import code_for_list, product
 from server.cli.bench.frame import Bench, Goal, Measured
 from server.cli.bench.instruments import ApiWatch, told
+from server.cli.bench.limits import median_ms
 from server.cli.bench.shop import enrol
 from sync.modules.catalogue import OfferProduct, product_id
 
@@ -80,25 +81,13 @@ def _select_ms(bench: Bench, bodies: list[str], count: int) -> float:
         fill = "INSERT INTO bench_select SELECT 1, n, (%s::text[])[n %% %s + 1] FROM generate_series(1, %s) AS n"
         connection.execute(fill, [bodies, len(bodies), count])
         connection.execute("ANALYZE bench_select")
-        samples = []
-        for _ in range(SAMPLES):
-            started = time.perf_counter()
-            found = connection.execute(
-                "SELECT version, body FROM bench_select WHERE town = 1 AND version > %s ORDER BY version",
-                [count - CHANGED],
-            ).fetchall()
-            samples.append((time.perf_counter() - started) * 1000)
-            assert len(found) == CHANGED
+        select = "SELECT version, body FROM bench_select WHERE town = 1 AND version > %s ORDER BY version"
+        found_ms = median_ms(lambda: connection.execute(select, [count - CHANGED]).fetchall(), SAMPLES)
         connection.execute("DROP TABLE bench_select")
-    return median(samples)
+    return found_ms
 
 
 def _trip_ms(bench: Bench) -> float:
     """The median of a request that the API answers without doing anything."""
-    samples = []
     with httpx2.Client(base_url=bench.stack.url) as client:
-        for _ in range(SAMPLES):
-            started = time.perf_counter()
-            client.get("/healthz").raise_for_status()
-            samples.append((time.perf_counter() - started) * 1000)
-    return median(samples)
+        return median_ms(lambda: client.get("/healthz").raise_for_status(), SAMPLES)

@@ -9,6 +9,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -17,6 +18,7 @@ import orjson
 from client_sdk.adapters.system import RealSystem
 
 EXCHANGE_PATH_END = "/exchange"
+ALWAYS = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _RESET_PEAK = "5"  # proc(5), clear_refs
 
 
@@ -44,24 +46,25 @@ class NotingSystem(RealSystem):
 
 
 class ApiWatch:
-    """The API process from now on: its exchanges by its log, its processor time, its peak of memory."""
+    """The API process from now on: its exchanges by its log, its processor time."""
 
     def __init__(self, log_dir: Path, pid: int) -> None:
         self._log_path = log_dir / "api.log"
         self._log_start = self._log_path.stat().st_size
         self._pid = pid
         self._cpu_start = _cpu_seconds(pid)
-        _reset_peak(pid)
 
-    def exchanges_ms(self) -> list[float]:
-        """How long each exchange since then took, as the API has logged it."""
+    def exchanges_ms(self, span: tuple[datetime, datetime] = ALWAYS) -> list[float]:
+        """How long each exchange since then, and within `span`, took, as the API has logged it."""
         with self._log_path.open("rb") as log:
             log.seek(self._log_start)
             entries = [orjson.loads(line) for line in log if line.startswith(b"{") and line.endswith(b"\n")]
         return [
             entry["latency_ms"]
             for entry in entries
-            if entry.get("event") == "request" and entry["path"].endswith(EXCHANGE_PATH_END)
+            if entry.get("event") == "request"
+            and entry["path"].endswith(EXCHANGE_PATH_END)
+            and span[0] <= datetime.fromisoformat(entry["timestamp"]) <= span[1]
         ]
 
     def cpu_seconds(self) -> float | None:
@@ -69,14 +72,23 @@ class ApiWatch:
         now = _cpu_seconds(self._pid)
         return None if now is None or self._cpu_start is None else now - self._cpu_start
 
-    def peak_mib(self) -> float | None:
-        """The largest resident memory since then."""
-        try:
-            status = Path(f"/proc/{self._pid}/status").read_text()
-        except OSError:
-            return None
-        kib = next((line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")), None)
-        return None if kib is None else int(kib) / 1024
+
+def reset_peak(pid: int) -> None:
+    """From now on `peak_mib` tells of what comes."""
+    try:
+        Path(f"/proc/{pid}/clear_refs").write_text(_RESET_PEAK)
+    except OSError:
+        return  # the peak is then the one since the process began
+
+
+def peak_mib(pid: int) -> float | None:
+    """The largest resident memory since `reset_peak`."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return None
+    kib = next((line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")), None)
+    return None if kib is None else int(kib) / 1024
 
 
 def p50_p99(values: Sequence[float]) -> tuple[float, float]:
@@ -95,10 +107,3 @@ def _cpu_seconds(pid: int) -> float | None:
     except OSError:
         return None
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _reset_peak(pid: int) -> None:
-    try:
-        Path(f"/proc/{pid}/clear_refs").write_text(_RESET_PEAK)
-    except OSError:
-        return  # the peak is then the one since the process began

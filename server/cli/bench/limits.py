@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 
 import apsw
 import orjson
@@ -22,6 +23,17 @@ TRIES = 3
 _INSERT = """
 INSERT INTO bench_limit (id, line) SELECT r.id, r.line FROM jsonb_to_recordset(%s::jsonb) AS r (id bigint, line text)
 """
+
+
+def median_ms(act: Callable[[], object], samples: int, *, before: Callable[[], object] = lambda: None) -> float:
+    """The median of what `act` takes, each time after `before`, which is not timed."""
+    taken = []
+    for _ in range(samples):
+        before()
+        started = time.perf_counter()
+        act()
+        taken.append((time.perf_counter() - started) * 1000)
+    return median(taken)
 
 
 def sqlite_rows_per_second(path: Path, rows: Sequence[tuple[str, int, str]]) -> float:

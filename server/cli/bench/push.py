@@ -32,7 +32,7 @@ def push(bench: Bench) -> Measured:
         report = replica.sync()
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
         settling_seconds = system.settling_seconds - settled_before
-        api_cpu_seconds, peak_mib, exchanges_ms = watch.cpu_seconds(), watch.peak_mib(), watch.exchanges_ms()
+        api_cpu_seconds, exchanges_ms = watch.cpu_seconds(), watch.exchanges_ms()
         assert report.pushed == count, (report.pushed, count)
         assert {verdict.status.value for _, verdict in report.verdicts} == {"accepted"}
         assert replica.verify() == ()
@@ -62,6 +62,5 @@ def push(bench: Bench) -> Measured:
             "settling_seconds": settling_seconds,
             "device_cpu_seconds": cpu_seconds,
             **({} if api_cpu_seconds is None else {"api_cpu_seconds": api_cpu_seconds}),
-            **({} if peak_mib is None else {"api_peak_mib": peak_mib}),
         },
     )

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +21,32 @@ from server.cli.bench.first_sync import first_sync
 from server.cli.bench.frame import Bench, Goal, Measured, Sizes
 from server.cli.bench.idle import idle
 from server.cli.bench.incremental import incremental
+from server.cli.bench.instruments import peak_mib, reset_peak
 from server.cli.bench.live import live
+from server.cli.bench.overlay import overlay
 from server.cli.bench.push import push
 from server.cli.bench.record import record
 from server.cli.bench.rounds import one_round
+from server.cli.bench.size import size
+from server.cli.bench.statement import statement
+from server.cli.bench.storm import storm
+from server.cli.bench.verify import verify
 from server.office import open_office
 from server.stack import Stack
 
 WORKLOADS: Mapping[str, Callable[[Bench], Measured]] = {
     "first_sync": first_sync,
     "push": push,
+    "storm": storm,
     "round": one_round,
     "incremental": incremental,
     "idle": idle,
     "live": live,
     "record": record,
+    "overlay": overlay,
+    "statement": statement,
+    "verify": verify,
+    "size": size,
 }
 API_PEAK_MIB_MAX = 250
 
@@ -51,6 +63,7 @@ def run_suite(
 
     `data` is an empty directory to work in, else a temporary one is made.
     """
+    load = os.getloadavg()[0]
     with (
         _directory(data) as directory,
         Stack.start(directory / "stack", environment=WITHOUT_RATES, progress=say) as stack,
@@ -65,9 +78,11 @@ def run_suite(
                 gc.collect()
                 gc.freeze()
                 bench = Bench(stack=stack, office=office, folder=folder, sizes=sizes, say=say)
-                outcomes.append({"name": name, **_as_dict(WORKLOADS[name](bench))})
+                reset_peak(stack.api_pid)
+                measured = WORKLOADS[name](bench)
+                outcomes.append({"name": name, **_as_dict(measured, peak_mib(stack.api_pid))})
                 shutil.rmtree(folder)
-        return {"environment": _environment(stack.database_url), "sizes": asdict(sizes), "workloads": outcomes}
+        return {"environment": _environment(stack.database_url, load), "sizes": asdict(sizes), "workloads": outcomes}
 
 
 @contextmanager
@@ -82,23 +97,28 @@ def _directory(data: Path | None) -> Iterator[Path]:
         shutil.rmtree(directory)
 
 
-def _as_dict(measured: Measured) -> dict[str, Any]:
-    goals = list(measured.goals)
-    if "api_peak_mib" in measured.details:
-        peak_mib = measured.details["api_peak_mib"]
-        goals.append(Goal(what="API memory at its peak, MiB", value=peak_mib, bound=API_PEAK_MIB_MAX, is_ceiling=True))
+def _as_dict(measured: Measured, api_peak_mib: float | None) -> dict[str, Any]:
+    goals, details = list(measured.goals), dict(measured.details)
+    if api_peak_mib is not None:
+        goals.append(
+            Goal(what="API memory at its peak, MiB", value=api_peak_mib, bound=API_PEAK_MIB_MAX, is_ceiling=True)
+        )
+        details["api_peak_mib"] = api_peak_mib
     return {
         **asdict(measured),
         "ratio": measured.ratio,
+        "details": details,
         "goals": [{**asdict(goal), "is_reached": goal.is_reached} for goal in goals],
     }
 
 
-def _environment(database_url: str) -> dict[str, Any]:
+def _environment(database_url: str, load: float) -> dict[str, Any]:
     with psycopg.connect(database_url) as connection:
         row = connection.execute("SHOW server_version").fetchone()
     assert row is not None
     return {
+        "day": datetime.now(UTC).date().isoformat(),
+        "load": load,
         "cores": os.cpu_count(),
         "machine": platform.machine(),
         "system": platform.system(),

@@ -107,7 +107,10 @@ class DriverApp:
             operations.append(TakePayment(order=job["id"], amount=amount, currency=script.CURRENCY))
             self._tally.cash.append(Cash(driver=self.device.name, order=number, pence=job["cod_due_minor"]))
         self._tally.handed_over.add(number)
-        return self.device.record(*operations)
+        done = self.device.record(*operations)
+        if done.receipt:
+            self._tally.slips.append(done.receipt)
+        return done
 
     def fail(self, number: str, reason: str) -> None:
         """Nobody took it."""

@@ -38,7 +38,7 @@ PAYMENTS = """
     FROM tallystick.payments p
     JOIN tallystick.devices d ON (d.town_id, d.id) = (p.town_id, p.device_id)
     JOIN tallystick.orders o ON (o.town_id, o.id) = (p.town_id, p.order_id)
-    WHERE p.town_id = %(town)s ORDER BY d.name, o.number
+    WHERE p.town_id = %(town)s AND p.method <> 'momo' ORDER BY d.name, o.number
 """
 CONFLICTS = """
     SELECT c.kind, c.rule, c.sentence, t.text AS task
@@ -51,8 +51,28 @@ MESSAGES = """
     FROM tallystick.outbox b
     LEFT JOIN tallystick.messages m ON (m.town_id, m.id) = (b.town_id, b.id)
     LEFT JOIN tallystick.orders o ON (o.town_id, o.id::text) = (b.town_id, b.data ->> 'order')
-    WHERE b.town_id = %(town)s ORDER BY b.version, b.id
+    WHERE b.town_id = %(town)s AND b.kind = 'customer.notify' ORDER BY b.version, b.id
 """
+SETTLEMENT = """
+    SELECT status, amount_minor FROM tallystick.settlements WHERE town_id = %(town)s AND id = %(payment)s
+"""
+REFUND = "SELECT state FROM tallystick.refunds WHERE town_id = %(town)s AND id = %(refund)s"
+REPORTS = """
+    SELECT d.name AS device, r.number, r.opening, r.expected, r.counted, r.differences
+    FROM tallystick.drawer_reports r JOIN tallystick.devices d ON (d.town_id, d.id) = (r.town_id, r.device_id)
+    WHERE r.town_id = %(town)s ORDER BY r.version, r.id
+"""
+ENTRIES = """
+    SELECT device_id::text, seq, currency, split_part(account, ':', 1) AS kind, account, debit_minor, credit_minor
+    FROM tallystick.journal_entries WHERE town_id = %(town)s
+"""
+INVOICES = """
+    SELECT i.id::text, i.total_minor, i.paid_minor, i.remaining_minor, i.currency, i.state,
+        coalesce((SELECT sum(a.amount_minor) FROM tallystick.allocations a
+                  WHERE (a.town_id, a.invoice_id) = (i.town_id, i.id)), 0)::bigint AS allocated_minor
+    FROM tallystick.invoices i WHERE i.town_id = %(town)s
+"""
+CREDITS = "SELECT party_id::text, left_minor FROM tallystick.credits WHERE town_id = %(town)s"
 UNDONE = "SELECT count(*) AS open FROM tallystick.outbox WHERE town_id = %(town)s AND done_at IS NULL"
 FEED = """
     SELECT bucket, entity, id::text, version, body FROM tallystick.feed WHERE town_id = %(town)s AND body IS NOT NULL

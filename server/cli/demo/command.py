@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from server.cli.demo import day, evidence, pictures, reconnect, result, script
+from server.cli.demo import day, evening, evidence, money_pictures, pictures, reconnect, result, script
 from server.cli.demo.stage import Stage, directory_for, open_stage
 from server.cli.demo.telling import Teller, page
 from server.cli.output import GOOD, PROBLEM, AsJson, err, examples, print_json
@@ -68,7 +68,7 @@ def play(keep: Path | None, teller: Teller) -> dict[str, Any]:
 
 
 def perform(stage: Stage, started: float) -> dict[str, Any]:
-    """The five scenes, and what they came to; `started` is when the clock of the demo did (monotonic seconds)."""
+    """The six scenes, and what they came to; `started` is when the clock of the demo did (monotonic seconds)."""
     teller = stage.teller
     teller.scene(1, "The morning", "A town with real orders. Everybody has a network and gets the day's work.")
     pictures.show_town(stage)
@@ -92,18 +92,27 @@ def perform(stage: Stage, started: float) -> dict[str, Any]:
     pictures.show_returns(teller, returns)
 
     teller.scene(
-        4, "What it came to", "Facts are kept, decisions are explained. Where a person has to look, there is a task."
+        4, "The evening", "The money: what two people must agree on, drawers that are counted blind, slips that hold."
     )
-    outcome = result.gather(stage, crew, offline)
+    ending = evening.evening(stage, crew)
+    money_pictures.show_evening(teller, ending, crew.tally)
+
+    teller.scene(
+        5, "What it came to", "Facts are kept, decisions are explained. Where a person has to look, there is a task."
+    )
+    outcome, ledger = result.gather(stage, crew, offline), evidence.ledger(stage)
     pictures.show_decisions(teller, offline, outcome)
     pictures.show_orders(teller, outcome.orders)
     pictures.show_stock_and_cash(teller, outcome)
+    money_pictures.show_ledger(teller, ledger)
+    pictures.show_messages(teller, outcome)
 
     stage.enrol(script.NEWCOMER, script.ALEX)
-    checks = evidence.prove(stage, crew, offline, returns, outcome)
+    story = evidence.Story(day=offline, returns=returns, evening=ending, result=outcome, ledger=ledger)
+    checks = evidence.prove(stage, crew, story)
     is_good = all(check.is_good for check in checks)
     seconds = round(time.monotonic() - started, 1)
-    teller.scene(5, "The proof", "Tables by plain SQL, replicas from their files, against what people really did.")
+    teller.scene(6, "The proof", "Tables by plain SQL, replicas from their files, against what people really did.")
     pictures.show_proof(teller, checks, seconds)
     return {
         "good": is_good,
@@ -112,6 +121,8 @@ def perform(stage: Stage, started: float) -> dict[str, Any]:
         "devices": [{"name": device.name, "recorded": device.recorded} for device in stage.devices.values()],
         "offline": asdict(offline),
         "returns": [asdict(one) | {"lost": one.lost, "doubled": one.doubled} for one in returns],
+        "evening": asdict(ending),
+        "ledger": {kind: pence for kind, pence in sorted(ledger.kinds().items()) if pence},
         **asdict(outcome),
         "proof": [asdict(check) for check in checks],
     }

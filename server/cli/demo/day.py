@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from client_sdk import Offline
-from server.cli.demo import script
+from server.cli.demo import script, telephone
 from server.cli.demo.apps import Device, DriverApp, WarehouseApp
+from server.cli.demo.counter import CounterApp
 from server.cli.demo.device_process import run_until_killed
 from server.cli.demo.stage import Stage
 from server.cli.demo.world import Tally
@@ -17,18 +18,21 @@ from sync.modules.commerce import AssignDispatch, CancelOrder, ReassignDispatch
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Crew:
-    """The four who work today, each with their app, and the tally of what they really do."""
+    """Those who work today, each with their app, and the tally of what they really do."""
 
     alex: WarehouseApp
     kim: WarehouseApp
     sam: DriverApp
     jo: DriverApp
+    mona: CounterApp
+    ned: CounterApp
     tally: Tally
 
     @property
     def devices(self) -> tuple[Device, ...]:
         """All their devices, in the order of the script's people."""
-        return (self.alex.device, self.kim.device, self.sam.device, self.jo.device)
+        apps = (self.alex, self.kim, self.sam, self.jo, self.mona, self.ned)
+        return tuple(app.device for app in apps)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,18 +70,21 @@ class OfflineDay:
 def hire(stage: Stage) -> Crew:
     """Everybody gets a device of their own."""
     tally = Tally()
-    alex, kim, sam, jo = (stage.enrol(person.device, person) for person in script.PEOPLE)
+    alex, kim, sam, jo, mona, ned = (stage.enrol(person.device, person) for person in script.PEOPLE)
     return Crew(
         alex=WarehouseApp(alex, stage.world, tally),
         kim=WarehouseApp(kim, stage.world, tally),
         sam=DriverApp(sam, tally),
         jo=DriverApp(jo, tally),
+        mona=CounterApp(mona, stage.world, tally),
+        ned=CounterApp(ned, stage.world, tally),
         tally=tally,
     )
 
 
 def morning(stage: Stage, crew: Crew) -> None:
     """Tours are planned, packed and loaded. Sam leaves first: what the office changes after that, he does not know."""
+    telephone.ask(stage, crew)
     stage.teller.doing("The office plans the tours")
     for person, tour in ((script.SAM, script.SAMS_TOUR), (script.JO, script.JOS_TOUR)):
         for number in tour:
@@ -97,14 +104,19 @@ def morning(stage: Stage, crew: Crew) -> None:
     stage.sync(crew.jo.device)
     with crew.jo.device.in_hand():
         crew.jo.load(*script.JOS_TOUR)
-    for device in (crew.jo.device, crew.alex.device, crew.kim.device):
-        stage.sync(device)
+    for counter in (crew.mona, crew.ned):
+        with counter.device.in_hand():
+            counter.open()
+    apps: tuple[DriverApp | WarehouseApp | CounterApp, ...] = (crew.jo, crew.alex, crew.kim, crew.mona, crew.ned)
+    for app in apps:
+        stage.sync(app.device)
 
 
 def offline_day(stage: Stage, crew: Crew) -> OfflineDay:
     """The network is gone, and everybody goes on, the office too."""
     before = {job["number"]: job["status"] for job in crew.sam.jobs()}
     base = crew.alex.level(script.BOTH_BOOK)["on_hand"]
+    telephone.before_the_cut(stage, crew)
     stage.cut_network()
     stage.teller.doing("The office cancels two orders")
     for number in (script.CANCELLED_ON_THE_WAY, script.CANCELLED_BEFORE_PICKING):
@@ -112,6 +124,8 @@ def offline_day(stage: Stage, crew: Crew) -> OfflineDay:
             script.TOWN, CancelOrder(order=stage.world.orders[number].id, reason="the customer has rung")
         )
     _drive(stage, crew)
+    telephone.during_the_day(stage, crew)
+    _work_at_the_counters(stage, crew)
     power_cut = _work_in_the_warehouse(stage, crew)
     screen = _screen(crew.sam, before)
     levels = {
@@ -145,6 +159,17 @@ def _drive(stage: Stage, crew: Crew) -> None:
         crew.jo.deliver(script.UNPAID, is_paid=False)
         crew.jo.fail(script.NOBODY_IN, "nobody in")
         crew.jo.deliver(script.DELIVERED_TWICE)
+
+
+def _work_at_the_counters(stage: Stage, crew: Crew) -> None:
+    stage.teller.doing("Mona and Ned take money")
+    with crew.mona.device.in_hand():
+        crew.mona.take(script.MOORING, script.MOORING.pence)
+        crew.mona.take(script.ALLOTMENT, script.ALLOTMENT.pence)
+    with crew.ned.device.in_hand():
+        crew.tally.paid_twice = crew.ned.take(script.MOORING, script.MOORING.pence)
+        crew.ned.take(script.STALL, script.STALL_CASH_PENCE)
+        crew.ned.take(script.STALL, script.STALL.pence - script.STALL_CASH_PENCE, card=script.STALL_CARD)
 
 
 def _work_in_the_warehouse(stage: Stage, crew: Crew) -> PowerCut:

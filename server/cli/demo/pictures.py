@@ -24,7 +24,9 @@ ARRIVALS = {
     script.SAM.device: "[bold]Sam[/] comes first. The server commits, and dies before it has answered.",
     script.KIM.device: "[bold]Kim[/] is next. The server dies before it commits.",
     script.ALEX.device: "[bold]Alex[/]'s tablet has sent it all, and is killed while it takes the answer (SIGKILL).",
-    script.JO.device: "[bold]Jo[/] comes last, and nothing goes wrong.",
+    script.JO.device: "[bold]Jo[/] comes back, and nothing goes wrong.",
+    script.MONA.device: "[bold]Mona[/]'s counter is next,",
+    script.NED.device: "and [bold]Ned[/]'s is last: three have been paid what one was owed.",
 }
 """What each device runs into on its way back."""
 
@@ -34,7 +36,7 @@ def show_opening(teller: Teller) -> None:
     teller.gap()
     teller.say("[bold]Tallystick[/]: an offline day, and its proof")
     teller.say(
-        "A tally stick was split in two when a debt was made; at settlement the halves had to fit. Here four people "
+        "A tally stick was split in two when a debt was made; at settlement the halves had to fit. Here six people "
         "work a day without a network, contradict each other and come back. Servers, processes and data are real, "
         "and every figure below was counted in this run. Names of people and shops are made up."
     )
@@ -47,17 +49,25 @@ def show_town(stage: Stage) -> None:
     total = sum(order["total_minor"] for order in orders)
     pieces = sum(shelf["on_hand"] for shelf in stage.books.rows(books.STOCK))
     version = stage.books.one(books.VERSION)["version"].split()[0]
-    stage.teller.happened(f"PostgreSQL {version}, Redis, one API, one worker, all on this machine")
+    stage.teller.happened(f"PostgreSQL {version}, Redis, one API, one worker, a payment provider: all on this machine")
     stage.teller.happened(
         f"[bold]{script.TOWN}[/]: {counted(len(world.products), 'product')}, {pieces:,} pieces on the shelves"
     )
     stage.teller.happened(f"{counted(len(orders), 'order')} worth {money(total)}, real invoices of 1 December 2010")
+    owed = sum(bill.pence for bill in script.BILLS)
+    stage.teller.happened(
+        f"{counted(len(script.BILLS), 'bill')} of the council over {money(owed)}, to be paid anywhere"
+    )
 
 
 def show_devices(teller: Teller, devices: Sequence[Device]) -> None:
     """Who has which device, and how much it holds."""
     people = {person.device: person for person in script.PEOPLE}
-    doing = {"warehouse_staff": "picks, packs, books and sells", "driver": "delivers and takes cash"}
+    doing = {
+        "warehouse_staff": "picks, packs, books and sells",
+        "driver": "delivers and takes cash",
+        "counter_clerk": "takes cash and cards, gives back",
+    }
     teller.happened(f"{counted(len(devices), 'device')}, each with its own keys and its own encrypted file")
     teller.gap()
     teller.table(
@@ -80,11 +90,12 @@ def show_beats(teller: Teller, world: World) -> None:
     rows = [
         (
             f"[dim]{place}[/]",
-            f"[cyan]{beat.order}[/]",
+            f"[cyan]{escape(beat.order)}[/]",
             escape(beat.offline.format_map(figures(world, beat.order))),
             f"[dim]{escape(beat.meanwhile.format_map(figures(world, beat.order)))}[/]",
         )
         for place, beat in enumerate(script.BEATS, start=2)
+        if beat.offline
     ]
     booked = (
         "[dim]1[/]",
@@ -98,6 +109,9 @@ def show_beats(teller: Teller, world: World) -> None:
 
 def figures(world: World, number: str) -> dict[str, str]:
     """The figures that the script's sentences name."""
+    bill = next((bill for bill in script.BILLS if bill.title == number), None)
+    if bill:
+        return {"total": money(bill.pence)}
     order = world.orders[number]
     asked = order.pieces.get(script.MISSING_ON_SHELF, 0)
     return {
@@ -169,10 +183,10 @@ def show_decisions(teller: Teller, day: OfflineDay, result: Result) -> None:
     summed = f"{base} + {script.PIECES_RECEIVED} - {script.PIECES_BROKEN}"
     teller.say(f"   [dim]·[/] {summed} chilli lights. What is shown now: {now}.")
     for place, beat in enumerate(script.BEATS, start=2):
-        _decision(teller, place, beat.title, f"order {beat.order}")
-        for told in (one for one in result.told if one.order == beat.order):
+        _decision(teller, place, beat.title, beat.label)
+        for told in (one for one in result.told if _is_of(one, beat)):
             _show_told(teller, told)
-    strays = [one for one in result.told if one.order not in {beat.order for beat in script.BEATS}]
+    strays = [one for one in result.told if not any(_is_of(one, beat) for beat in script.BEATS)]
     for told in strays:
         _show_told(teller, told)
     teller.gap()
@@ -202,7 +216,7 @@ def show_orders(teller: Teller, orders: Sequence[OrderNow]) -> None:
 
 
 def show_stock_and_cash(teller: Teller, result: Result) -> None:
-    """Shelves that moved, drivers' cash, customers' messages."""
+    """Shelves that moved, drivers' cash."""
     teller.title("The shelves: opening + movements = on hand")
     shown = {script.BOTH_BOOK, script.SCARCE, script.MISSING_ON_SHELF}
     moved = [shelf for shelf in result.shelves if shelf.sku in shown]
@@ -231,6 +245,10 @@ def show_stock_and_cash(teller: Teller, result: Result) -> None:
         ],
         right=(1, 2, 3, 4),
     )
+
+
+def show_messages(teller: Teller, result: Result) -> None:
+    """What customers were told."""
     teller.title("What the worker has told customers")
     for message in result.messages:
         teller.happened(escape(message.written or f"nothing yet: {message.asked}"), is_good=bool(message.written))
@@ -287,6 +305,10 @@ def _phone(screen: Screen) -> Panel:
 
 def _decision(teller: Teller, place: int, title: str, about: str) -> None:
     teller.say(f"[bold]{place}  {escape(title)}[/]  [cyan]{escape(about)}[/]")
+
+
+def _is_of(told: Told, beat: script.Beat) -> bool:
+    return told.order == beat.order and (bool(beat.order) or told.rule in beat.rules)
 
 
 def _show_told(teller: Teller, told: Told) -> None:

@@ -102,7 +102,7 @@ def convergence(halves: Sequence[Half], served: Mapping[str, Bucket]) -> Check:
     wrong += [f"{half.name}: it holds nothing" for half in halves if not half.buckets]
     rows = sum(bucket.count for half in halves for bucket in half.buckets.values())
     buckets = sum(len(half.buckets) for half in halves)
-    return _check(
+    return checked(
         "replicas",
         f"{len(halves)} equal the server: {counted(rows, 'row')} in {counted(buckets, 'bucket')}, "
         "every row, every checksum",
@@ -117,7 +117,7 @@ def newcomer(halves: Sequence[Half], new: str, like: str) -> Check:
     wrong = [f"{name} differs" for name in shared if found[new][name] != found[like].get(name)]
     rows = sum(found[new][name].count for name in shared)
     said = f"{new}, enrolled last, holds the same {counted(rows, 'row')} as {like}"
-    return _check("newcomer", said, wrong if shared else ["it holds nothing"])
+    return checked("newcomer", said, wrong if shared else ["it holds nothing"])
 
 
 def accidents(arrived: Sequence[Arrival], power_cut: PowerCut) -> Check:
@@ -126,23 +126,31 @@ def accidents(arrived: Sequence[Arrival], power_cut: PowerCut) -> Check:
     if (power_cut.status, power_cut.said, power_cut.kept) != (KILLED, SCANS, SCANS):
         wrong.append(f"the power cut: ended with {power_cut.status}, {power_cut.said} said, {power_cut.kept} kept")
     hit = sum(not (one.shall_commit and one.shall_answer) for one in arrived)
-    return _check("accidents", f"a power cut, and {hit} more on the way back: each did what is told above", wrong)
+    return checked("accidents", f"a power cut, and {hit} more on the way back: each did what is told above", wrong)
 
 
-def change_sets(returns: Sequence[Return], halves: Sequence[Half], stored: Mapping[str, Mapping[int, Any]]) -> Check:
-    """What was recorded is in the journal once, the same bytes on both sides, with the verdict that the device has."""
+def change_sets(
+    returns: Sequence[Return],
+    halves: Sequence[Half],
+    stored: Mapping[str, Mapping[int, Any]],
+    recorded: Mapping[str, int],
+) -> Check:
+    """What was recorded is in the journal once, the same bytes on both sides, with the verdict that the device has.
+
+    `recorded` is the demo's own count at the end of the day, by device.
+    """
     wrong = [
         f"{one.arrival.device}: {one.recorded} recorded, {one.after.in_journal} in the journal"
         for one in returns
         if one.lost or one.doubled
     ]
     wrong += [f"{half.name}: the two halves differ" for half in halves if half.chain != stored.get(half.name, {})]
-    total, there = sum(one.recorded for one in returns), sum(len(half.chain) for half in halves)
+    total, there = sum(recorded.values()), sum(len(half.chain) for half in halves)
     if total != there:
         wrong.append(f"{total} recorded, {there} in the journal")
     lost, doubled = sum(one.lost for one in returns), sum(one.doubled for one in returns)
     said = f"{total} on {counted(len(returns), 'device')}, {there} in the journal, the same bytes"
-    return _check("change sets", f"{said}; {lost} lost, {doubled} doubled", wrong)
+    return checked("change sets", f"{said}; {lost} lost, {doubled} doubled", wrong)
 
 
 def decisions(told: Sequence[Told], orders: Sequence[OrderNow], registry: Registry) -> Check:
@@ -163,7 +171,7 @@ def decisions(told: Sequence[Told], orders: Sequence[OrderNow], registry: Regist
             wrong.append(f"order {order.number} is {'/'.join(order.axes)}, not {'/'.join(axes)}")
     conflicts = sum(bool(one.conflict) for one in told)
     said = f"{counted(len(told), 'adjustment')}, {counted(conflicts, 'conflict')}, {counted(len(orders), 'order')}"
-    return _check("decisions", f"{said}: as the rules demand, and none beyond", wrong)
+    return checked("decisions", f"{said}: as the rules demand", wrong)
 
 
 def deltas(levels: Mapping[str, int], now: Mapping[str, int]) -> Check:
@@ -172,7 +180,7 @@ def deltas(levels: Mapping[str, int], now: Mapping[str, int]) -> Check:
     expected = base + script.PIECES_RECEIVED - script.PIECES_BROKEN
     wrong = [f"{name} shows {level}, not {expected}" for name, level in now.items() if level != expected]
     said = f"{base} + {script.PIECES_RECEIVED} - {script.PIECES_BROKEN} = {expected} on every tablet"
-    return _check("deltas", said, wrong if now else ["nobody shows it"])
+    return checked("deltas", said, wrong if now else ["nobody shows it"])
 
 
 def stock(shelves: Sequence[Shelf], products: int) -> Check:
@@ -187,7 +195,7 @@ def stock(shelves: Sequence[Shelf], products: int) -> Check:
     opening, booked, handed_over, on_hand = (
         sum(getattr(shelf, name) for shelf in shelves) for name in ("opening", "booked", "handed_over", "on_hand")
     )
-    return _check(
+    return checked(
         "stock",
         f"{counted(len(shelves), 'product')}: {opening:,} {'+' if booked >= 0 else '-'} {abs(booked):,} booked "
         f"- {handed_over:,} handed over = {on_hand:,} on hand",
@@ -195,8 +203,13 @@ def stock(shelves: Sequence[Shelf], products: int) -> Check:
     )
 
 
-def cash(taken: Iterable[Cash], booked: Iterable[Cash], tills: Sequence[Till], orders: Sequence[OrderNow]) -> Check:
-    """Every payment is booked once, the phones agree, and orders hold exactly that money as paid or credit."""
+def cash(
+    taken: Iterable[Cash], booked: Iterable[Cash], tills: Sequence[Till], orders: Sequence[OrderNow], phoned: int
+) -> Check:
+    """Every payment is booked once, the phones agree, and orders hold exactly that money as paid or credit.
+
+    `phoned` is what was paid for orders by telephone, in pence.
+    """
     before, after = Counter(taken), Counter(booked)
     wrong = [f"{money(one.pence)} for order {one.order} is missing" for one in (before - after).elements()]
     wrong += [f"{money(one.pence)} for order {one.order} is there too often" for one in (after - before).elements()]
@@ -208,12 +221,11 @@ def cash(taken: Iterable[Cash], booked: Iterable[Cash], tills: Sequence[Till], o
     ]
     total = sum(one.pence for one in before.elements())
     paid, credit = sum(order.paid_pence for order in orders), sum(order.credit_pence for order in orders)
-    if paid + credit != total:
-        wrong.append(f"{money(total)} taken, orders hold {money(paid + credit)}")
-    return _check(
+    if paid + credit != total + phoned:
+        wrong.append(f"{money(total + phoned)} taken, orders hold {money(paid + credit)}")
+    return checked(
         "cash",
-        f"{counted(before.total(), 'payment')}, each booked once: {money(total)} taken = {money(paid)} paid + "
-        f"{money(credit)} credit",
+        f"{money(total)} taken + {money(phoned)} by telephone = {money(paid)} paid + {money(credit)} credit",
         wrong if before else ["nobody took any"],
     )
 
@@ -222,7 +234,7 @@ def messages(sent: Sequence[Message]) -> Check:
     """Each effect of a change was worked off: the customer has exactly that message."""
     wrong = [f"order {one.order}: {one.asked!r} became {one.written!r}" for one in sent if one.asked != one.written]
     said = f"{counted(len(sent), 'customer')} told by the worker, once each"
-    return _check("messages", said, wrong if sent else ["nobody was told anything"])
+    return checked("messages", said, wrong if sent else ["nobody was told anything"])
 
 
 def journal(entries: Sequence[JournalEntry], head: tuple[int, bytes], sets: int, halves: Sequence[Half]) -> Check:
@@ -249,7 +261,7 @@ def journal(entries: Sequence[JournalEntry], head: tuple[int, bytes], sets: int,
         for half in halves
         if half.witness is None or digests.get(half.witness[0]) != half.witness[1]
     ]
-    return _check(
+    return checked(
         "journal",
         f"{counted(len(entries), 'version')}, {counted(sets, 'change set')}, one chain to "
         f"{previous.hex()[:HASH_SHOWN_CHARACTERS]} that {counted(len(halves), 'device')} know",
@@ -265,7 +277,7 @@ def verify(said: VerifySaid, versions: int, sets: int) -> Check:
         wrong.append(f"it ended with {said.exit_code}")
     if (town.get("version"), town.get("change_sets")) != (versions, sets):
         wrong.append(f"it saw {town.get('change_sets')} change sets in {town.get('version')} versions")
-    return _check(
+    return checked(
         "tallystick verify",
         f"{town.get('rows', 0):,} rows and {town.get('feed_rows', 0):,} feed rows rebuilt from the journal, "
         "0 differences",
@@ -273,7 +285,8 @@ def verify(said: VerifySaid, versions: int, sets: int) -> Check:
     )
 
 
-def _check(name: str, said: str, wrong: Sequence[str]) -> Check:
+def checked(name: str, said: str, wrong: Sequence[str]) -> Check:
+    """The check: what it has to say, or the first of what is wrong."""
     more = len(wrong) - WRONG_SHOWN_MAX
     shown = [*wrong[:WRONG_SHOWN_MAX], *([f"and {more} more"] if more > 0 else [])]
     return Check(name=name, is_good=not wrong, said="; ".join(shown) if wrong else said)

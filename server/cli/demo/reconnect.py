@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from server.cli.demo import script
 from server.cli.demo.apps import Device
 from server.cli.demo.day import Crew
 from server.cli.demo.device_process import run_until_killed
@@ -70,7 +71,7 @@ class Return:
 
 
 def arrivals(stage: Stage, crew: Crew) -> Iterator[Arrival]:
-    """The first attempts, one after the other: Sam, Kim and Alex each lose something on the way, Jo just comes."""
+    """The first attempts, one after the other: Sam, Kim and Alex lose something on the way, the others just come."""
     sam, kim, alex, jo = crew.sam.device, crew.kim.device, crew.alex.device, crew.jo.device
 
     before = _standing(stage, sam)
@@ -88,16 +89,17 @@ def arrivals(stage: Stage, crew: Crew) -> Iterator[Arrival]:
     pid = _kill_while_it_syncs(stage, alex)
     yield _arrival(stage, alex, before, f"the app is killed (process {pid})", commits=True, answers=False)
 
-    before = _standing(stage, jo)
-    stage.try_to_sync(jo)
-    yield _arrival(stage, jo, before, "nothing", commits=True, answers=True)
+    for device in (jo, crew.mona.device, crew.ned.device):
+        before = _standing(stage, device)
+        stage.try_to_sync(device)
+        yield _arrival(stage, device, before, "nothing", commits=True, answers=True)
 
 
 def try_again(stage: Stage, crew: Crew, arrived: Sequence[Arrival]) -> Sequence[Return]:
     """All sync once more, and with that are where the town is."""
     devices = {device.name: device for device in crew.devices}
-    for device in (crew.kim.device, crew.alex.device, crew.sam.device, crew.jo.device):
-        stage.sync(device)
+    for person in (script.KIM, script.ALEX, script.SAM, script.JO, script.MONA, script.NED):
+        stage.sync(devices[person.device])
     return [
         Return(
             arrival=arrival,

@@ -128,7 +128,7 @@ def _told(stage: Stage) -> list[Told]:
             told.append(
                 Told(
                     rule=note["code"],
-                    order=note["data"].get("number", ""),
+                    order=note["data"].get("number") or note["data"].get("title") or "",
                     sentence=note["text"],
                     conflict=conflict.get("kind", ""),
                     task=conflict.get("task") or "",

@@ -34,7 +34,12 @@ ALEX = Person(name="Alex Kelly", role="warehouse_staff", pin="4711", device="Ale
 KIM = Person(name="Kim Quayle", role="warehouse_staff", pin="1909", device="Kim's tablet")
 SAM = Person(name="Sam Corlett", role="driver", pin="2580", device="Sam's phone")
 JO = Person(name="Jo Teare", role="driver", pin="8642", device="Jo's phone")
-PEOPLE = (ALEX, KIM, SAM, JO)
+MONA = Person(name="Mona Skillicorn", role="counter_clerk", pin="1357", device="Counter 1")
+NED = Person(name="Ned Faragher", role="counter_clerk", pin="2468", device="Counter 2")
+PEOPLE = (ALEX, KIM, SAM, JO, MONA, NED)
+EWAN = Person(name="Ewan Christian", role="dispatcher", pin="3690", device="")
+"""He works in the office, and agrees to what one person alone may not give back."""
+
 NEWCOMER = "a new tablet"
 """The device that is enrolled when everything is over."""
 
@@ -58,6 +63,32 @@ SAMS_TOUR = (DELIVERED_BY_SAM, CANCELLED_ON_THE_WAY, REASSIGNED, DELIVERED_TWICE
 JOS_TOUR = (DELIVERED_BY_JO, UNPAID, NOBODY_IN)
 PLACED_OFFLINE = (SOLD_BY_ALEX, SOLD_BY_KIM)
 
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bill:
+    """What somebody owes the council, in pence; `phone` is who is asked to pay by telephone."""
+
+    title: str
+    customer: str
+    pence: int
+    phone: str = ""
+
+
+MOORING = Bill(title="Mooring 17", customer="Isla Corkill", pence=12_000, phone="447624100017")
+HUT = Bill(title="Beach hut 4", customer="Finlo Gelling", pence=8_500, phone="447624100004")
+ALLOTMENT = Bill(title="Allotment 9", customer="Voirrey Cain", pence=4_200)
+STALL = Bill(title="Market stall 2", customer="Juan Moore", pence=6_450)
+BILLS = (MOORING, HUT, ALLOTMENT, STALL)
+PAID_AT_THE_DOOR_AND_BY_PHONE = DELIVERED_BY_JO
+DOOR_PHONE = "447624100385"
+"""The customer's of that order."""
+
+FLOAT_PENCE = 5_000
+STALL_CASH_PENCE = 3_000
+STALL_CARD = "T-0117"
+SHORTAGE_PENCE = 250
+"""What is not in Counter 1's drawer in the evening, and nobody knows why."""
+
 # Products, by stock code.
 BOTH_BOOK = "79321"
 SCARCE = "22633"
@@ -78,15 +109,22 @@ class Beat:
     """One thing that goes wrong on purpose; the figures of the order are filled in (`pictures.figures`).
 
     `rules` are the rules that must have adjusted a change set about `order`, each once, in any order; `axes` is where
-    the order must be in the end: commercial, custody, payment.
+    the order must be in the end: commercial, custody, payment. What is about no order has the title of its bill or
+    nothing there, and `shown` instead.
     """
 
     title: str
     order: str
-    offline: str
-    meanwhile: str
     rules: tuple[str, ...]
-    axes: tuple[str, str, str]
+    offline: str = ""
+    meanwhile: str = ""
+    axes: tuple[str, str, str] | None = None
+    shown: str = ""
+
+    @property
+    def label(self) -> str:
+        """What it is about, for people."""
+        return f"order {self.order}" if self.axes else self.shown or self.order
 
 
 BEATS = (
@@ -154,6 +192,23 @@ BEATS = (
         rules=("orders.delivered_unpaid",),
         axes=("active", "customer", "unpaid"),
     ),
+    Beat(
+        title="At the door and by telephone",
+        order=PAID_AT_THE_DOOR_AND_BY_PHONE,
+        offline="Jo takes {total} at the door",
+        meanwhile="the customer pays by telephone as well",
+        rules=("payments.overpayment",),
+        axes=("active", "customer", "in_credit"),
+    ),
+    Beat(
+        title="One bill, paid three times",
+        order=MOORING.title,
+        offline="Mona takes {total} at Counter 1, Ned at Counter 2",
+        meanwhile="Isla has just paid it by telephone",
+        rules=("payments.invoice_overpaid", "payments.invoice_overpaid"),
+    ),
+    Beat(title="Paid after it had expired", order="", shown=HUT.title, rules=("payments.late_confirmation",)),
+    Beat(title="A drawer that is short", order="", shown=MONA.device, rules=("payments.drawer_difference",)),
 )
 
 WAITING = ("active", "warehouse", "unpaid")
@@ -161,9 +216,8 @@ WAITING = ("active", "warehouse", "unpaid")
 
 ENDINGS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
     {
-        **{beat.order: beat.axes for beat in BEATS},
+        **{beat.order: beat.axes for beat in BEATS if beat.axes},
         DELIVERED_BY_SAM: ("active", "customer", "paid"),
-        DELIVERED_BY_JO: ("active", "customer", "paid"),
         NOBODY_IN: ("active", "undelivered", "unpaid"),
         SCANNED: ("active", "packed", "unpaid"),
         PACKED_BY_KIM: ("active", "packed", "unpaid"),

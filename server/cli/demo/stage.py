@@ -17,6 +17,7 @@ from client_sdk import Offline, Replica
 from server.cli.demo import script
 from server.cli.demo.apps import PASSPHRASE, Device
 from server.cli.demo.books import Books
+from server.cli.demo.provider import Provider, open_provider
 from server.cli.demo.telling import Teller
 from server.cli.demo.world import World, open_town
 from server.office import Office, open_office
@@ -36,6 +37,7 @@ class Stage:
     books: Books
     teller: Teller
     world: World
+    provider: Provider
     devices: dict[str, Device] = field(default_factory=dict)
 
     def enrol(self, name: str, person: script.Person) -> Device:
@@ -74,13 +76,27 @@ def open_stage(directory: Path, teller: Teller) -> Iterator[Stage]:
     """Servers started, town founded, nobody enrolled; at the end everything is closed and stopped."""
     (directory / DEVICES_FOLDER).mkdir()
     with (
-        Stack.start(directory / SERVER_FOLDER, progress=teller.doing, is_stopping=teller.is_stopping) as stack,
+        open_provider(directory) as provider,
+        Stack.start(
+            directory / SERVER_FOLDER,
+            environment=provider.settings,
+            progress=teller.doing,
+            is_stopping=teller.is_stopping,
+        ) as stack,
         open_office(stack.settings) as office,
     ):
         teller.doing(f"Founding {script.TOWN}")
         world = open_town(office)
         with Books(stack.database_url, office.towns[script.TOWN]) as books:
-            stage = Stage(directory=directory, stack=stack, office=office, books=books, teller=teller, world=world)
+            stage = Stage(
+                directory=directory,
+                stack=stack,
+                office=office,
+                books=books,
+                teller=teller,
+                world=world,
+                provider=provider,
+            )
             try:
                 yield stage
             finally:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from client_sdk.application.receipts import PrintedReceipt
 from server.application.commands.seed_sample import SAMPLE_FILE
 from server.application.retail import Country, Product, Sale, read_countries
 from server.cli.demo import script
@@ -18,6 +19,7 @@ from server.office import Office
 from sync.kernel.ids import derived_id
 from sync.kernel.money import to_amount
 from sync.kernel.pins import SALT_BYTES, hash_pin
+from sync.modules.billing import InvoiceLine, IssueInvoice, RegisterParty
 from sync.modules.catalogue import DefineProduct, OfferProduct, product_id
 from sync.modules.commerce import PlaceOrder, ReceiveStock
 from sync.modules.commerce.operations import OrderLine
@@ -57,13 +59,17 @@ class Order:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class World:
-    """The town before the day begins; `opening` is what is on the shelf, in pieces by stock code."""
+    """The town before the day begins.
+
+    `opening` is what is on the shelf, in pieces by stock code; `bills` are the ids of invoices, by title.
+    """
 
     warehouse: str
     users: Mapping[str, str]
     products: Mapping[str, Product]
     orders: Mapping[str, Order]
     opening: Mapping[str, int]
+    bills: Mapping[str, str]
 
     def place(self, number: str) -> PlaceOrder:
         """The operation that places this order."""
@@ -90,11 +96,30 @@ class Cash:
     pence: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Handed:
+    """Money that went over a counter, in pence: below zero it was given back. A card's is not in the drawer."""
+
+    device: str
+    bill: str
+    pence: int
+    is_cash: bool = True
+
+
 @dataclass(kw_only=True, slots=True)
 class Tally:
-    """What really happened: cash, pieces booked in and out by stock code, and the orders that customers have."""
+    """What really happened: money, pieces booked in and out by stock code, and the orders that customers have.
+
+    `slips` are the receipts that were printed; `asked` are the payments by telephone, by what they are for, and
+    `phoned` what customers have agreed to of them; `paid_twice` is the payment that will be given back.
+    """
 
     cash: list[Cash] = field(default_factory=list)
+    handed: list[Handed] = field(default_factory=list)
+    asked: dict[str, str] = field(default_factory=dict)
+    phoned: dict[str, int] = field(default_factory=dict)
+    paid_twice: str = ""
+    slips: list[PrintedReceipt] = field(default_factory=list)
     booked: Counter[str] = field(default_factory=Counter)
     handed_over: set[str] = field(default_factory=set)
 
@@ -106,10 +131,11 @@ def open_town(office: Office) -> World:
     office.found(script.TOWN, script.CURRENCY)
     world = World(
         warehouse=office.add_warehouse(script.TOWN, "North Quay"),
-        users={person.name: _employ(office, person) for person in script.PEOPLE},
+        users={person.name: _employ(office, person) for person in (*script.PEOPLE, script.EWAN)},
         products=country.products,
         orders=_orders(country),
         opening=_opening(country),
+        bills={bill.title: office.new_id() for bill in script.BILLS},
     )
     offered = [(product, price) for product in country.products.values() if (price := product.price_pence) is not None]
     office.must(script.TOWN, *(DefineProduct(sku=one.sku, name=one.name) for one in country.products.values()))
@@ -120,6 +146,7 @@ def open_town(office: Office) -> World:
     for number in world.orders:
         if number not in script.PLACED_OFFLINE:
             office.must(script.TOWN, world.place(number))
+    office.must(script.TOWN, *_charge(office, world))
     return world
 
 
@@ -152,6 +179,16 @@ def _opening(country: Country) -> dict[str, int]:
             asked.update({sale.sku: sale.quantity for sale in sales})
     spare = {script.SCARCE: script.SCARCE_SPARE_PIECES}
     return {sku: asked[sku] + spare.get(sku, script.SPARE_PIECES) for sku in country.products}
+
+
+def _charge(office: Office, world: World) -> Iterable[RegisterParty | IssueInvoice]:
+    for bill in script.BILLS:
+        party = office.new_id()
+        yield RegisterParty(id=party, name=bill.customer, phone=bill.phone)
+        lines = [InvoiceLine(text=bill.title, amount=pounds(bill.pence))]
+        yield IssueInvoice(
+            id=world.bills[bill.title], party=party, title=bill.title, lines=lines, currency=script.CURRENCY
+        )
 
 
 def _receive(world: World) -> Iterable[ReceiveStock]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sync.kernel.changeset import Operation
 from sync.kernel.module import Module, ModuleKind
-from sync.modules.billing import drawers, invoices, momo, payments, refunds
+from sync.modules.billing import card, drawers, invoices, momo, payments, refunds
 from sync.modules.billing.cases import CASES
 from sync.modules.billing.entities import ENTITIES
 from sync.modules.billing.ledger import check_balanced
@@ -29,6 +29,7 @@ from sync.modules.billing.operations import (
     PayRefund,
     RegisterParty,
     RejectRefund,
+    RequestCardPayment,
     RequestPayment,
     RequestRefund,
     ReversePayment,
@@ -59,6 +60,7 @@ MODULE = Module(
         CancelInvoice,
         TakePayment,
         RequestPayment,
+        RequestCardPayment,
         ConfirmPayment,
         FailPayment,
         ExpirePayment,
@@ -80,6 +82,7 @@ MODULE = Module(
         CancelInvoice: (invoices.cancel,),
         TakePayment: (payments.take, payments.place),
         RequestPayment: (momo.request,),
+        RequestCardPayment: (card.request,),
         ConfirmPayment: (momo.confirm, payments.place),
         FailPayment: (momo.fail,),
         ExpirePayment: (momo.expire,),
@@ -118,6 +121,7 @@ __all__ = [
     "PayRefund",
     "RegisterParty",
     "RejectRefund",
+    "RequestCardPayment",
     "RequestPayment",
     "RequestRefund",
     "ReversePayment",

@@ -78,6 +78,14 @@ ASKED_ALREADY = Case(
     sentence="{amount} {currency} are being asked for by mobile money; wait for the end of that.",
     is_refusal=True,
 )
+UNDER_WAY = Case(
+    id="payments.under_way",
+    sentence="{amount} {currency} are being paid already; wait for the end of that.",
+    is_refusal=True,
+)
+INVOICE_NOTHING_DUE = Case(
+    id="payments.invoice_nothing_due", sentence="Nothing is to be paid for {title}.", is_refusal=True
+)
 CONFIRMED_TWICE = Case(
     id="payments.confirmed_twice",
     sentence="The provider confirms {amount} {currency} under the reference {reference}, for a payment that had ended "
@@ -114,6 +122,12 @@ EXPIRED = Case(
     sentence="Nobody has said in time what became of {amount} {currency} by mobile money; the payment has expired.",
     conflict="expired",
     task="Finance: ask the provider what became of {amount} {currency}",
+)
+CARD_EXPIRED = Case(
+    id="payments.card_expired",
+    sentence="Nobody has said in time what became of {amount} {currency} by card; the payment has expired.",
+    conflict="expired",
+    task="Finance: ask the provider of cards what became of {amount} {currency}",
 )
 NOT_VOIDABLE = Case(
     id="payments.not_voidable",

@@ -5,7 +5,7 @@ An account is a name, some with the id of what it is about: `drawer:D`, `receiva
 what was received before there were books. Within a change set what is posted to one account about one thing is one
 entry, so money that goes through suspense and on at once leaves nothing there.
 
-Law: the entries of a change set balance in each currency. `check_balanced` holds it in every fold, a deferred trigger
+Law: the entries of a change set balance in each currency. `check_balanced` holds it in every fold, a trigger
 in PostgreSQL, and `verify` over everything that is stored.
 """
 

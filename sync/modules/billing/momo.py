@@ -1,4 +1,4 @@
-"""Mobile money: a claim or a request is no money; the provider's word is, whenever it comes.
+"""Mobile money, and cards online: a claim or a request is no money; the provider's word is, whenever it comes.
 
 Only the town itself says what the provider has said, once a worker has asked. PENDING becomes CONFIRMED, FAILED or
 EXPIRED; what comes after a failure is money all the same, and what is CONFIRMED stays so until the provider takes it
@@ -13,10 +13,12 @@ from sync.kernel.ids import derived_id
 from sync.kernel.money import to_amount, to_minor
 from sync.modules.billing import cases
 from sync.modules.billing.entities import NOT_ARRIVED
-from sync.modules.billing.ledger import MOMO, SUSPENSE, post
+from sync.modules.billing.ledger import CARD, MOMO, SUSPENSE, post
 from sync.modules.billing.marks import claim_reference, last_asked, park
 from sync.modules.billing.operations import ConfirmPayment, ExpirePayment, FailPayment, RequestPayment, ReversePayment
 from sync.modules.billing.settlements import begin, checked_amount, payment_row, settlement_of, turn
+
+_CLEARING = {"momo": MOMO, "card": CARD}
 
 
 def request(operation: RequestPayment, draft: Draft) -> None:
@@ -42,8 +44,10 @@ def _ask_once(operation: RequestPayment, draft: Draft) -> None:
     other = last_asked(draft, operation.order, operation.id)
     settlement = draft.get("settlement", other) if other else None
     if settlement is not None and settlement["status"] == "PENDING":
+        is_card = _method(draft, str(other)) == "card"
         asked = {"amount": to_amount(settlement["amount_minor"], settlement["currency"])}
-        raise draft.refuse(cases.ASKED_ALREADY, **asked, currency=settlement["currency"])
+        case = cases.UNDER_WAY if is_card else cases.ASKED_ALREADY
+        raise draft.refuse(case, **asked, currency=settlement["currency"])
 
 
 def confirm(operation: ConfirmPayment, draft: Draft) -> None:
@@ -57,7 +61,8 @@ def confirm(operation: ConfirmPayment, draft: Draft) -> None:
         if settlement["reference"] != operation.reference:
             draft.adjust(cases.CONFIRMED_TWICE, operation, subject=subject, said=said, had={"status": was}, **said)
         return
-    post(draft, MOMO, came, operation.currency, payment_id=operation.payment)
+    method = _method(draft, operation.payment)
+    post(draft, _CLEARING[method], came, operation.currency, payment_id=operation.payment)
     post(draft, SUSPENSE, -came, operation.currency, payment_id=operation.payment)
     in_suspense = settlement["suspense_minor"] + came  # below zero when some was given back of it already
     amounts = {"amount_minor": came, "currency": operation.currency, "suspense_minor": in_suspense}
@@ -69,7 +74,7 @@ def confirm(operation: ConfirmPayment, draft: Draft) -> None:
         had = {"amount": to_amount(*asked), "currency": asked[1]}
         data = {**said, "asked": f"{had['amount']} {had['currency']}"}
         draft.adjust(cases.AMOUNT_MISMATCH, operation, subject=subject, said=said, had=had, **data)
-    other = claim_reference(draft, "momo", operation.reference, operation.payment)
+    other = claim_reference(draft, method, operation.reference, operation.payment)
     if other:
         park(draft, operation, operation.payment, other)
 
@@ -81,7 +86,7 @@ def reverse(operation: ReversePayment, draft: Draft) -> None:
         return
     minor, currency = settlement["amount_minor"], settlement["currency"]  # also what was refunded: that is lost twice
     post(draft, SUSPENSE, minor, currency, payment_id=operation.payment)
-    post(draft, MOMO, -minor, currency, payment_id=operation.payment)
+    post(draft, _CLEARING[_method(draft, operation.payment)], -minor, currency, payment_id=operation.payment)
     draft.adjust(
         cases.REVERSED,
         operation,
@@ -122,14 +127,20 @@ def expire(operation: ExpirePayment, draft: Draft) -> None:
     if settlement["status"] != "PENDING":
         return
     turn(draft, operation, operation.payment, "EXPIRED", reason="no word from the provider")
+    is_card = _method(draft, operation.payment) == "card"
     draft.adjust(
-        cases.EXPIRED,
+        cases.CARD_EXPIRED if is_card else cases.EXPIRED,
         operation,
         subject=("payment", operation.payment),
         had={"status": "PENDING"},
         outcome="expired",
         **_amount(settlement),
     )
+
+
+def _method(draft: Draft, payment: str) -> str:
+    method: str = draft.need("payment", payment)["method"]
+    return method
 
 
 def _amount(settlement: Fields) -> Fields:

@@ -150,6 +150,21 @@ class RequestPayment(_ForSomething):
     reference: Reference = ""
 
 
+class RequestCardPayment(_ForSomething):
+    """A customer shall pay by card on the provider's page: no money before the provider says so."""
+
+    op: ClassVar = "payment.request_card"
+    intent: ClassVar = Intent.WISH
+    roles: ClassVar = TOWN_ONLY
+    creates: ClassVar = "payment"
+    method: Literal["card"] = "card"
+
+    @property
+    def reference(self) -> str:
+        """There is none before the provider has one."""
+        return ""
+
+
 class _ByProvider(Operation):
     """The provider's word on a payment that was requested."""
 

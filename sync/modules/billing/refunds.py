@@ -113,7 +113,7 @@ def pay(operation: PayRefund, draft: Draft) -> None:
         state = "PAID" if covered and paid == refund["amount_minor"] else refund["state"]
         by = {"paid_by": draft.change_set.actor, "reference": operation.reference}
         draft.update("refund", operation.refund, paid_minor=paid, state=state, **by)
-    if operation.method == "momo" and operation.reference and draft.context.is_truth:
+    if operation.reference and draft.context.is_truth and _is_by_provider(operation, draft):
         claim_reference(draft, RETURNED, operation.reference, operation.payment)
     _step(operation, draft, settlement, minor - covered, untold=minor - told)
     if minor > covered:
@@ -195,6 +195,17 @@ def _agree(operation: Operation, draft: Draft, key: str) -> None:
     turn(draft, operation, payment, settlement["status"], suspense_minor=settlement["suspense_minor"] - minor)
     if minor and refund["method"] == "momo":
         draft.effect("momo.refund", refund=key)
+    elif minor and refund["method"] == "card" and _is_online(draft, payment):
+        draft.effect("card.refund", refund=key)
+
+
+def _is_by_provider(operation: PayRefund, draft: Draft) -> bool:
+    return operation.method == "momo" or (operation.method == "card" and _is_online(draft, operation.payment))
+
+
+def _is_online(draft: Draft, payment: str) -> bool:
+    """Whether a provider was asked for it; what a terminal took goes back by the terminal."""
+    return bool(draft.need("payment", payment)["status"] == "PENDING")
 
 
 def there_of(draft: Draft, settlement: Fields) -> int:

@@ -9,8 +9,11 @@ from sync.kernel.draft import Draft
 from sync.kernel.errors import InvalidMoney
 from sync.kernel.money import to_minor
 from sync.modules.billing.ledger import MONEY_SINCE, OPENING, SUSPENSE, post
-from sync.modules.billing.operations import PayRefund, RequestPayment, TakePayment
-from sync.modules.identity import PAYMENT_UNITS_MAX
+from sync.modules.billing.operations import PayRefund, RequestCardPayment, RequestPayment, TakePayment
+from sync.modules.town_settings import PAYMENT_UNITS_MAX
+
+Paying = TakePayment | RequestPayment | RequestCardPayment
+"""What makes a payment."""
 
 
 def is_booked(draft: Draft) -> bool:
@@ -18,9 +21,7 @@ def is_booked(draft: Draft) -> bool:
     return draft.context.rules >= MONEY_SINCE
 
 
-def payment_row(
-    operation: TakePayment | RequestPayment, draft: Draft, amount_minor: int, status: str, drawer: str | None
-) -> Fields:
+def payment_row(operation: Paying, draft: Draft, amount_minor: int, status: str, drawer: str | None) -> Fields:
     """The payment as it was recorded; nothing that came with the books is in it by earlier rules."""
     return {
         "order_id": operation.order,
@@ -38,7 +39,7 @@ def payment_row(
     }
 
 
-def checked_amount(operation: TakePayment | RequestPayment | PayRefund, draft: Draft) -> int:
+def checked_amount(operation: Paying | PayRefund, draft: Draft) -> int:
     """In minor units; zero is no payment, and more than the town thinks possible is a slip or worse."""
     amount_minor = to_minor(operation.amount, operation.currency)
     if amount_minor == 0:
@@ -71,9 +72,7 @@ def settlement_of(draft: Draft, payment: str) -> Fields:
     return made
 
 
-def begin(
-    draft: Draft, operation: TakePayment | RequestPayment, status: str, amount_minor: int, *, in_suspense: int
-) -> None:
+def begin(draft: Draft, operation: Paying, status: str, amount_minor: int, *, in_suspense: int) -> None:
     """The settlement of a new payment."""
     row = _blank(
         device_id=draft.change_set.device,

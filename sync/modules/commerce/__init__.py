@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sync.kernel.module import Module, ModuleKind
-from sync.modules.billing import MOVING, ApplyCredit, ExpirePayment, FailPayment, RequestPayment
+from sync.modules.billing import MOVING, ApplyCredit, ExpirePayment, FailPayment, RequestCardPayment, RequestPayment
 from sync.modules.commerce import (
     cases,
     corrections,
@@ -95,6 +95,7 @@ MODULE = Module(
         **dict.fromkeys(MOVING, paying.post_payment),
         ApplyCredit: paying.use_credit,
         RequestPayment: paying.check_due,
+        RequestCardPayment: paying.check_due,
         FailPayment: paying.no_money_came,
         ExpirePayment: paying.no_money_came,
         StartPick: picking.start,

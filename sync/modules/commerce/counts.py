@@ -27,7 +27,7 @@ from sync.modules.commerce import cases, shelf
 from sync.modules.commerce.entities import stock_level_id
 from sync.modules.commerce.operations import WAREHOUSE, ProductRef, WarehouseRef
 from sync.modules.commerce.shelf import Place
-from sync.modules.identity import COUNT_CORRECTION_MAX
+from sync.modules.town_settings import COUNT_CORRECTION_MAX
 
 COUNT_LINES_MAX = 100
 """Products of one count."""

@@ -16,7 +16,7 @@ from sync.kernel.draft import Draft
 from sync.kernel.ids import derived_id
 from sync.modules.commerce import cases
 from sync.modules.commerce.operations import OrderRef
-from sync.modules.identity import RETURN_DAYS_MAX
+from sync.modules.town_settings import RETURN_DAYS_MAX
 
 DAY_MS = 24 * 3600 * 1000
 

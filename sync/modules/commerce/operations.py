@@ -137,7 +137,7 @@ class PlaceOrder(Operation):
     phone: Text = ""
     address: Text = ""
     lines: Lines
-    payment_method: Literal["cod", "account", "momo"] = "cod"
+    payment_method: Literal["cod", "account", "momo", "card"] = "cod"
     supervisor: UserRef | None = None
     """Who has allowed to sell more than the device's quota."""
 

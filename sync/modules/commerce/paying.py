@@ -12,6 +12,7 @@ from sync.modules.billing import (
     ConfirmPayment,
     ExpirePayment,
     FailPayment,
+    RequestCardPayment,
     RequestPayment,
     TakePayment,
 )
@@ -68,7 +69,7 @@ def use_credit(operation: ApplyCredit, draft: Draft) -> None:
         settle(draft, order_id, draft.update("order", order_id, paid_minor=paid, credit_minor=left))
 
 
-def check_due(operation: RequestPayment, draft: Draft) -> None:
+def check_due(operation: RequestPayment | RequestCardPayment, draft: Draft) -> None:
     """In the office nobody is asked for what is not due; what a customer says they have paid is heard."""
     order = draft.get("order", operation.order) if operation.order and draft.context.is_server else None
     if order is None:
@@ -162,7 +163,8 @@ def _tell_excess(
     order, after = orders
     currency = order["currency"]
     case = cases.PAID_AFTER_CANCEL if is_void(order["commercial"], order["custody"]) else cases.OVERPAYMENT
-    if case is cases.OVERPAYMENT and isinstance(operation, ConfirmPayment):
+    is_momo = isinstance(operation, ConfirmPayment) and draft.need("payment", payment)["method"] == "momo"
+    if case is cases.OVERPAYMENT and is_momo:
         case = cases.PAID_BEFORE_MOMO
     draft.adjust(
         case,

@@ -8,7 +8,8 @@ import pytest
 
 from sync.modules.catalogue import DefineProduct, OfferProduct, product_id
 from sync.modules.commerce import OpenWarehouse, ReceiveStock
-from sync.modules.identity import ChangeSettings, TownSettings
+from sync.modules.identity import ChangeSettings
+from sync.modules.town_settings import TownSettings
 from tests.support.customer import Customer
 from tests.support.staff_world import PRODUCT, StaffWorld
 

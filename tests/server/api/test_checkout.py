@@ -19,7 +19,8 @@ from sync.modules.commerce import (
     ReceiveStock,
     StartDelivery,
 )
-from sync.modules.identity import ChangeSettings, TownSettings
+from sync.modules.identity import ChangeSettings
+from sync.modules.town_settings import TownSettings
 from tests.support.customer import Customer
 from tests.support.staff_world import PRODUCT, StaffWorld
 

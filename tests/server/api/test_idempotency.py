@@ -9,7 +9,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from server.adapters.memory_outbox import MemoryInbox
 from server.adapters.postgres.listings import PostgresRequests
+from server.adapters.postgres.outbox import PostgresAgenda
 from server.application.people_ports import Listings
 from server.application.ports import Unavailable
 from server.domain.requests import KEPT_SECONDS
@@ -196,6 +198,8 @@ class ForgetParts:
         self.people = self.staff.people
         self.system = self.staff.world.system
         self.requests = PostgresRequests(self.listings._pool)  # type: ignore[attr-defined]
+        self.agenda = PostgresAgenda(self.listings._pool)  # type: ignore[attr-defined]
+        self.inbox = MemoryInbox()
 
 
 async def test_what_is_older_than_a_week_is_forgotten_and_making_it_again_is_refused(staff: StaffWorld) -> None:

@@ -12,7 +12,8 @@ from sync.engine.chain import is_signed, parse_public_key
 from sync.engine.leases import lease_message, lease_of
 from sync.kernel.clock import format_time
 from sync.modules import registry
-from sync.modules.identity import ChangeSettings, TownSettings
+from sync.modules.identity import ChangeSettings
+from sync.modules.town_settings import TownSettings
 from sync.protocol.messages import LeaseMark
 from tests.support.api_world import ApiWorld, Knocker
 

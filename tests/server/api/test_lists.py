@@ -14,8 +14,9 @@ from server.application.queries.paging import PAGE_ROWS, PAGE_ROWS_MAX
 from sync.modules import registry
 from sync.modules.commerce import AdjustStock, CancelOrder
 from sync.modules.identity import AddUser, SuspendDevice
-from tests.support.staff_world import PRODUCT, Browser, StaffWorld
+from tests.support.staff_world import PRODUCT, ROLES, Browser, StaffWorld
 
+COUNTERS = {"admin", "dispatcher", "counter_clerk"}
 READERS = {
     "users": {"admin", "dispatcher"},
     "devices": {"admin"},
@@ -30,6 +31,16 @@ READERS = {
     "stubs": {"admin", "dispatcher"},
     "conflicts": {"admin", "dispatcher"},
     "tasks": {"admin", "dispatcher", "warehouse_staff"},
+    "parties": COUNTERS,
+    "payments": COUNTERS,
+    "settlements": COUNTERS,
+    "credits": COUNTERS,
+    "refunds": COUNTERS,
+    "drawer-sessions": COUNTERS,
+    "invoices": COUNTERS | {"school_office"},
+    "schools": COUNTERS | {"school_office"},
+    "students": COUNTERS | {"school_office"},
+    "fee-schedules": {"admin", "dispatcher", "school_office"},
 }
 
 
@@ -211,7 +222,7 @@ async def test_another_answer_has_another_etag(staff: StaffWorld) -> None:
     assert (after.status_code, after.headers["etag"] != before) == (200, True)
 
 
-@pytest.mark.parametrize("role", ["admin", "dispatcher", "warehouse_staff", "driver"])
+@pytest.mark.parametrize("role", ROLES)
 async def test_who_may_read_which_list(staff: StaffWorld, role: str) -> None:
     browser = await staff.browser(role)
 

@@ -92,8 +92,9 @@ async def test_wrong_is_wrong_whatever_it_is(staff: StaffWorld, changes: dict[st
 
 
 async def test_an_unknown_address_costs_a_hash_as_a_known_one_does(
-    staff: StaffWorld, monkeypatch: pytest.MonkeyPatch
+    dear_guards: None, staff: StaffWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert dear_guards is None
     compared: list[str] = []
     real = passwords.is_password
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import Any
 
 import httpx2
@@ -15,7 +15,10 @@ from server.api.app import create_app
 from server.domain.people import Membership, Principal
 from sync.modules.billing.entities import party_id
 from tests.support.row_security import make_lifted_pool
-from tests.support.staff_world import PRODUCT, Browser, StaffWorld, TownOfStaff, staff_world
+from tests.support.staff_world import PRODUCT, Browser, MoneyOfTown, StaffWorld, TownOfStaff, staff_world
+
+OF_NOBODY = ("users", "warehouses", "products", "parties", "drawer-sessions", "schools")
+"""Lists to which a row is added that names no other."""
 
 UNKNOWN = "01970a6e-3c00-7a51-8c1f-0b1f6a3f6d11"
 
@@ -23,8 +26,30 @@ UNKNOWN = "01970a6e-3c00-7a51-8c1f-0b1f6a3f6d11"
 def documents(town: TownOfStaff) -> dict[str, dict[str, Any]]:
     """A good document for each route that takes one, by the end of its path."""
     lines = [{"product": PRODUCT, "quantity": 1}]
-    driver = {"driver": town.users["driver"]}
+    driver, money = {"driver": town.users["driver"]}, money_of(town)
+    pounds, fee = {"amount": "1.00", "currency": "GBP"}, [{"text": "f", "amount": "1.00"}]
+    student = {"school": money.school, "number": "2", "name": "B", "class_name": "3b"}
     return {
+        "parties": {"name": "P"},
+        "invoices": {"party": money.party, "title": "t", "lines": fee, "currency": "GBP"},
+        "credit": {"credit": money.invoice, "amount": "1.00"},
+        "payments": {"invoice": money.invoice, **pounds},
+        "void": {"reason": "r"},
+        "refunds": {"payment": money.payment, "reason": "r", **pounds},
+        "reject": {"reason": "r"},
+        "pay": {"payment": money.payment, **pounds},
+        "count": {"counted": [pounds]},
+        "schools": {"name": "S"},
+        "students": student,
+        "{student_id}": student,
+        "fee-schedules": {
+            "school": money.school,
+            "students": [money.student],
+            "title": "t",
+            "lines": fee,
+            "currency": "GBP",
+            "due_on": "2026-12-01",
+        },
         "orders": {"number": "1", "warehouse": town.warehouse, "customer_name": "c", "lines": lines},
         "lines": {"lines": lines},
         "users": {"name": "E", "login": "e", "roles": ["admin"]},
@@ -48,9 +73,21 @@ def documents(town: TownOfStaff) -> dict[str, dict[str, Any]]:
     }
 
 
+def money_of(town: TownOfStaff) -> MoneyOfTown:
+    """What there is about money; the town was charged."""
+    assert town.money is not None
+    return town.money
+
+
 def row_ids(town: TownOfStaff) -> dict[str, str]:
     """A row that is there, for each path parameter."""
+    money = money_of(town)
     return {
+        "invoice_id": money.invoice,
+        "payment_id": money.payment,
+        "refund_id": money.refund,
+        "drawer_id": money.drawer,
+        "student_id": money.student,
         "order_id": town.order,
         "user_id": town.users["driver"],
         "device_id": town.device,
@@ -107,6 +144,7 @@ async def check_closed(staff: StaffWorld) -> None:
     """Every route of the other town is as that of no town, with its rows and with one's own, and nothing is written."""
     for town in (staff.here, staff.there):
         await staff.trouble(town)
+        await staff.charge(town)
     browser, before = await staff.browser(), await rows_there(staff)
     found = routes(staff)
     assert len(found) > 25
@@ -123,15 +161,24 @@ async def check_closed(staff: StaffWorld) -> None:
 async def check_own_only(staff: StaffWorld) -> None:
     """Through the routes of one's own town no row of another is read or touched, and lists have none of it."""
     await staff.trouble(staff.there)
+    money = await staff.charge(staff.there)
     browser, before = await staff.browser(), await rows_there(staff)
     there = staff.there
-    theirs = {there.order, there.device, there.warehouse, there.product, there.task, *there.users.values()}
+    theirs = {
+        there.order,
+        there.device,
+        there.warehouse,
+        there.product,
+        there.task,
+        *there.users.values(),
+        *astuple(money),
+    }
     for method, path in routes(staff):
         answer = await call(browser, method, path, staff.here.id, staff.there)
         if "{" in path.replace("{town_id}", ""):
             allowed = {404}
         else:  # a person, a warehouse or a product of one's own needs nothing that is there
-            is_of_nobody = path.endswith(("users", "warehouses", "products"))
+            is_of_nobody = path.endswith(OF_NOBODY)
             allowed = {201} if is_of_nobody and method == "POST" else {200, 409, 422}
         assert answer.status_code in allowed, (method, path)
         assert method != "GET" or not any(row_id in answer.text for row_id in theirs), path
@@ -174,6 +221,7 @@ async def test_the_rules_alone_hold_for_writes_with_both_forgotten(
     monkeypatch.setattr(door, "membership", no_check)
     async with without_row_security(migrated_database, monkeypatch) as staff:
         browser = await staff.browser()
+        await staff.charge(staff.there)
 
         answers = [
             await browser.post(
@@ -199,6 +247,7 @@ async def test_a_device_token_opens_no_door_for_people_and_a_session_none_for_de
 
 async def test_without_a_session_every_route_is_closed(staff: StaffWorld) -> None:
     browser = Browser(world=staff.world, town=staff.here, email="")
+    await staff.charge(staff.here)
 
     codes = {
         (await call(browser, method, path, staff.here.id, staff.here)).json()["code"] for method, path in routes(staff)
@@ -210,6 +259,7 @@ async def test_without_a_session_every_route_is_closed(staff: StaffWorld) -> Non
 async def test_without_the_token_of_the_page_nothing_is_changed_on_any_route(staff: StaffWorld) -> None:
     browser = await staff.browser()
     browser.csrf = "A" * 43
+    await staff.charge(staff.here)
 
     codes = {
         (await call(browser, method, path, staff.here.id, staff.here)).json()["code"]

@@ -24,7 +24,7 @@ BODY = b'{"amount":"150","currency":"EUR","status":"SUCCESSFUL","financialTransa
 class Slow(MemoryInbox):
     """An inbox whose database does not answer."""
 
-    async def keep(self, callback: Callback) -> None:
+    async def keep(self, callback: Callback) -> bool:
         raise TimeoutError(callback)
 
 

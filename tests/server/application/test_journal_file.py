@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
@@ -39,6 +40,7 @@ class Exported:
     key: str
     newer_key: str
     signer: KeySigner
+    silent: str
     town: str
 
 
@@ -49,9 +51,9 @@ def exported(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[Exp
 
 
 async def made(url: str) -> Exported:
-    """A town with two devices, an upload of three lines, one that is no text, and an epoch."""
+    """Two devices that wrote and one that did not, an upload of three lines, one that is no text, and an epoch."""
     async with api_world(url) as world, make_pool(url) as pool:
-        first, second = await world.device(), await world.device()
+        first, second, silent = await world.device(), await world.device(), await world.device()
         await first.exchange(*(first.line(wish(first)) for _ in range(3)))
         await second.exchange(second.line(wish(second)))
         await world.parts.appliers.begin_epoch(world.town_id, "a backup was restored")
@@ -68,6 +70,7 @@ async def made(url: str) -> Exported:
             key=signer.public_key,
             newer_key=newer.public_key,
             signer=signer,
+            silent=silent.answer.device_id,
             town=world.town_id,
         )
 
@@ -101,7 +104,7 @@ def test_an_unaltered_file_is_found_whole_under_the_published_key(exported: Expo
     assert told(checked) == []
     assert (checked.town, checked.name, checked.version) == (exported.town, "Douglas", len(entries))
     assert sum(checked.verdicts.values()) == len(sets) > len(entries)
-    assert (checked.verdicts["refused"], checked.verdicts["quarantined"], checked.devices) == (5, 1, 3)
+    assert (checked.verdicts["refused"], checked.verdicts["quarantined"], checked.devices) == (5, 1, 4)
     assert check(exported.lines, None) == checked
 
 
@@ -208,13 +211,41 @@ def test_a_version_that_was_taken_out_whole_is_named(exported: Exported) -> None
     )
 
 
+def without_the_silent_device(exported: Exported) -> list[bytes]:
+    """Nothing in the journal needs its certificate."""
+    return [line for line in exported.lines if exported.silent.encode() not in line or b'{"t":"device"' not in line]
+
+
+def with_an_older_key(exported: Exported) -> list[bytes]:
+    """One that nobody has to endorse since it is the first, and that endorses the published one."""
+    invented = KeySigner(exported.signer._ring[-1].key, [Ed25519PrivateKey.generate()]).published
+    head = orjson.loads(exported.lines[0]) | {"keys": [key.model_dump() for key in invented]}
+    return [orjson.dumps(head), *exported.lines[1:]]
+
+
+@pytest.mark.parametrize("altered_file", [without_the_silent_device, with_an_older_key])
+def test_what_no_entry_names_is_held_by_the_end(
+    exported: Exported, altered_file: Callable[[Exported], list[bytes]]
+) -> None:
+    lines = altered_file(exported)
+
+    assert lines != list(exported.lines)
+    assert told(check(lines, exported.key)) == [
+        (
+            f"line {len(lines)}",
+            "a line was added, removed or altered beside what the journal names: the end is of other lines",
+        )
+    ]
+
+
 def forged(exported: Exported, signer: KeySigner, versions: int) -> list[bytes]:
     """The file cut after so many versions, with an end by another key."""
     lines = list(exported.lines[: places(exported.lines, "entry")[versions]])
     last = orjson.loads(lines[places(lines, "entry")[-1]])
     at = orjson.loads(lines[0])["at"]
-    sig = signer.sign(export_message(exported.town, versions, last["hash"], at))
-    end = {"t": "end", "version": versions, "journal": last["hash"], "at": at, "sig": sig}
+    digest = encode_bytes(hashlib.sha256(b"".join(line + b"\n" for line in lines)).digest())
+    sig = signer.sign(export_message(exported.town, versions, last["hash"], at, digest))
+    end = {"t": "end", "version": versions, "journal": last["hash"], "at": at, "lines": digest, "sig": sig}
     return [*lines, orjson.dumps({**end, "sets": len(places(lines, "set"))})]
 
 

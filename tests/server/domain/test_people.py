@@ -81,6 +81,7 @@ def test_what_is_no_password_is_told_apart(password: str) -> None:
         check_password(password, "somebody@example.org")
 
 
+@pytest.mark.usefixtures("dear_guards")
 def test_a_password_is_the_same_however_its_letters_are_composed() -> None:
     hashed = hash_password("a caf\u00e9 at the quay", bytes(16))
 

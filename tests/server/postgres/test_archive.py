@@ -28,7 +28,8 @@ from sync.modules.commerce import (
     StartDelivery,
 )
 from sync.modules.commerce.operations import OrderLine
-from sync.modules.identity import DEVICE_DAYS_MAX, AddUser, ChangeSettings, TownSettings
+from sync.modules.identity import AddUser, ChangeSettings
+from sync.modules.town_settings import DEVICE_DAYS_MAX, TownSettings
 from tests.support.puller import Puller
 from tests.support.real_town import PRODUCT, RealTown, real_town
 from tests.support.write_path import findings, stored

@@ -46,7 +46,8 @@ from sync.modules.billing.audit import audit
 from sync.modules.billing.entities import credit_id, invoice_id, party_id, till_id
 from sync.modules.commerce import CancelOrder, PlaceOrder
 from sync.modules.commerce.operations import OrderLine
-from sync.modules.identity import ChangeSettings, TownSettings
+from sync.modules.identity import ChangeSettings
+from sync.modules.town_settings import TownSettings
 from tests.support.counters import CounterTown, found_counter_town
 
 ORDER = derived_id("law", "order")

@@ -17,6 +17,7 @@ from server.adapters.postgres.tables import (
     histories,
     identity,
     live,
+    papers,
     people,
     schools,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "identity",
     "live",
     "metadata",
+    "papers",
     "people",
     "schools",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Index
+from sqlalchemy import BigInteger, Index, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field
 
@@ -15,7 +15,6 @@ class Party(TownRow, table=True):
     """Who owes, or is owed."""
 
     __tablename__ = "parties"
-    __table_args__ = (Index("parties_source_idx", "town_id", "source_id"),)
     kind: str
     name: str
     phone: str
@@ -29,8 +28,18 @@ class Invoice(TownRow, table=True):
     __tablename__ = "invoices"
     __table_args__ = (
         Index("invoices_party_idx", "town_id", "party_id", "issued_at", "id"),
-        Index("invoices_school_idx", "town_id", "school_id", "issued_at", "id"),
+        Index(
+            "invoices_school_idx",
+            *("town_id", "school_id", "issued_at", "id"),
+            postgresql_where=text("school_id IS NOT NULL"),
+        ),
         Index("invoices_listing_idx", "town_id", "issued_at", "id"),
+        Index(
+            "invoices_due_idx",
+            "town_id",
+            "due_on",
+            postgresql_where="state IN ('PENDING', 'PARTIALLY_PAID') AND due_on IS NOT NULL",
+        ),
     )
     party_id: UUID
     source_entity: str | None
@@ -224,14 +233,13 @@ class DrawerReport(TownRow, table=True):
 class JournalEntry(TownRow, table=True):
     """One side of the double entry of a change set; never changed.
 
-    A deferred trigger holds that the entries of a change set balance in each currency.
+    A trigger holds that the entries of a change set balance in each currency.
     """
 
     __tablename__ = "journal_entries"
     __table_args__ = (
-        Index("journal_entries_source_idx", "town_id", "device_id", "seq", "id"),
+        Index("journal_entries_version_idx", "town_id", "version"),
         Index("journal_entries_party_idx", "town_id", "party_id", "version", "id"),
-        Index("journal_entries_account_idx", "town_id", "account", "version"),
     )
     account: str
     debit_minor: int = whole()

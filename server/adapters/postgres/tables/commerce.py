@@ -99,6 +99,9 @@ _CLOSED = (
     "archived_at IS NULL AND (custody IN ('customer', 'returned') "
     "OR (commercial = 'cancelled' AND custody = 'warehouse'))"
 )
+_UNPAID = (
+    "commercial = 'active' AND custody = 'warehouse' AND payment_method IN ('momo', 'card') AND payment = 'unpaid'"
+)
 
 
 class Order(TownRow, table=True):
@@ -108,6 +111,7 @@ class Order(TownRow, table=True):
     __table_args__ = (
         Index("orders_listing_idx", "town_id", "placed_at", "id"),
         Index("orders_closed_idx", "town_id", "version", postgresql_where=text(_CLOSED)),
+        Index("orders_unpaid_idx", "town_id", postgresql_where=text(_UNPAID)),
         Index("orders_undelivered_idx", "town_id", postgresql_where=text("custody = 'undelivered'")),
     )
     number: str

@@ -119,7 +119,10 @@ class Inbox(SQLModel, table=True):
     """What a provider has sent by itself, as it came: a hint, and work to be done once it is looked at."""
 
     __tablename__ = "inbox"
-    __table_args__ = (Index("inbox_due_idx", "town_id", "due_at", postgresql_where="done_at IS NULL"),)
+    __table_args__ = (
+        Index("inbox_due_idx", "town_id", "due_at", postgresql_where="done_at IS NULL"),
+        Index("inbox_done_idx", "town_id", "done_at", postgresql_where="done_at IS NOT NULL"),
+    )
     town_id: UUID = Field(primary_key=True)
     id: UUID = Field(primary_key=True)
     kind: str

@@ -31,6 +31,7 @@ class User(TownRow, table=True):
     is_active: bool
     has_pin: bool
     former_roles: list[str] = Field(sa_type=JSONB, sa_column_kwargs={"server_default": text("'[]'::jsonb")})
+    school_id: UUID | None
 
 
 class Pin(TownRow, table=True):

@@ -6,8 +6,6 @@ law that each story ends with.
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 
 import pytest
@@ -65,10 +63,7 @@ def expect_silent(site: Site, traffic: Traffic) -> None:
 
 
 def test_a_redis_that_was_killed_is_missed_by_nobody_and_heard_again(site: Site, traffic: Traffic) -> None:
-    server = site.stack._redis
-    assert server is not None
-    os.kill(server.pid, signal.SIGKILL)
-    os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
+    site.stack.kill_redis()
     expect_silent(site, traffic)
 
     assert site.stack.restart_fallen() == ["Redis"]

@@ -15,22 +15,25 @@ import pytest
 from client_sdk import Offline, Replica
 from client_sdk.adapters.http import HttpTransport
 from client_sdk.adapters.system import RealSystem
+from server.stack import Stack
+from sync.protocol import limits
 from tests.support.failpoints import KILLED, failpoints
 from tests.support.office import PASSPHRASE
-from tests.support.site import TOWN, Site, running_site
+from tests.support.site import TOWN, Site, site_on
 from tests.support.transports import TransportAround
 
 if TYPE_CHECKING:
     from client_sdk.application.ports import Transport
     from sync.protocol.messages import EnrolAnswer, EnrolRequest, Hello
 
-MORE_THAN_ONE_REQUEST = 1_010
+LINES_A_REQUEST = 4
+MORE_THAN_ONE_REQUEST = 6
 """Pending change sets that take two exchanges, so that the first answer is kept as an intermediate page."""
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with running_site() as running:
+def site(shared_stack: Stack) -> Iterator[Site]:
+    with site_on(shared_stack) as running:
         yield running
 
 
@@ -100,7 +103,8 @@ def test_a_device_killed_at_a_step_of_the_exchange_goes_on_from_where_it_was(sit
 def test_a_device_killed_between_two_pages_of_an_upload_goes_on_from_where_it_was(site: Site, failpoint: str) -> None:
     path = site.tablet()
 
-    status, recorded = site.run(path, f"record:{MORE_THAN_ONE_REQUEST}", "sync", failpoint=failpoint)
+    steps = f"lines:{LINES_A_REQUEST}", f"record:{MORE_THAN_ONE_REQUEST}", "sync"
+    status, recorded = site.run(path, *steps, failpoint=failpoint)
 
     assert (status, len(recorded)) == (KILLED, MORE_THAN_ONE_REQUEST)
     site.check(path, recorded)
@@ -148,15 +152,18 @@ def test_each_kind_of_answer_lost_once_is_asked_for_again_and_nothing_doubles(si
     site.check(path, recorded)
 
 
-def test_a_lost_receipt_between_two_requests_of_an_upload_is_asked_for_again(site: Site) -> None:
+def test_a_lost_receipt_between_two_requests_of_an_upload_is_asked_for_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "CHANGE_SETS_MAX", LINES_A_REQUEST)
     path = site.tablet()
-    status, recorded = site.run(path, f"record:{MORE_THAN_ONE_REQUEST}")
-    assert status == 0
     with Replica.open(path, passphrase=PASSPHRASE) as replica:
+        recorded = site.receive(replica, MORE_THAN_ONE_REQUEST)
         wire = HttpTransport(site.stack.url, RealSystem(), replica._store.identity())
     lossy = LossyTransport(wire, lambda said: said["t"] == "checkpoint" and said["more"] is True)
     with Replica.open(path, passphrase=PASSPHRASE, transport=lossy) as replica, pytest.raises(Offline):
         replica.sync()
+    assert lossy.lost == 1
     wire.close()
     site.check(path, recorded)
 

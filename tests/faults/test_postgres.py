@@ -1,12 +1,10 @@
 """PostgreSQL crashed, cut off in a transaction, or without a connection to spare: it is told, and nothing is lost.
 
-As in `test_redis_faults`, with a town at work meanwhile. What cannot be answered is a 503 that says when to come back.
+As in `test_redis`, with a town at work meanwhile. What cannot be answered is a 503 that says when to come back.
 """
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 from collections.abc import Iterator
 
@@ -43,7 +41,7 @@ def wire(site: Site) -> Iterator[Wire]:
 def test_a_postgres_that_crashed_is_waited_for_and_loses_nothing(site: Site, wire: Wire) -> None:
     assert wire.cuts == 0
     with traffic_at(site) as traffic:
-        end_postgres(site)
+        site.stack.crash_postgres()
         traffic.await_answers(2, "tablet", "office")
         assert set(traffic.troubles_of("tablet", "office")) == {"503 unavailable"}
 
@@ -102,7 +100,7 @@ def test_of_a_pool_that_has_died_with_postgres_one_request_hears(site: Site, wir
         thread.join()
     assert [answer.status_code for answer in answers] == [201] * POOL_CONNECTIONS_MAX
 
-    end_postgres(site)
+    site.stack.crash_postgres()
     assert site.stack.restart_fallen() == ["PostgreSQL"]
 
     outcomes = []
@@ -114,14 +112,6 @@ def test_of_a_pool_that_has_died_with_postgres_one_request_hears(site: Site, wir
     assert set(outcomes) <= {201, 503}
     assert outcomes.count(503) <= 1, outcomes
     site.office.books.run(site.office.books._core.pool.check())
-
-
-def end_postgres(site: Site) -> None:
-    """Kill it, and return when it is gone."""
-    server = site.stack._postgres
-    assert server is not None
-    os.kill(server.pid, signal.SIGQUIT)
-    os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
 
 
 def await_waiting(site: Site, count: int) -> None:
