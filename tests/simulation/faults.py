@@ -55,6 +55,7 @@ KINDS: Final[Mapping[str, float]] = {
     "provider.failed_then_confirmed": 0.4,
     "provider.confirmed_then_failed": 0.4,
     "provider.confirmed_twice": 0.4,
+    "provider.taken_back": 0.4,
     "provider.reference_reused": 0.3,
     "provider.callback_lost": 0.6,
     "provider.callback_doubled": 0.4,
