@@ -106,7 +106,8 @@ class State:
         self.joints = {seq: digest for seq, digest in self.joints.items() if seq < last} | {head.seq: head.digest}
         if not self.entries:
             self.before, self.joints = (head.seq, head.digest), {}
-        self.head, self.spool, self.rewound = head, None, None
+        is_asked_again = self.rewound is not None and self.rewound < last  # some of what stays has no verdict
+        self.head, self.spool, self.rewound = head, None, self.rewound if is_asked_again else None
         return kept
 
     def answer(self, line: VerdictLine, at: str) -> list[tuple[int, Verdict]]:

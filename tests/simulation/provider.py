@@ -77,7 +77,7 @@ class Provider:
         await self._call()
         intent = self._intents.get(reference)
         word = self._word(intent) if intent else None
-        if intent and word and word.kind is WordKind.SUCCESSFUL:
+        if intent and word and word.kind in {WordKind.SUCCESSFUL, WordKind.REVERSED}:
             self._around.facts.moved[reference] = (intent.minor, intent.currency)
         self._lose_answer()
         return word
@@ -122,7 +122,7 @@ class Provider:
             elif strikes("provider.confirmed_twice"):
                 words[1:] = [(at, came, f"F{number}", ""), (later, came, f"G{number}", "")]
             elif strikes("provider.taken_back"):
-                words[1:] = [(at, came, f"F{number}", ""), (later, came, f"F{number}", f"R{number}")]
+                words[1:] = [(at, came, f"F{number}", ""), (later, WordKind.REVERSED, f"F{number}", f"R{number}")]
         return Intent(minor=minor, currency=currency, reference=f"F{number}", words=words)
 
     def _word(self, intent: Intent) -> Word:
