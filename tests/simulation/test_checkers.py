@@ -15,6 +15,7 @@ from server.adapters.memory_evidence import MemoryEvidence
 from server.adapters.memory_town import TownState
 from server.application.evidence import StoredSet
 from server.application.queries.verify_town import verify_town
+from server.domain.payments import provider_reference
 from sync.engine.chain import encode_bytes
 from sync.engine.feed import Stored
 from sync.engine.town import RULE_FAILED
@@ -215,11 +216,16 @@ def give_back_one_cent_less(facts: Facts) -> None:
 
 
 def confirm_what_the_provider_has_not_moved(facts: Facts) -> None:
-    facts.moved.clear()
+    town, key = some(facts, "settlement", lambda row: row["status"] == "CONFIRMED")
+    change(town, ("payment", key[1]), method="momo", status="PENDING")
+    facts.moved.pop(provider_reference(key[1]), None)
 
 
 def move_another_sum(facts: Facts) -> None:
-    facts.moved.update({reference: (minor + 1, currency) for reference, (minor, currency) in facts.moved.items()})
+    town, key = some(facts, "settlement", lambda row: row["status"] == "CONFIRMED")
+    change(town, ("payment", key[1]), method="momo", status="PENDING")
+    row = town.rows[key].fields
+    facts.moved[provider_reference(key[1])] = (row["amount_minor"] + 1, row["currency"])
 
 
 def allocate_one_cent_more(facts: Facts) -> None:
