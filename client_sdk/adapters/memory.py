@@ -6,7 +6,6 @@ SQLite store is compared with. Only `query` borrows SQLite: the same views over 
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -311,8 +310,7 @@ class MemoryStore:
     @contextmanager
     def _changing(self) -> Iterator[State]:
         with self._lock:
-            # Rows are never changed in place, so a copy of the containers is a copy of everything.
-            before = replace(self._state, **{name: copy.copy(getattr(self._state, name)) for name in State.__slots__})
+            before = self._state.copied()
             try:
                 yield self._state
             except BaseException:

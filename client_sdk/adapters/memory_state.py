@@ -58,6 +58,18 @@ class State:
     rewound: int | None = None
     dismissed: set[str] = field(default_factory=set)
 
+    def copied(self) -> State:
+        """Rows and values are never changed in place, so a copy of the containers is a copy of everything."""
+        return replace(
+            self,
+            entries=dict(self.entries),
+            base=dict(self.base),
+            overlay=dict(self.overlay),
+            cursors=dict(self.cursors),
+            joints=dict(self.joints),
+            dismissed=set(self.dismissed),
+        )
+
     def reached(self, acked: int) -> int:
         """`acked`, or the place where the server stood when since the last checkpoint it was found further back."""
         return acked if self.rewound is None else min(acked, self.rewound)
@@ -94,7 +106,8 @@ class State:
         self.joints = {seq: digest for seq, digest in self.joints.items() if seq < last} | {head.seq: head.digest}
         if not self.entries:
             self.before, self.joints = (head.seq, head.digest), {}
-        self.head, self.spool, self.rewound = head, None, None
+        is_asked_again = self.rewound is not None and self.rewound < last  # some of what stays has no verdict
+        self.head, self.spool, self.rewound = head, None, self.rewound if is_asked_again else None
         return kept
 
     def answer(self, line: VerdictLine, at: str) -> list[tuple[int, Verdict]]:

@@ -128,6 +128,17 @@ def test_what_the_server_has_and_has_not_said_yet_stays_pending_and_shown(store:
     assert (jobs(store), store.exchange_state().acked, verify(store, REGISTRY)) == (shown, 0, ())
 
 
+def test_what_stays_is_asked_again_when_the_server_was_behind_it(store: Store, town: ToyTown) -> None:
+    exchange(store, town)
+    store.rewind(1)
+    reauthor(store, store.exchange_state(), released(store, town, from_seq=3))
+    assert store.exchange_state().acked == 1
+
+    store.rewind(1)
+    reauthor(store, store.exchange_state(), released(store, town, from_seq=2))
+    assert store.exchange_state().acked == HEAD_SEQ
+
+
 def test_a_chain_is_written_anew_more_than_once(store: Store, town: ToyTown) -> None:
     exchange(store, town)
     note(store, FinishJob(job=job_id(2)))

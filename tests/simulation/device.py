@@ -6,7 +6,6 @@ what it had not is gone; its clock may be anywhere, its monotonic clock and boot
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -28,6 +27,7 @@ from tests.simulation.facts import Facts, Told, replaced
 from tests.simulation.faults import Faults
 from tests.simulation.loop import Actor, Actors, Killed, SimLoop
 from tests.simulation.server import FOREVER_SECONDS, START_MS, Process
+from tests.simulation.signatures import remembering
 from tests.simulation.wire import Wire
 
 BOOT_SECONDS = (5.0, 3600.0)
@@ -118,11 +118,11 @@ class Disk(MemoryStore):
 
     def put(self, identity: Identity, state: State) -> None:
         """Hold what an earlier life of this device has left."""
-        self._identity, self._key, self._state = identity, identity.key, copied(state)
+        self._identity, self._key, self._state = identity, identity.key, state.copied()
 
     def state(self) -> State:
         """What is on the disk."""
-        return copied(self._state)
+        return self._state.copied()
 
     def visible(self, entity: str) -> dict[str, Fields]:
         """All rows of an entity as the user sees them."""
@@ -177,6 +177,7 @@ class Device:
 
     def __init__(self, around: Around, name: str, identity: Identity, state: State) -> None:
         self.name = name
+        identity = replace(identity, key=remembering(identity.key))
         self.identity = identity
         self.is_on = True
         self.is_out = False
@@ -231,8 +232,3 @@ class Device:
         """Somebody sets the clock, by seconds or by years."""
         seconds = random.choice(JUMPS_SECONDS) * random.choice((-1, 1)) * random.random()
         self.system.offset_ms = round(seconds * 1000)
-
-
-def copied(state: State) -> State:
-    """Values are never changed in place, so a copy of the containers is a copy of everything."""
-    return replace(state, **{name: copy.copy(getattr(state, name)) for name in State.__slots__})

@@ -55,6 +55,7 @@ KINDS: Final[Mapping[str, float]] = {
     "provider.failed_then_confirmed": 0.4,
     "provider.confirmed_then_failed": 0.4,
     "provider.confirmed_twice": 0.4,
+    "provider.taken_back": 0.4,
     "provider.reference_reused": 0.3,
     "provider.callback_lost": 0.6,
     "provider.callback_doubled": 0.4,
@@ -78,8 +79,8 @@ class Faults:
 
     def strikes(self, kind: str, what: str = "") -> bool:
         """Whether this goes wrong now."""
-        is_drawn = self._random[kind].random() < self._rates.get(kind, 0.0)
-        if not is_drawn or self._is_healed:
+        rate = self._rates.get(kind, 0.0)
+        if not rate or self._is_healed or self._random[kind].random() >= rate:
             return False
         self.struck += 1
         if self._limit is not None and self.struck > self._limit:

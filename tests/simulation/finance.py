@@ -20,6 +20,7 @@ from sync.modules.billing import (
     IssueInvoice,
     RegisterParty,
     RejectRefund,
+    RequestCardPayment,
     RequestPayment,
     RequestRefund,
     ReversePayment,
@@ -58,11 +59,21 @@ def ask_by_phone(desk: Desk) -> Asked | None:
     if order:
         due = to_amount(max(100, order[1]["total_minor"] - order[1]["paid_minor"]), CURRENCY)
         return desk.town.dispatcher, [RequestPayment(order=order[0], amount=due, currency=CURRENCY, payer=PAYER)]
-    found = desk.one("invoice", lambda row: row["remaining_minor"] > 0)
+    found = desk.one("invoice")
     if found is None:
         return None
-    amount = to_amount(found[1]["remaining_minor"], CURRENCY)
+    amount = to_amount(max(100, found[1]["remaining_minor"]), CURRENCY)
     return desk.town.dispatcher, [RequestPayment(invoice=found[0], amount=amount, currency=CURRENCY, payer=PAYER)]
+
+
+def ask_by_card(desk: Desk) -> Asked | None:
+    """A page is opened for an invoice, whatever is under way, and whether anything is due or not."""
+    found = desk.one("invoice", lambda row: row["source_entity"] != "order")
+    if found is None:
+        return None
+    amount = to_amount(max(100, found[1]["remaining_minor"]), CURRENCY)
+    asked = RequestCardPayment(invoice=found[0], amount=amount, currency=CURRENCY)
+    return server_device_id(desk.town.id), [asked]
 
 
 def cancel_invoice(desk: Desk) -> Asked | None:
@@ -76,7 +87,7 @@ def ask_refund(desk: Desk) -> Asked | None:
     found = desk.one("payment")
     if found is None:
         return None
-    how: Literal["cash", "momo", "bank"] = desk.random.choice(("cash", "momo", "momo", "bank"))
+    how: Literal["cash", "momo", "card", "bank"] = desk.random.choice(("cash", "momo", "momo", "card", "bank"))
     minor, currency = max(1, found[1]["amount_minor"] // desk.random.choice((1, 2))), found[1]["currency"]
     asked = RequestRefund(
         payment=found[0], amount=to_amount(minor, currency), currency=currency, method=how, reason="complaint"
@@ -171,6 +182,7 @@ MONEY_ERRANDS: Sequence[tuple[int, Errand]] = (
     (4, bill),
     (3, take),
     (4, ask_by_phone),
+    (2, ask_by_card),
     (1, cancel_invoice),
     (4, ask_refund),
     (5, look_at_refund),

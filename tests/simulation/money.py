@@ -18,6 +18,7 @@ from sync.kernel.changeset import Fields, Status
 from tests.simulation.facts import Facts
 
 ASSETS = ("drawer:", "momo_clearing", "card_clearing", "bank", "over_short")
+CLEARING = ("momo_clearing", "card_clearing")
 OPEN_REFUNDS = ("REQUESTED", "APPROVED")
 Sum = tuple[str, str]
 """(party or account, currency)."""
@@ -129,11 +130,11 @@ def _by_provider(facts: Facts, town: TownState) -> Iterator[str]:
     """What is confirmed is what the provider has moved, and moved once."""
     booked: dict[str, int] = defaultdict(int)
     for entry in _rows(town, "journal_entry"):
-        if entry["account"] == "momo_clearing":
+        if entry["account"] in CLEARING:
             booked[entry["payment_id"]] += entry["debit_minor"]
     for key, payment in _keyed(town, "payment"):
         settlement = town.rows["settlement", key].fields
-        if payment["method"] != "momo":
+        if payment["status"] != "PENDING":  # it was taken at a till
             continue
         moved = facts.moved.get(provider_reference(key))
         if settlement["status"] == "CONFIRMED" and moved != (settlement["amount_minor"], settlement["currency"]):

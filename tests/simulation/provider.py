@@ -1,4 +1,4 @@
-"""A provider of mobile money that misbehaves: late, doubled, silent, of two minds, with other sums than were asked for.
+"""A provider of mobile money and of cards that misbehaves: late, doubled, silent, of two minds, with sums of its own.
 
 It is outside of the town and outlives everything in it: what it has moved is moved, whatever a failover loses. The
 server's own code asks it (`server.application.commands.settle_payments`); how HTTP is spoken with a real one is tested
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, Protocol
 
-from server.application.payment_ports import ProviderUnavailable, Return, Wanted, Word, WordKind
+from server.application.payment_ports import ProviderUnavailable, Return, Wanted, WantedByCard, Word, WordKind
 from sync.kernel.money import to_amount, to_minor
 from tests.simulation.facts import Facts
 from tests.simulation.faults import Faults
@@ -50,7 +50,8 @@ class Intent:
     minor: int
     currency: str
     reference: str
-    words: list[tuple[float, WordKind, str]]
+    words: list[tuple[float, WordKind, str, str]]
+    """From when on, how far it is, under which reference, and under which it was taken back."""
 
 
 class Provider:
@@ -64,21 +65,19 @@ class Provider:
 
     async def request(self, wanted: Wanted) -> None:
         """The holder of the telephone is asked once, however often this comes."""
-        await self._call()
-        if wanted.reference not in self._intents:
-            minor = to_minor(wanted.amount, wanted.currency)
-            if self._around.faults.strikes("provider.wrong_amount"):
-                minor = max(1, minor + self._random.choice((-1, 1, 500)))
-            self._intents[wanted.reference] = self._decide(minor, wanted.currency)
-            self._call_back(wanted.external_id, self._intents[wanted.reference])
-        self._lose_answer()
+        await self._begin(wanted, wanted.external_id)
+
+    async def open(self, wanted: WantedByCard) -> str:
+        """The page of a card, on which somebody pays or not; it is the same one however often it is asked for."""
+        await self._begin(wanted, wanted.payment_id)
+        return f"https://cards.example/{wanted.reference}"
 
     async def ask(self, reference: str) -> Word | None:
         """What it says by now."""
         await self._call()
         intent = self._intents.get(reference)
         word = self._word(intent) if intent else None
-        if intent and word and word.kind is WordKind.SUCCESSFUL:
+        if intent and word and word.kind in {WordKind.SUCCESSFUL, WordKind.REVERSED}:
             self._around.facts.moved[reference] = (intent.minor, intent.currency)
         self._lose_answer()
         return word
@@ -95,6 +94,16 @@ class Provider:
         """As for what was asked for."""
         return await self.ask(reference)
 
+    async def _begin(self, wanted: Wanted | WantedByCard, payment: str) -> None:
+        await self._call()
+        if wanted.reference not in self._intents:
+            minor = to_minor(wanted.amount, wanted.currency)
+            if self._around.faults.strikes("provider.wrong_amount"):
+                minor = max(1, minor + self._random.choice((-1, 1, 500)))
+            self._intents[wanted.reference] = self._decide(minor, wanted.currency)
+            self._call_back(payment, self._intents[wanted.reference])
+        self._lose_answer()
+
     def _decide(self, minor: int, currency: str) -> Intent:
         """What will come of it."""
         random, strikes, now = self._random, self._around.faults.strikes, self._around.loop.now
@@ -102,30 +111,32 @@ class Provider:
         number = self._numbers - (1 if strikes("provider.reference_reused") else 0)
         at = now + random.uniform(*(LATE_SECONDS if strikes("provider.late") else ANSWER_SECONDS))
         last = WordKind.FAILED if random.random() < REFUSED_SHARE else WordKind.SUCCESSFUL
-        words = [(now, WordKind.PENDING, "")]
+        words = [(now, WordKind.PENDING, "", "")]
         if not strikes("provider.never"):
-            words.append((at, last, f"F{number}"))
+            later, came, failed = at + random.uniform(*MIND_CHANGED_SECONDS), WordKind.SUCCESSFUL, WordKind.FAILED
+            words.append((at, last, f"F{number}", ""))
             if strikes("provider.failed_then_confirmed"):
-                words[-1] = (at, WordKind.FAILED, f"F{number}")
-                words.append((at + random.uniform(*MIND_CHANGED_SECONDS), WordKind.SUCCESSFUL, f"F{number}"))
+                words[1:] = [(at, failed, f"F{number}", ""), (later, came, f"F{number}", "")]
             elif strikes("provider.confirmed_then_failed"):
-                words[-1] = (at, WordKind.SUCCESSFUL, f"F{number}")
-                words.append((at + random.uniform(*MIND_CHANGED_SECONDS), WordKind.FAILED, f"F{number}"))
+                words[1:] = [(at, came, f"F{number}", ""), (later, failed, f"F{number}", "")]
             elif strikes("provider.confirmed_twice"):
-                words[-1] = (at, WordKind.SUCCESSFUL, f"F{number}")
-                words.append((at + random.uniform(*MIND_CHANGED_SECONDS), WordKind.SUCCESSFUL, f"G{number}"))
+                words[1:] = [(at, came, f"F{number}", ""), (later, came, f"G{number}", "")]
+            elif strikes("provider.taken_back"):
+                words[1:] = [(at, came, f"F{number}", ""), (later, WordKind.REVERSED, f"F{number}", f"R{number}")]
         return Intent(minor=minor, currency=currency, reference=f"F{number}", words=words)
 
     def _word(self, intent: Intent) -> Word:
-        _, kind, reference = [word for word in intent.words if word[0] <= self._around.loop.now][-1]
+        _, kind, reference, reversal = [word for word in intent.words if word[0] <= self._around.loop.now][-1]
         amount, reason = to_amount(intent.minor, intent.currency), ""
         if kind is WordKind.FAILED:
             reason = self._random.choice(REASONS)
-        return Word(kind=kind, amount=amount, currency=intent.currency, reference=reference, reason=reason)
+        return Word(
+            kind=kind, amount=amount, currency=intent.currency, reference=reference, reason=reason, reversal=reversal
+        )
 
     def _call_back(self, payment: str, intent: Intent) -> None:
         """At each of its words, or not, or twice, or at any other time."""
-        for at, kind, _ in intent.words:
+        for at, kind, _, _ in intent.words:
             if kind is WordKind.PENDING or self._around.faults.strikes("provider.callback_lost"):
                 continue
             delays = [at - self._around.loop.now]

@@ -14,6 +14,7 @@ import structlog
 from tests.simulation.checkers import check
 from tests.simulation.loop import Stuck, using
 from tests.simulation.options import Options
+from tests.simulation.signatures import remembered
 from tests.simulation.world import World
 
 
@@ -55,7 +56,7 @@ def lived(world: World) -> list[str]:
     """Let the world run to its end; what does not hold in it."""
     was_collecting = gc.isenabled()
     gc.disable()  # when garbage is found depends on what ran before
-    with _silence(), using(world.loop):
+    with _silence(), remembered(), using(world.loop):
         try:
             world.run()
             world.notice()

@@ -151,6 +151,7 @@ class Process(Mortal):
         self.books = MemoryBooks(connection)
         self.desk = PaymentDesk(
             momo=around.provider,
+            card=around.provider,
             towns=self.towns,
             appliers=self.appliers,
             system=self.system,

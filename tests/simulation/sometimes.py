@@ -26,6 +26,7 @@ NOT_REACHED: Final[Mapping[str, str]] = {
     "step reauthor": "steps of the SQLite store; what they are about happens here too",
     "step sealed": "revoked devices hand in over HTTP alone",
     "step settle": "steps of the SQLite store; what they are about happens here too",
+    "step statements": "a job over tables of PostgreSQL",
     "step snapshot": "a store in memory makes no files",
     "step tombstones": "a job over tables of PostgreSQL",
     "step person": "people of the office are added by a command over accounts in PostgreSQL",

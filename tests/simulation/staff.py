@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from server.application.commands.pay_order import OnlineTill, Paying, pay_online
+from server.application.commands.pay_order import OnlineTill, Paying, Target, pay_online
 from server.application.commands.release_device import reject_lines, release_device
 from server.application.ports import Unavailable
 from server.application.statement_ports import Of
@@ -78,26 +78,29 @@ class Clerk:
 
     def _serve(self, desk: Desk) -> None:
         """A customer pays online, or asks what they owe."""
-        order, party = desk.one("order"), desk.one("party")
+        order, invoice, party = desk.one("order"), desk.one("invoice"), desk.one("party")
         try:
-            if order and self._random.random() < 0.5:
-                self._pay(order[0])
+            if order and self._random.random() < 0.3:
+                self._pay(("order", order[0]))
+            elif invoice and self._random.random() < 0.4:
+                self._pay(("invoice", invoice[0]))
             elif party:
                 self._show(party[0])
         except TallystickError as fault:
             self._world.sometimes(f"customer hears {fault.code}")
             self._world.note(f"customer hears {fault.code}")
 
-    def _pay(self, order_id: str) -> None:
-        """By mobile money; who is impatient does it again."""
+    def _pay(self, target: Target) -> None:
+        """By mobile money or by card; who is impatient does it again."""
         self._asked += 1
         key = RequestKey(principal_id=self._town.dispatcher, key=f"pay {self._asked}")
         request = KeyedRequest(key=key, digest=bytes(DIGEST_BYTES))
-        paying = Paying(payer=CUSTOMER)
+        paying = Paying(payer=CUSTOMER) if self._random.random() < 0.5 else Paying(method="card")
+        card = self._world.provider
 
         def pay(process: Process) -> Coroutine[Any, Any, Any]:
-            till = OnlineTill(listings=process.books, appliers=process.appliers, card=None, return_url="")
-            return pay_online(self._town.id, ("order", order_id), paying, request, till)
+            till = OnlineTill(listings=process.books, appliers=process.appliers, card=card, return_url="")
+            return pay_online(self._town.id, target, paying, request, till)
 
         for _ in range(2 if self._random.random() < IMPATIENT_SHARE else 1):
             Clerk.ask(self._world, pay)

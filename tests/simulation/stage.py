@@ -19,7 +19,7 @@ from client_sdk.adapters.memory_state import State
 from client_sdk.application.enrol import enrol_device
 from client_sdk.application.ports import Identity
 from server.adapters.keys import KeySigner
-from server.adapters.memory import MemorySystem, memory_signer
+from server.adapters.memory import MemorySystem
 from server.application.commands.apply_change_sets import Appliers
 from server.application.commands.enrol_device import enrol, make_enrolment
 from server.application.commands.found_town import found_town
@@ -35,12 +35,14 @@ from sync.protocol.messages import EnrolAnswer, EnrolRequest, Hello
 from tests.simulation.database import Backup, Database
 from tests.simulation.loop import SimLoop, using
 from tests.simulation.rules import DEVICE_RULES, SERVER_RULES
+from tests.simulation.signatures import WorldSigner
 from tests.support.fake_system import FakeSystem
 
 Result = TypeVar("Result")
 
 PRODUCTS = (("TEA", "Tea", "3.00"), ("RICE", "Rice", "1.25"), ("OIL", "Oil", "7.40"))
 STOCK = 6
+KEY_BYTES = 32
 REFUND_UNITS = 5
 """What is given back without a second person, where there are counters."""
 DAY_BEFORE_MS = 24 * 3600 * 1000
@@ -122,7 +124,7 @@ class _Builder:
 
     def __init__(self, loop: SimLoop, number: int) -> None:
         self._loop = loop
-        self.signer = memory_signer(number + 1)
+        self.signer = WorldSigner(Ed25519PrivateKey.from_private_bytes((number + 1).to_bytes(KEY_BYTES)))
         self._system = MemorySystem(seed=number)
         self._system.unix_ms -= DAY_BEFORE_MS
         self._database = Database(SERVER_RULES)

@@ -15,11 +15,13 @@ from server.adapters.memory_evidence import MemoryEvidence
 from server.adapters.memory_town import TownState
 from server.application.evidence import StoredSet
 from server.application.queries.verify_town import verify_town
+from server.domain.payments import provider_reference
+from sync.engine.chain import encode_bytes
 from sync.engine.feed import Stored
 from sync.engine.town import RULE_FAILED
 from sync.kernel.changeset import Fields, Status, Verdict
 from tests.simulation.checkers import CHECKERS, check
-from tests.simulation.facts import Facts, Promised, Recorded, Replicated, Told
+from tests.simulation.facts import Facts, Promised, Recorded, Replicated, Shown, Told
 from tests.simulation.loop import SimLoop, using
 from tests.simulation.rules import DEVICE_RULES, SERVER_RULES
 from tests.simulation.world import World
@@ -214,11 +216,16 @@ def give_back_one_cent_less(facts: Facts) -> None:
 
 
 def confirm_what_the_provider_has_not_moved(facts: Facts) -> None:
-    facts.moved.clear()
+    town, key = some(facts, "settlement", lambda row: row["status"] == "CONFIRMED")
+    change(town, ("payment", key[1]), method="momo", status="PENDING")
+    facts.moved.pop(provider_reference(key[1]), None)
 
 
 def move_another_sum(facts: Facts) -> None:
-    facts.moved.update({reference: (minor + 1, currency) for reference, (minor, currency) in facts.moved.items()})
+    town, key = some(facts, "settlement", lambda row: row["status"] == "CONFIRMED")
+    change(town, ("payment", key[1]), method="momo", status="PENDING")
+    row = town.rows[key].fields
+    facts.moved[provider_reference(key[1])] = (row["amount_minor"] + 1, row["currency"])
 
 
 def allocate_one_cent_more(facts: Facts) -> None:
@@ -242,9 +249,11 @@ def state_one_cent_more(facts: Facts) -> None:
     facts.statements[place] = replace(facts.statements[place], closing=((currency, minor + 1), *more))
 
 
-def state_nothing(facts: Facts) -> None:
-    place = next(place for place, shown in enumerate(facts.statements) if any(minor for _, minor in shown.closing))
-    facts.statements[place] = replace(facts.statements[place], closing=())
+def state_what_nobody_owes(facts: Facts) -> None:
+    town, key = some(facts, "invoice")
+    entry, party = town.journal[-1], town.rows[key].fields["party_id"]
+    seen = (entry.version, encode_bytes(entry.digest))
+    facts.statements.append(Shown(town_id=town.head.town, party_id=party, seen=seen, closing=(("KES", 99_999_999),)))
 
 
 def say_no_reason(facts: Facts) -> None:
@@ -315,7 +324,7 @@ BROKEN: list[tuple[str, Break]] = [
     ("allocated", allocate_more_than_was_paid),
     ("allocated", call_a_debt_paid),
     ("statement", state_one_cent_more),
-    ("statement", state_nothing),
+    ("statement", state_what_nobody_owes),
     ("explained", say_no_reason),
     ("explained", fail_over_a_line),
     ("explained", lose_a_conflict),

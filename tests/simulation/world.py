@@ -116,7 +116,7 @@ class World:
         callback = Callback(
             id=derived_id("callback", payment, round(self.loop.now * 1000)),
             town_id=town.id,
-            kind="momo.callback",
+            kind=f"{self._method(town.id, payment)}.callback",
             data={"payment": payment},
             received_at=format_time(process.system.now_ms()),
             method="PUT",
@@ -127,6 +127,10 @@ class World:
 
     def _has(self, town_id: str, payment: str) -> bool:
         return ("payment", payment) in self.database.towns.standing(town_id).rows
+
+    def _method(self, town_id: str, payment: str) -> str:
+        method: str = self.database.towns.standing(town_id).rows["payment", payment].fields["method"]
+        return method
 
     # The running of it
 

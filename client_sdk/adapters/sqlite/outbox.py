@@ -173,7 +173,8 @@ def rebase(connection: apsw.Connection, head: LocalHead, first: int) -> list[Ent
         joints = {seq: digest for seq, digest in meta.read_joints(connection).items() if seq < last}
         meta.write_joints(connection, joints | {head.seq: head.digest})
     meta.write_head(connection, head)
-    meta.drop(connection, "rewound")
+    if meta.reached(connection, last or 0) == (last or 0):  # else some of what stays has no verdict that counts
+        meta.drop(connection, "rewound")
     return kept
 
 
