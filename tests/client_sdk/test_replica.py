@@ -286,6 +286,7 @@ def test_a_wrong_passphrase_is_named(tmp_path: Path, town: ToyTown) -> None:
             opened(tmp_path / "toy.db", passphrase=wrong)
 
 
+@pytest.mark.usefixtures("dear_guards")
 def test_a_lost_or_damaged_key_file_is_named(tmp_path: Path, town: ToyTown) -> None:
     path = tmp_path / "toy.db"
     enrolled(path, town).close()
@@ -366,6 +367,23 @@ def test_an_update_of_the_app_shows_rows_that_were_kept_unseen(tmp_path: Path, t
     with updated as replica:
         assert replica.query("SELECT * FROM novelties") == [{"id": "x", "version": 5, "colour": "red"}]
         assert len(replica.query("SELECT * FROM jobs")) == 3
+
+
+def test_an_update_of_the_app_judges_pending_work_anew(tmp_path: Path, town: ToyTown) -> None:
+    path = tmp_path / "toy.db"
+    with enrolled(path, town) as replica:
+        replica.record(FinishJob(job=job_id(0)))
+        store = replica._store
+        assert isinstance(store, SqliteStore)
+        judged_otherwise = "UPDATE overlay_row SET body = json_set(body, '$.is_done', json('false'))"
+        store._writer.execute(judged_otherwise)
+    with opened(path) as replica:
+        assert len(replica.verify()) == 1
+
+    novelty = Entity(name="novelty", plural="novelties", fields={"colour": FieldKind.TEXT})
+    with Replica.open(path, passphrase=PASSPHRASE, registry=toy_registry(novelty)) as replica:
+        assert replica.query("SELECT is_done FROM jobs WHERE id = ?", [job_id(0)]) == [{"is_done": 1}]
+        assert replica.verify() == ()
 
 
 def test_verify_finds_a_planted_row(replica: Replica) -> None:
