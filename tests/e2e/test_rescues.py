@@ -14,16 +14,17 @@ from client_sdk import Replica
 from client_sdk.errors import NoSealingKey
 from server.adapters.keys import open_signer
 from server.application.commands.rescue_lines import Rescued, RescueForged, RescueUnreadable, rescue
+from server.stack import Stack
 from sync.engine.sealing import seal
 from sync.modules import registry
 from sync.protocol.bundle import PURPOSE, Bundle, pack, unpack
 from tests.support.office import PASSPHRASE
-from tests.support.site import TOWN, Site, running_site
+from tests.support.site import TOWN, Site, site_on
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with running_site() as running:
+def site(shared_stack: Stack) -> Iterator[Site]:
+    with site_on(shared_stack) as running:
         yield running
 
 
