@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from client_sdk.application.asking import expectation, greeting, keeps, lines_from, signed_head
 from client_sdk.application.ports import Settled, Store, System, Transport
 from client_sdk.application.reauthor import reauthor
+from client_sdk.application.request import asked_of, hello_of, keeps, lines_from, lost, signed_head
 from client_sdk.application.snapshots import fetch_snapshots, wants_snapshots
 from client_sdk.application.trust import follow_keys
 from client_sdk.errors import (
@@ -138,9 +138,9 @@ class _Exchange:
         lines_max = min(limits.TOLD_MAX, limits.CHANGE_SETS_MAX) if told else limits.CHANGE_SETS_MAX
         self._lines = [] if self._missing else lines_from(store, first, lines_max)
         head = signed_head(store, identity, self._lines, first)
-        hello = greeting(self._state, head=head, first=first, told=told, now_ms=system.now_ms(), app=app)
+        hello = hello_of(self._state, head=head, first=first, told=told, now_ms=system.now_ms(), app=app)
         self._hello = hello.model_copy(update={"snapshots": wants_snapshots(store, transport)})
-        self._talk = Conversation(asked=expectation(store, self._state, self._lines, hello))
+        self._talk = Conversation(asked=asked_of(store, self._state, self._lines, hello))
         self._answer: Iterator[bytes] = iter(())
         self._line = b""
         self._page: list[bytes] = []
@@ -273,7 +273,7 @@ class _Exchange:
         self._version, self._next_seq, self._setback = checkpoint.version, self._after_this(), None
         self._page, self._page_bytes = [], 0
         if self._missing and self._next_seq == self._missing:
-            self._stranded = _lost(self._missing)
+            self._stranded = lost(self._missing)
         if self._settled.mismatched:
             self._goes_on = True
             self._setback = BadAnswer(f"the checksum of {', '.join(self._settled.mismatched)} does not fit")
@@ -292,7 +292,7 @@ class _Exchange:
             expected = min(welcome.acked + 1, self._first_lost() or self._talk.asked.from_seq)
         if expected is None or not 1 <= expected < self._talk.asked.from_seq:
             raise BadAnswer("the server misses change sets, but does not say which")
-        self._setback = _lost(expected)
+        self._setback = lost(expected)
         if keeps(self._store, expected):
             self._store.rewind(expected - 1)
             self._next_seq = None
@@ -342,8 +342,3 @@ class _Exchange:
             return False
         self._setback = StaleExchange()
         return True
-
-
-def _lost(seq: int) -> ServerProblem:
-    told = f"the server has lost change set {seq}, and this device no longer keeps it; tell an admin"
-    return ServerProblem("chain_gap", status=409, message=told, expected_seq=seq)

@@ -179,10 +179,7 @@ class Recording(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rebasing:
-    """One open transaction in which the chain goes on behind another head; `kept` is what it held beside that one.
-
-    Nothing of `kept` is there any more but what is appended again.
-    """
+    """One open transaction in which the chain goes on behind another head; `kept` is let go, and appended anew."""
 
     recording: Recording
     kept: Sequence[Entry]
@@ -235,10 +232,7 @@ class Store(Protocol):
     def exchange_state(self) -> ExchangeState: ...
 
     def outbox_from(self, seq: int, *, lines_max: int, bytes_max: int) -> Sequence[OutboxLine]:
-        """Recorded lines that follow on from each other, answered or not, as many as the limits allow.
-
-        The first is at position `seq`, or the next one that is kept.
-        """
+        """Recorded lines that follow on from each other, within the limits, from the first at `seq` or later."""
         ...
 
     def spool(self, state: ExchangeState, lines: Sequence[bytes], checkpoint: Checkpoint) -> ExchangeState:

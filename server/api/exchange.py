@@ -239,7 +239,7 @@ def _check_head(
 
 def _has_nothing_more(hello: Hello, lines: int, device: DeviceRecord) -> bool:
     """Whether a device can only go on by writing anew: it is behind, or what follows is on no copy that it knows of."""
-    is_behind = hello.head.seq < device.head.seq and hello.pending <= lines  # what it sent was here already
+    is_behind = hello.from_seq + hello.pending <= device.head.seq  # what it sent, if anything, was here already
     return is_behind or (not lines and hello.pending > 0)
 
 

@@ -17,7 +17,7 @@ from server.application.people_ports import AlreadyLinked
 from server.application.ports import Unavailable
 from server.application.queries.town_rows import NotFound
 from server.application.retail import SourceUnreadable
-from server.cli.bench.budgets import BudgetsUnusable
+from server.cli.budgets import BudgetsUnusable
 from server.domain import access
 from server.domain.devices import NotEnrolable
 from server.domain.passwords import PasswordUnusable

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from client_sdk.application import asking, exchange
-from client_sdk.application.asking import SDK_VERSION
+from client_sdk.application import exchange, request
 from client_sdk.application.exchange import FRUITLESS_ROUNDS_MAX, exchange_once
 from client_sdk.errors import BadAnswer, HistoryAltered, Offline, OldCopy, ServerProblem, StaleExchange
 from sync.engine.chain import encode_bytes, genesis_hash, head_message, is_signed, journal_message, sign
@@ -108,7 +107,7 @@ def test_the_head_is_the_last_line_recorded_when_none_is_sent(world: World) -> N
 
 def test_more_than_one_request_holds_goes_up_in_several(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.record(5)
-    monkeypatch.setattr(asking, "LINES_BYTES_MAX", 300)
+    monkeypatch.setattr(request, "LINES_BYTES_MAX", 300)
     size = len(world.store.outbox_from(1, lines_max=1, bytes_max=1)[0].line) + 1
     each = 300 // size
     parts = [range(first, min(first + each, 6)) for first in range(1, 6, each)]
@@ -385,4 +384,4 @@ def test_bytes_on_the_wire_are_counted_compressed(world: World) -> None:
 def test_the_hello_names_the_version_of_this_release() -> None:
     told = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
 
-    assert told["project"]["version"] == SDK_VERSION
+    assert told["project"]["version"] == request.SDK_VERSION

@@ -8,9 +8,9 @@ import orjson
 import pytest
 
 from server.cli.bench import Workload
-from server.cli.bench.budgets import BudgetsUnusable, broken, read_budgets
 from server.cli.bench.frame import FULL, QUICK, Goal, Sizes
 from server.cli.bench.suite import WORKLOADS, run_suite
+from server.cli.budgets import BudgetsUnusable, broken, read_budgets
 from tests.support.stack import scratch_directory
 
 BUDGETS = Path(__file__).parents[2] / "loadtests" / "budgets.toml"

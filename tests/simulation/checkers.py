@@ -1,7 +1,7 @@
 """The invariants, one small function for each: it reads the facts of a world that is over, and says what does not hold.
 
-Source: the table of invariants of the design. `money`, `allocated` and `statement` belong to the ledger and come with
-it. Each checker has a test in which it fires on a history that was broken on purpose.
+Source: the table of invariants of the design; those of money are in `tests.simulation.money`. Each checker has a test
+in which it fires on a history that was broken on purpose.
 """
 
 from __future__ import annotations
@@ -18,51 +18,23 @@ from sync.engine.chain import encode_bytes, genesis_hash, journal_hash, line_has
 from sync.engine.feed import row_sum
 from sync.engine.town import RULE_FAILED
 from sync.kernel.changeset import Fields, Status
+from tests.simulation.expected import KINDS_OF, STEPS
 from tests.simulation.facts import Facts, Replicated, replaced
+from tests.simulation.money import allocated, money, statement
 from tests.simulation.rules import SERVER_RULES, Poison
 
 Checker = Callable[[Facts], Iterator[str]]
 
 POISON = Poison.op.encode()
 
-KINDS_OF: Mapping[str, frozenset[str]] = {
-    "town": frozenset({"town"}),
-    "user": frozenset({"town"}),
-    "warehouse": frozenset({"town"}),
-    "product": frozenset({"town"}),
-    "town_product": frozenset({"town"}),
-    "pin": frozenset({"driver", "staff"}),
-    "stock_level": frozenset({"warehouse"}),
-    "fulfilment": frozenset({"warehouse"}),
-    "stock_quota": frozenset({"device"}),
-    "conflict": frozenset({"device"}),
-    "payment": frozenset({"device"}),
-    "dispatch": frozenset({"driver"}),
-    "order": frozenset({"driver", "warehouse"}),
-    "task": frozenset({"driver", "warehouse"}),
-}
-"""In which kinds of bucket each kind of row may come to a device, said here once more; of others, what they declare."""
-
-STEPS: Mapping[str | None, frozenset[str]] = {
-    None: frozenset({"warehouse"}),
-    "warehouse": frozenset({"picking", "returned"}),
-    "picking": frozenset({"picked", "returned"}),
-    "picked": frozenset({"packed", "returned"}),
-    "packed": frozenset({"ready", "returned"}),
-    "ready": frozenset({"van", "returned"}),
-    "van": frozenset({"customer", "undelivered"}),
-    "undelivered": frozenset({"ready", "van", "returned"}),
-    "returned": frozenset({"van"}),
-    "customer": frozenset({"undelivered"}),
-}
-"""Where goods can go from where, said here once more, apart from the table that the rules use: along the ladder, out of
-the house only by the van, off the van to the customer or back; put back on the shelf from wherever they are in the
-house; and where a report was corrected, or comes late, on from there."""
-
 
 def acknowledged_kept(facts: Facts) -> Iterator[str]:
     """What anybody was told is in the journal, with that verdict; only a lost part of history is decided anew."""
     towns = _Towns(facts)
+    # What a device that is out of use still holds waits there for somebody to hand it in.
+    waits = {
+        encode_bytes(one.digest) for it in facts.replicas if not it.is_settled for one in it.state.entries.values()
+    }
     for told in facts.told:
         town = towns.of_device(told.device_id)
         where = f"change set {told.seq} of {told.device_id}, which was {told.status} at {told.version},"
@@ -72,7 +44,7 @@ def acknowledged_kept(facts: Facts) -> Iterator[str]:
                 yield f"{where} is {said} now"
         elif town.id not in facts.went_back:
             yield f"{where} is of a history that is gone, and nobody has lost it"
-        elif told.hash not in facts.lost and not town.known(told.device_id) & {told.hash, told.stands_for}:
+        elif told.hash not in facts.lost | waits and not town.known(told.device_id) & {told.hash, told.stands_for}:
             yield f"{where} was lost and has not come again"
     for promised in facts.promised:
         town = towns.of_town(promised.town_id)
@@ -285,6 +257,9 @@ CHECKERS: Mapping[str, Checker] = {
         scoped,
         stock,
         legal,
+        money,
+        allocated,
+        statement,
         replay,
         explained,
         sound,

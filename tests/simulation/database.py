@@ -16,7 +16,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from server.adapters.memory import MemoryEnrolments
-from server.adapters.memory_outbox import MemoryMessages, MemoryOutbox, OutboxRow, WrittenMessage
+from server.adapters.memory_outbox import MemoryInbox, MemoryMessages, MemoryOutbox, OutboxRow, WrittenMessage
 from server.adapters.memory_town import TownState
 from server.adapters.memory_towns import MemoryTownReader, MemoryTowns, MemoryTownWriter, MemoryWriting
 from server.application.history_ports import EpochRecord, Halt, Histories, KeptAside, ReleasedHead
@@ -51,6 +51,7 @@ class Backup:
 
     state: TownState
     outbox: Mapping[tuple[str, str], OutboxRow]
+    inbox: Mapping[tuple[str, str], OutboxRow]
     messages: Mapping[tuple[str, str], WrittenMessage]
 
 
@@ -59,6 +60,7 @@ class Database:
 
     def __init__(self, registry: Registry) -> None:
         self.outbox = MemoryOutbox()
+        self.inbox = MemoryInbox()
         self.messages = MemoryMessages()
         self.enrolments = MemoryEnrolments()
         self.towns = MemoryTowns(registry, self.outbox)
@@ -78,14 +80,16 @@ class Database:
         return Backup(
             state=self.towns.shared(town_id),
             outbox={key: copy.copy(row) for key, row in self.outbox.rows.items() if key[0] == town_id},
+            inbox={key: copy.copy(row) for key, row in self.inbox.rows.items() if key[0] == town_id},
             messages={key: told for key, told in self.messages.written.items() if key[0] == town_id},
         )
 
     def restore(self, town_id: str, backup: Backup) -> None:
         """The copy takes the place of what there is; nobody may be connected."""
         self.towns.states[town_id] = backup.state
-        others = {key: row for key, row in self.outbox.rows.items() if key[0] != town_id}
-        self.outbox.rows = others | {key: copy.copy(row) for key, row in backup.outbox.items()}
+        for work, kept in ((self.outbox, backup.outbox), (self.inbox, backup.inbox)):
+            others = {key: row for key, row in work.rows.items() if key[0] != town_id}
+            work.rows = others | {key: copy.copy(row) for key, row in kept.items()}
         told = {key: message for key, message in self.messages.written.items() if key[0] != town_id}
         self.messages.written = told | dict(backup.messages)
 

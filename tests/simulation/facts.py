@@ -91,6 +91,16 @@ class Replicated:
     findings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shown:
+    """A statement that somebody was shown: whose, of which version, and what it came to, in minor units by currency."""
+
+    town_id: str
+    party_id: str
+    seen: tuple[int, str]
+    closing: tuple[tuple[str, int], ...]
+
+
 @dataclass(kw_only=True)
 class Facts:
     """Everything that the checkers look at. `lost` are hashes of lines whose only disk was destroyed by a fault."""
@@ -108,6 +118,9 @@ class Facts:
     orderly: list[str] = field(default_factory=list)
     """What came out that nobody may hear: exceptions without a name, answers of 500."""
     promised: list[Promised] = field(default_factory=list)
+    moved: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """By the reference of a payment or refund at the provider, what it has moved: minor units and currency."""
+    statements: list[Shown] = field(default_factory=list)
     went_back: set[str] = field(default_factory=set)
     """The towns whose database was ever replaced by an older copy of it."""
     sometimes: Counter[str] = field(default_factory=Counter)

@@ -45,6 +45,19 @@ KINDS: Final[Mapping[str, float]] = {
     "redis.hint_lost": 0.4,
     "worker.killed": 0.05,
     "newer.client": 0.1,
+    # The provider of mobile money: for each call, each thing asked for, each callback.
+    "provider.down": 0.3,
+    "provider.slow": 0.2,
+    "provider.answer_lost": 0.3,
+    "provider.late": 0.4,
+    "provider.never": 0.3,
+    "provider.wrong_amount": 0.3,
+    "provider.failed_then_confirmed": 0.4,
+    "provider.confirmed_then_failed": 0.4,
+    "provider.confirmed_twice": 0.4,
+    "provider.reference_reused": 0.3,
+    "provider.callback_lost": 0.6,
+    "provider.callback_doubled": 0.4,
 }
 """Every kind of fault and the highest chance it is given, each time that it could strike."""
 

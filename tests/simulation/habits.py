@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -53,6 +52,8 @@ class Eyes:
     products: Sequence[str]
     warehouses: Sequence[str]
     warehouse: str
+    school: str
+    schools: Sequence[str]
     colleagues: Sequence[str]
     heard: list[tuple[str, str]]
     """(entity, id) of what others have told of."""
@@ -79,6 +80,7 @@ class Eyes:
 
 
 Habit = Callable[[Eyes], list[Operation] | None]
+Habits = Sequence[tuple[int, Habit]]
 
 
 def start_delivery(eyes: Eyes) -> list[Operation] | None:
@@ -307,15 +309,15 @@ SLIPS: Sequence[tuple[int, Habit]] = (
     (1, mixed),
     (1, back_and_forth),
 )
-OF_ROLE: dict[str, Sequence[tuple[int, Habit]]] = {"driver": DRIVER, "warehouse_staff": WAREHOUSE}
 
 
-def next_act(role: str, eyes: Eyes, *, slips: float) -> list[Operation] | None:
-    """What somebody in this role does next; sometimes it is a slip, or what another role would do."""
+def next_act(habits: Habits, others: Sequence[Habits], eyes: Eyes, *, slips: float) -> list[Operation] | None:
+    """What somebody with these habits does next; sometimes it is a slip, or what another role would do."""
     random = eyes.random
-    habits: Any = SLIPS if random.random() < slips else OF_ROLE[role]
+    if random.random() < slips:
+        habits = SLIPS
     if random.random() < slips / 8:
-        habits = random.choice(list(OF_ROLE.values()))
+        habits = random.choice(others)
     for _ in range(4):
         (habit,) = random.choices([habit for _, habit in habits], [weight for weight, _ in habits])
         if eyes.warehouse or habits is not WAREHOUSE:

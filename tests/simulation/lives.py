@@ -11,9 +11,10 @@ from sync.engine.chain import encode_bytes
 from sync.kernel.errors import TallystickError
 from tests.simulation.device import Device
 from tests.simulation.facts import Pulled, Recorded
-from tests.simulation.habits import Eyes, next_act
+from tests.simulation.habits import DRIVER, WAREHOUSE, Eyes, Habits, next_act
 from tests.simulation.loop import Actor, Killed
 from tests.simulation.rules import Newer, Poison
+from tests.simulation.tills import COUNTER, SCHOOL
 
 if TYPE_CHECKING:
     from client_sdk.adapters.memory_state import State
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from tests.simulation.stage import StagedTown
     from tests.simulation.world import World
 
+OF_ROLE: dict[str, Habits] = {
+    "driver": DRIVER,
+    "warehouse_staff": WAREHOUSE,
+    "counter_clerk": COUNTER,
+    "school_office": SCHOOL,
+}
 HINT_SECONDS = (0.01, 5.0)
 HINTED_SHARE = 0.15
 KEPT_SHARE = 0.3
@@ -30,12 +37,22 @@ CARELESS_SHARE = 0.5
 class Resident:
     """A device with who works on it: acts, syncs, mishaps, until the first phase is over."""
 
-    def __init__(self, world: World, town: StagedTown, device: Device, users: tuple[str, ...], warehouse: str) -> None:
+    def __init__(
+        self,
+        world: World,
+        town: StagedTown,
+        device: Device,
+        users: tuple[str, ...],
+        *,
+        warehouse: str,
+        school: str,
+    ) -> None:
         self.world = world
         self.town = town
         self.device = device
         self.users = users
         self.warehouse = warehouse
+        self.school = school
         self.problem: str | None = None
         self.random = world.random(f"life {device.name}")
         self._acts = world.options.acts
@@ -66,7 +83,12 @@ class Resident:
         own = {"town", f"device:{identity.device_id}"}
         if identity.role == "driver":
             return frozenset(own | {f"driver:{identity.user_id}"})
-        return frozenset(own | {f"warehouse:{self.warehouse}", f"staff:{identity.role}"})
+        places = {
+            "warehouse_staff": f"warehouse:{self.warehouse}",
+            "counter_clerk": "counter",
+            "school_office": f"school:{self.school}",
+        }
+        return frozenset(own | {places[identity.role], f"staff:{identity.role}"})
 
     def hear(self) -> None:
         """A hint: ask soon, if there is a network."""
@@ -171,7 +193,8 @@ class Resident:
         if random.random() >= world.options.slips / 6:
             with device.replica.acting_as(random.choice(self.users)):
                 return device.replica.record(*operations)
-        user = random.choice((*self.town.drivers, *self.town.staff))
+        town = self.town
+        user = random.choice((*town.drivers, *town.staff, *town.clerks, *town.bursars))
         if random.random() < CARELESS_SHARE:
             return record(device.disk, device.system, world.registry, user, operations)
         with device.replica.acting_as(user):
@@ -190,11 +213,14 @@ class Resident:
             products=self.town.products,
             warehouses=self.town.warehouses,
             warehouse=self.warehouse,
+            school=self.school,
+            schools=self.town.schools,
             colleagues=(*self.users, self.town.admin),
             heard=world.heard,
             last=self._last,
         )
-        return next_act(self.device.identity.role, eyes, slips=world.options.slips)
+        others = list(OF_ROLE.values())
+        return next_act(OF_ROLE[self.device.identity.role], others, eyes, slips=world.options.slips)
 
     def _mishap(self) -> None:
         """What happens to devices between two acts."""
@@ -218,7 +244,7 @@ class Resident:
             copy = Device(world, f"{device.name} copy", device.identity, device.disk.state())
             copy.is_clone = device.is_clone = True
             copy.is_rotten = device.is_rotten
-            world.settle_in(self.town, copy, self.users, self.warehouse)
+            world.settle_in(self.town, copy, self.users, warehouse=self.warehouse, school=self.school)
         if faults.strikes("device.restored", device.name):
             self._restore()
         if faults.strikes("device.killed", device.name):

@@ -12,8 +12,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
+
+from tests.simulation.money_mutants import MONEY_MUTANTS
+from tests.simulation.mutant import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("client_sdk", "docs", "migrations", "server", "sync", "tests", "loadtests")
@@ -32,17 +34,6 @@ for seed in range(1, {seeds}):
         print(f"seed {{seed}}: {{findings[0][:150]}}")
         sys.exit({killed})
 """
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Mutant:
-    """A defect: what stands in a file, and what stands there instead. `test` kills what the simulator cannot see."""
-
-    name: str
-    path: str
-    before: str
-    after: str
-    test: str = ""
 
 
 CHAIN, APPLY = "sync/engine/chain.py", "server/application/commands/apply_change_sets.py"
@@ -139,8 +130,8 @@ MUTANTS = (
     Mutant(
         name="overlay not rebuilt",
         path=STORE,
-        before="            self._relay(now)\n",
-        after="",
+        before="            self._relay(now)\n            now.spool = now.signed",
+        after="            now.spool = now.signed",
     ),
     Mutant(
         name="two processes on one file do not see each other",
@@ -188,7 +179,7 @@ MUTANTS = (
     Mutant(
         name="who saw a lost part is shut out for ever",
         path="server/application/histories.py",
-        before="        if is_contradicted and await _is_given_up(reader, hello.epoch):",
+        before="        if is_contradicted and await _is_given_up(reader, hello.epoch, up_to=kept):",
         after="        if is_contradicted and hello.epoch is None:",
     ),
     Mutant(
@@ -263,6 +254,28 @@ MUTANTS = (
         before="    acked = max(device.head.seq, hello.head.seq if lines else 0)",
         after="    acked = max(device.head.seq, hello.head.seq)",
     ),
+    Mutant(
+        name="a device that wrote anew lets go of what was answered",
+        path=STATE,
+        before="        self.entries = {seq: entry for seq, entry in self.entries.items() if seq < first}",
+        after="        self.entries = {}",
+        test="tests/conformance/test_rebasing.py",
+    ),
+    Mutant(
+        name="verdicts of a lost part are kept",
+        path="client_sdk/application/exchange.py",
+        before="return first if first is not None and first < asked.from_seq else None",
+        after="return None",
+        test="tests/client_sdk/test_exchange_history.py",
+    ),
+    Mutant(
+        name="a device that cannot send what is missing is not told where to go on",
+        path="server/api/exchange.py",
+        before="    return is_behind or (not lines and hello.pending > 0)",
+        after="    return is_behind",
+        test="tests/server/api/test_histories.py",
+    ),
+    *MONEY_MUTANTS,
 )
 
 

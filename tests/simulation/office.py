@@ -208,6 +208,7 @@ def settings(desk: Desk) -> Asked | None:
         offline_days=random.choice((None, 1, 3)),
         cash_ceiling_units=random.choice((None, 5, 50)),
         payment_units_max=random.choice((100_000_000, 500)),
+        refund_units_max=random.choice((0, 20)),
     )
     return desk.town.admin, [ChangeSettings(settings=chosen)]
 
@@ -314,10 +315,10 @@ ERRANDS: Sequence[tuple[int, Errand]] = (
 )
 
 
-def next_errand(desk: Desk) -> Asked | None:
-    """What the office does next."""
+def next_errand(desk: Desk, errands: Sequence[tuple[int, Errand]]) -> Asked | None:
+    """What the office does next, of what there is to do."""
     for _ in range(4):
-        (errand,) = desk.random.choices([one for _, one in ERRANDS], [weight for weight, _ in ERRANDS])
+        (errand,) = desk.random.choices([one for _, one in errands], [weight for weight, _ in errands])
         if asked := errand(desk):
             return asked
     return None

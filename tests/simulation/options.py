@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.simulation.faults import KINDS
 
-STAGES = 4
+STAGES = 6
 QUIET_SHARE = 0.1
 KIND_SHARE = 0.35
 VERIFIED_SHARE = 0.25

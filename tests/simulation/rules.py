@@ -10,7 +10,7 @@ from sync.kernel.ids import Id
 from sync.kernel.module import Module, ModuleKind, Ref, Registry
 from sync.modules import registry
 
-CREWS = frozenset({"warehouse_staff", "driver"})
+CREWS = frozenset({"warehouse_staff", "driver", "counter_clerk", "school_office"})
 
 
 class Poison(Operation):

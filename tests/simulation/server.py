@@ -21,6 +21,7 @@ from server.api.exchange import post_exchange
 from server.api.parts import Parts
 from server.api.problems import answer_fault
 from server.application.commands.apply_change_sets import Appliers
+from server.application.commands.settle_payments import PaymentDesk
 from server.application.commands.work_off_outbox import work_off_outbox
 from server.application.live_ports import Hint
 from server.application.rate_ports import Tries
@@ -28,9 +29,11 @@ from server.application.rates import RateLimits
 from server.domain.access import DeviceCaller
 from server.domain.rates import Rates
 from sync.kernel.errors import TallystickError
+from tests.simulation.books import MemoryBooks
 from tests.simulation.database import Connection, Database, ProcessTowns
 from tests.simulation.faults import Faults
 from tests.simulation.loop import RUNS_IN, Mortal, SimLoop
+from tests.simulation.provider import Provider
 from tests.simulation.rules import SERVER_RULES
 
 Result = TypeVar("Result")
@@ -40,6 +43,7 @@ LINES_TYPE = b"application/x-ndjson"
 START_MS = 1_795_248_000_000
 RESTART_SECONDS = (0.5, 60.0)
 FOREVER_SECONDS = 1 << 40
+SECRET_BYTES = 32
 
 
 class ProcessDied(BaseException):
@@ -53,6 +57,7 @@ class Surroundings(Protocol):
     faults: Faults
     database: Database
     signer: KeySigner
+    provider: Provider
 
     def random(self, name: str) -> Random:
         """A source of chance of its own."""
@@ -142,6 +147,15 @@ class Process(Mortal):
             system=self.system,
             bell=_Bell(around),
             hints=cast("Any", _Hints(around)),
+        )
+        self.books = MemoryBooks(connection)
+        self.desk = PaymentDesk(
+            momo=around.provider,
+            towns=self.towns,
+            appliers=self.appliers,
+            system=self.system,
+            public_url=PUBLIC_URL,
+            callback_secret=bytes(SECRET_BYTES),
         )
         self.parts = self._parts(page_rows)
         self._app = SimpleNamespace(state=SimpleNamespace(parts=self.parts))
@@ -275,8 +289,11 @@ async def _running() -> AsyncIterator[None]:
 
 async def work_off(process: Process, town_ids: Sequence[str], database: Database, faults: Faults) -> None:
     """What a worker does: everything that is due in these towns; it may die in the middle of it."""
+    more = process.desk.handlers()
     for town_id in town_ids:
-        await work_off_outbox(town_id, outbox=database.outbox, messages=database.messages, system=process.system)
+        for work in (database.outbox, database.inbox):
+            told = {"outbox": work, "messages": database.messages, "system": process.system}
+            await work_off_outbox(town_id, **told, more=more)  # type: ignore[arg-type]  # ports of three kinds
         if faults.strikes("worker.killed"):
             process.die()
             raise ProcessDied

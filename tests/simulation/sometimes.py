@@ -36,6 +36,8 @@ NOT_REACHED: Final[Mapping[str, str]] = {
     "rule engine.quarantined": "a verdict says why instead: the rule of what is in quarantine is the reason for it",
     "rule payments.sum_too_large": "takes more money than there is",
     "conflict sum_too_large": "takes more money than there is",
+    "rule payments.invoice_sum_too_large": "takes more money than there is",
+    "rule engine.signed_amount": "the SDK writes no amount below zero",
     "rule people.device_needs": "nobody enrols in the middle of a world",
     "rule people.device_revoked": "revoked devices hand in over HTTP alone",
 }

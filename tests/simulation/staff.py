@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from server.application.commands.pay_order import OnlineTill, Paying, pay_online
 from server.application.commands.release_device import reject_lines, release_device
 from server.application.ports import Unavailable
+from server.application.statement_ports import Of
 from server.domain.requests import KeyedRequest, RequestKey
 from sync.engine.chain import encode_bytes
 from sync.kernel.errors import TallystickError
-from tests.simulation.facts import Promised
-from tests.simulation.office import Desk, next_errand
+from sync.kernel.money import minor_digits
+from tests.simulation.facts import Promised, Shown
+from tests.simulation.finance import MONEY_ERRANDS
+from tests.simulation.office import ERRANDS, Desk, next_errand
 from tests.simulation.server import START_MS, Process, work_off
 
 if TYPE_CHECKING:
@@ -29,6 +34,11 @@ SORTED_SHARE = 0.5
 REPEATED_SHARE = 0.05
 BACKUPS_MAX = 4
 DIGEST_BYTES = 32
+CUSTOMER_SHARE = 0.1
+IMPATIENT_SHARE = 0.3
+TILLS_SHARE, NO_TILLS_SHARE = 0.6, 0.15
+"""How much of what the office does is about money, where there are counters and where there are none."""
+CUSTOMER = "254700000003"
 
 
 class Clerk:
@@ -40,6 +50,7 @@ class Clerk:
         self._random = world.random(f"office {town.id}")
         self._asked = 0
         self._last: tuple[str, list[Operation]] | None = None
+        self._money_share = TILLS_SHARE if town.clerks else NO_TILLS_SHARE
         self._actor = world.actors.start(self._live)
 
     @property
@@ -60,8 +71,53 @@ class Clerk:
                 self._sort_out(stopped[0])
             elif self._last and self._random.random() < REPEATED_SHARE:
                 self._have_done(*self._last)
-            elif asked := next_errand(desk):
+            elif self._random.random() < CUSTOMER_SHARE:
+                self._serve(desk)
+            elif asked := next_errand(desk, MONEY_ERRANDS if self._random.random() < self._money_share else ERRANDS):
                 self._have_done(*asked)
+
+    def _serve(self, desk: Desk) -> None:
+        """A customer pays online, or asks what they owe."""
+        order, party = desk.one("order"), desk.one("party")
+        try:
+            if order and self._random.random() < 0.5:
+                self._pay(order[0])
+            elif party:
+                self._show(party[0])
+        except TallystickError as fault:
+            self._world.sometimes(f"customer hears {fault.code}")
+            self._world.note(f"customer hears {fault.code}")
+
+    def _pay(self, order_id: str) -> None:
+        """By mobile money; who is impatient does it again."""
+        self._asked += 1
+        key = RequestKey(principal_id=self._town.dispatcher, key=f"pay {self._asked}")
+        request = KeyedRequest(key=key, digest=bytes(DIGEST_BYTES))
+        paying = Paying(payer=CUSTOMER)
+
+        def pay(process: Process) -> Coroutine[Any, Any, Any]:
+            till = OnlineTill(listings=process.books, appliers=process.appliers, card=None, return_url="")
+            return pay_online(self._town.id, ("order", order_id), paying, request, till)
+
+        for _ in range(2 if self._random.random() < IMPATIENT_SHARE else 1):
+            Clerk.ask(self._world, pay)
+
+    def _show(self, party_id: str) -> None:
+        """A statement, as of some version."""
+        world, town_id = self._world, self._town.id
+        body = Clerk.ask(
+            world, lambda process: process.books.statements.document([town_id], town_id, Of.PARTY, party_id)
+        )
+        said = orjson.loads(body)
+        state = world.database.towns.standing(town_id)
+        version = said["as_of"]["version"]
+        if version <= len(state.journal):  # else the town went back just now
+            digest = encode_bytes(state.journal[version - 1].digest)
+            closing = (
+                (one["currency"], to_minor_signed(one["closing"], one["currency"])) for one in said["currencies"]
+            )
+            shown = Shown(town_id=town_id, party_id=party_id, seen=(version, digest), closing=tuple(closing))
+            world.facts.statements.append(shown)
 
     def _sort_out(self, device_id: str) -> None:
         """What becomes of a device that was stopped, and of what it sent meanwhile."""
@@ -125,6 +181,11 @@ class Clerk:
         if not process.is_alive or not task.done() or task.cancelled():
             raise Unavailable
         return task.result()
+
+
+def to_minor_signed(amount: str, currency: str) -> int:
+    """Minor units of an amount that may be below zero."""
+    return int(Decimal(amount).scaleb(minor_digits(currency)))
 
 
 class Keeper:

@@ -28,7 +28,9 @@ from sync.kernel.changeset import Operation
 from sync.kernel.ids import RANDOM_BYTES, make_id
 from sync.modules.catalogue import DefineProduct, OfferProduct, product_id
 from sync.modules.commerce import OpenWarehouse, ReceiveStock
-from sync.modules.identity import AddUser, Role
+from sync.modules.identity import AddUser, ChangeSettings, Role
+from sync.modules.schools import OpenSchool
+from sync.modules.town_settings import TownSettings
 from sync.protocol.messages import EnrolAnswer, EnrolRequest, Hello
 from tests.simulation.database import Backup, Database
 from tests.simulation.loop import SimLoop, using
@@ -39,6 +41,8 @@ Result = TypeVar("Result")
 
 PRODUCTS = (("TEA", "Tea", "3.00"), ("RICE", "Rice", "1.25"), ("OIL", "Oil", "7.40"))
 STOCK = 6
+REFUND_UNITS = 5
+"""What is given back without a second person, where there are counters."""
 DAY_BEFORE_MS = 24 * 3600 * 1000
 
 
@@ -49,6 +53,8 @@ class Size:
     towns: int
     warehouses: int
     drivers: int
+    counters: int = 0
+    schools: int = 0
 
 
 SIZES = (
@@ -56,6 +62,8 @@ SIZES = (
     Size(towns=1, warehouses=2, drivers=2),
     Size(towns=1, warehouses=1, drivers=3),
     Size(towns=2, warehouses=1, drivers=1),
+    Size(towns=1, warehouses=1, drivers=1, counters=2),
+    Size(towns=1, warehouses=1, drivers=1, counters=1, schools=1),
 )
 
 
@@ -68,6 +76,7 @@ class StagedDevice:
     state: State
     warehouse: str
     users: tuple[str, ...]
+    school: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +89,9 @@ class StagedTown:
     dispatcher: str
     staff: tuple[str, ...]
     drivers: tuple[str, ...]
+    clerks: tuple[str, ...]
+    bursars: tuple[str, ...]
+    schools: tuple[str, ...]
     warehouses: tuple[str, ...]
     products: tuple[str, ...]
     devices: tuple[StagedDevice, ...]
@@ -138,6 +150,23 @@ class _Builder:
             self._device(town_id, f"van {place}.{one}", "driver", users=(driver,), warehouse="")
             for one, driver in enumerate(drivers)
         ]
+        clerks = tuple(self._user(town_id, admin, f"Cleo {one}", "counter_clerk") for one in range(size.counters))
+        bursars = tuple(self._user(town_id, admin, f"Bo {one}", "school_office") for one in range(size.schools))
+        devices += [
+            self._device(town_id, f"counter {place}.{one}", "counter_clerk", users=clerks, warehouse="")
+            for one in range(size.counters)
+        ]
+        if clerks:
+            self._author(town_id, admin, ChangeSettings(settings=TownSettings(refund_units_max=REFUND_UNITS)))
+        schools = tuple(self._id() for _ in range(size.schools * 2))
+        for one, school in enumerate(schools):
+            self._author(town_id, admin, OpenSchool(id=school, name=f"School {one}"))
+        for one, school in enumerate(schools[: size.schools]):
+            devices.append(
+                self._device(
+                    town_id, f"school {place}.{one}", "school_office", users=bursars, warehouse="", school=school
+                )
+            )
         return StagedTown(
             id=town_id,
             name=named["name"],
@@ -145,6 +174,9 @@ class _Builder:
             dispatcher=dispatcher,
             staff=staff,
             drivers=drivers,
+            clerks=clerks,
+            bursars=bursars,
+            schools=schools,
             warehouses=warehouses,
             products=products,
             devices=tuple(devices),
@@ -168,7 +200,9 @@ class _Builder:
         self._author(town_id, actor, user)
         return user.id
 
-    def _device(self, town_id: str, name: str, role: str, *, users: tuple[str, ...], warehouse: str) -> StagedDevice:
+    def _device(
+        self, town_id: str, name: str, role: str, *, users: tuple[str, ...], warehouse: str, school: str = ""
+    ) -> StagedDevice:
         user = users[0] if role == "driver" else None
         code, _ = self._run(
             make_enrolment(
@@ -176,6 +210,7 @@ class _Builder:
                 role=role,
                 user_id=user,
                 warehouse_id=warehouse or None,
+                school_id=school or None,
                 enrolments=self._database.enrolments,
                 towns=self._towns,
                 system=self._system,
@@ -185,7 +220,9 @@ class _Builder:
         identity = enrol_device(_Door(self), server_url="https://sync.example", code=code, key=key, name=name)
         store = MemoryStore(DEVICE_RULES, FakeSystem())
         store.enrolled(identity)
-        return StagedDevice(name=name, identity=identity, state=store._state, warehouse=warehouse, users=users)
+        return StagedDevice(
+            name=name, identity=identity, state=store._state, warehouse=warehouse, users=users, school=school
+        )
 
     def _author(self, town_id: str, actor: str, *operations: Operation) -> None:
         verdict = orjson.loads(self._run(self._appliers.author(town_id, actor, operations)))

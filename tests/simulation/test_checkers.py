@@ -193,6 +193,60 @@ def leave_goods_somewhere_else(facts: Facts) -> None:
     change(town, key, custody="picked")
 
 
+def book_one_cent_more(facts: Facts) -> None:
+    town, key = some(facts, "journal_entry", lambda row: row["debit_minor"] > 0)
+    change(town, key, debit_minor=town.rows[key].fields["debit_minor"] + 1)
+
+
+def credit_one_cent_more(facts: Facts) -> None:
+    town, key = some(facts, "credit")
+    change(town, key, left_minor=town.rows[key].fields["left_minor"] + 1)
+
+
+def receive_one_cent_more(facts: Facts) -> None:
+    town, key = some(facts, "settlement", lambda row: row["status"] == "CONFIRMED")
+    change(town, key, amount_minor=town.rows[key].fields["amount_minor"] + 1)
+
+
+def give_back_one_cent_less(facts: Facts) -> None:
+    town, key = some(facts, "settlement")
+    change(town, key, refunded_minor=town.rows[key].fields["refunded_minor"] - 1)
+
+
+def confirm_what_the_provider_has_not_moved(facts: Facts) -> None:
+    facts.moved.clear()
+
+
+def move_another_sum(facts: Facts) -> None:
+    facts.moved.update({reference: (minor + 1, currency) for reference, (minor, currency) in facts.moved.items()})
+
+
+def allocate_one_cent_more(facts: Facts) -> None:
+    town, key = some(facts, "allocation")
+    change(town, key, amount_minor=town.rows[key].fields["amount_minor"] + 1)
+
+
+def allocate_more_than_was_paid(facts: Facts) -> None:
+    town, key = some(facts, "settlement", lambda row: row["allocated_minor"] > 0)
+    change(town, key, amount_minor=town.rows[key].fields["allocated_minor"] - 1)
+
+
+def call_a_debt_paid(facts: Facts) -> None:
+    town, key = some(facts, "invoice", lambda row: row["state"] == "PENDING")
+    change(town, key, state="PAID")
+
+
+def state_one_cent_more(facts: Facts) -> None:
+    place = next(place for place, shown in enumerate(facts.statements) if shown.closing)
+    (currency, minor), *more = facts.statements[place].closing
+    facts.statements[place] = replace(facts.statements[place], closing=((currency, minor + 1), *more))
+
+
+def state_nothing(facts: Facts) -> None:
+    place = next(place for place, shown in enumerate(facts.statements) if any(minor for _, minor in shown.closing))
+    facts.statements[place] = replace(facts.statements[place], closing=())
+
+
 def say_no_reason(facts: Facts) -> None:
     town, line = next(
         (town, line) for town in facts.towns.values() for line in town.sets.values() if line.status == "refused"
@@ -251,6 +305,17 @@ BROKEN: list[tuple[str, Break]] = [
     ("stock", reserve_without_saying),
     ("legal", jump_over_steps),
     ("legal", leave_goods_somewhere_else),
+    ("money", book_one_cent_more),
+    ("money", credit_one_cent_more),
+    ("money", receive_one_cent_more),
+    ("money", give_back_one_cent_less),
+    ("money", confirm_what_the_provider_has_not_moved),
+    ("money", move_another_sum),
+    ("allocated", allocate_one_cent_more),
+    ("allocated", allocate_more_than_was_paid),
+    ("allocated", call_a_debt_paid),
+    ("statement", state_one_cent_more),
+    ("statement", state_nothing),
     ("explained", say_no_reason),
     ("explained", fail_over_a_line),
     ("explained", lose_a_conflict),

@@ -15,9 +15,12 @@ import orjson
 
 from client_sdk.application.verify import verify
 from server.adapters.memory_evidence import MemoryEvidence
+from server.application.callback_ports import Callback
 from server.application.commands.release_device import release_device
 from server.application.queries.verify_town import verify_town
+from sync.kernel.clock import format_time
 from sync.kernel.errors import TallystickError
+from sync.kernel.ids import derived_id
 from tests.simulation.database import Backup, Database
 from tests.simulation.device import BOOT_SECONDS, Device
 from tests.simulation.facts import Facts, Replicated
@@ -25,6 +28,7 @@ from tests.simulation.faults import Faults
 from tests.simulation.lives import Resident
 from tests.simulation.loop import Actor, Actors, SimLoop
 from tests.simulation.options import Options, draw_options
+from tests.simulation.provider import Provider
 from tests.simulation.rules import DEVICE_RULES, SERVER_RULES
 from tests.simulation.server import RESTART_SECONDS, Process, work_off
 from tests.simulation.staff import Clerk, Keeper
@@ -55,6 +59,7 @@ class World:
         self.stage: Stage = staged(self.options.stage)
         self.signer = self.stage.signer
         self.database = Database(SERVER_RULES)
+        self.provider = Provider(self, self.random("provider"))
         self.heard: list[tuple[str, str]] = []
         self.backups: dict[str, list[Backup]] = {}
         self.processes: list[Process] = []
@@ -102,6 +107,27 @@ class World:
             if resident.device.identity.town_id == town_id:
                 resident.hear()
 
+    def called_back(self, payment: str) -> None:
+        """The provider knocks at the door of its town; nobody may be there."""
+        town = next((town for town in self.stage.towns if self._has(town.id, payment)), None)
+        process = self.some_process()
+        if town is None or process is None or self.is_healing:
+            return
+        callback = Callback(
+            id=derived_id("callback", payment, round(self.loop.now * 1000)),
+            town_id=town.id,
+            kind="momo.callback",
+            data={"payment": payment},
+            received_at=format_time(process.system.now_ms()),
+            method="PUT",
+            content_type="application/json",
+            body=b"{}",
+        )
+        process.call(self.database.inbox.keep(callback), lambda: None)
+
+    def _has(self, town_id: str, payment: str) -> bool:
+        return ("payment", payment) in self.database.towns.standing(town_id).rows
+
     # The running of it
 
     def run(self) -> None:
@@ -111,7 +137,8 @@ class World:
         clerks = [Clerk(self, town) for town in self.stage.towns]
         for town in self.stage.towns:
             for one in town.devices:
-                self.settle_in(town, Device(self, one.name, one.identity, one.state), one.users, one.warehouse)
+                device = Device(self, one.name, one.identity, one.state)
+                self.settle_in(town, device, one.users, warehouse=one.warehouse, school=one.school)
         keeper = Keeper(self)
         end = self.options.hours * 3600 * 2
         self.loop.run_while(
@@ -123,9 +150,11 @@ class World:
         self._heal()
         self._look()
 
-    def settle_in(self, town: StagedTown, device: Device, users: tuple[str, ...], warehouse: str) -> Resident:
+    def settle_in(
+        self, town: StagedTown, device: Device, users: tuple[str, ...], *, warehouse: str, school: str
+    ) -> Resident:
         """A device and who works with it begin their day."""
-        resident = Resident(self, town, device, users, warehouse)
+        resident = Resident(self, town, device, users, warehouse=warehouse, school=school)
         self.residents.append(resident)
         return resident
 
@@ -196,9 +225,9 @@ class World:
         for place in range(HEAL_ROUNDS_MAX):
             self.note(f"round {place}")
             self._do(self._repair)
+            self._do(self._sweep)
             self._sync_all()
             if self._is_at_rest():
-                self._do(self._sweep)
                 self.note("at rest")
                 return
         told = ", ".join(f"{one.device.name}: {one.problem}" for one in self.residents if not one.is_quiet())

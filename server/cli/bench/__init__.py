@@ -11,9 +11,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from server.cli.bench.budgets import broken, read_budgets
 from server.cli.bench.frame import FULL, QUICK
 from server.cli.bench.suite import run_suite
+from server.cli.budgets import broken, read_budgets
 from server.cli.output import AsJson, err, examples, out, print_json
 from server.telemetry import configure_logging
 

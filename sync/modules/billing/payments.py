@@ -53,19 +53,20 @@ def void(operation: VoidPayment, draft: Draft) -> None:
     """The cash goes out of the drawer as it came in, and what it had paid is owed again."""
     payment = draft.need("payment", operation.payment)
     settlement = settlement_of(draft, operation.payment)
-    drawer = draft.get("drawer_session", payment["drawer_id"]) if payment["drawer_id"] else None
+    drawer_id = payment.get("drawer_id")  # devices are not told of what is not there
+    drawer = draft.get("drawer_session", drawer_id) if drawer_id else None
     is_here = settlement["status"] == "CONFIRMED" and drawer is not None and drawers.is_own(draft, drawer)
     is_counted = drawer and drawer["counted_at"] and drawer["counted_at"] >= payment["taken_at"]
     has_all = not settlement["refunded_minor"] and not settlement["suspense_minor"]
     has_all = has_all and payment["amount_minor"] <= there_of(draft, settlement)
-    if not (is_here and has_all and drawer and drawer["state"] == "OPEN") or is_counted:
+    if not (drawer_id and is_here and has_all and drawer and drawer["state"] == "OPEN") or is_counted:
         amount = to_amount(payment["amount_minor"], payment["currency"])
         raise draft.refuse(cases.NOT_VOIDABLE, amount=amount, currency=payment["currency"])
     minor, currency = payment["amount_minor"], payment["currency"]
-    drawers.take_out(draft, payment["drawer_id"], currency, minor)
+    drawers.take_out(draft, drawer_id, currency, minor)
     post(draft, SUSPENSE, minor, currency, payment_id=operation.payment)
-    account = drawer_account(payment["drawer_id"])
-    post(draft, account, -minor, currency, payment_id=operation.payment, drawer_id=payment["drawer_id"])
+    account = drawer_account(drawer_id)
+    post(draft, account, -minor, currency, payment_id=operation.payment, drawer_id=drawer_id)
     turn(draft, operation, operation.payment, "VOIDED", reason=operation.reason, suspense_minor=-minor)
 
 

@@ -77,6 +77,14 @@ def test_a_counter_takes_money_for_an_invoice_that_it_does_not_hold(town: Counte
     assert desk.row("payment", payment.id)
 
 
+def test_a_card_payment_is_known_not_to_be_voidable_without_the_server(town: CounterTown) -> None:
+    payment, _ = town.pays(town.bills("9.00"), "9.00", method="card", reference="slip 1")
+
+    verdict = Offline(town, town.desk_a, town.clerk).records(VoidPayment(payment=payment, reason="r")).verdict
+
+    assert (verdict.status.value, verdict.rule) == ("refused", "payments.not_voidable")
+
+
 def test_a_void_is_known_to_be_possible_or_not_without_the_server(town: CounterTown) -> None:
     invoice = town.bills("9.00")
     desk = Offline(town, town.desk_a, town.clerk)

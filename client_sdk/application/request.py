@@ -1,11 +1,14 @@
-"""What an exchange begins with: the lines that go up, the hello, and what the answer will be held against."""
+"""What one request says: the hello, the lines that it carries, and the head that covers them.
+
+Where the server misses a line that is not kept here, a request carries none, and its head is the last one before it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from client_sdk.application.ports import ExchangeState, Identity, OutboxLine, Store
-from client_sdk.errors import ReplicaCorrupt
+from client_sdk.errors import ReplicaCorrupt, ServerProblem
 from sync.engine.chain import encode_bytes, genesis_hash, head_message, parse_public_key, sign
 from sync.engine.replica import Asked
 from sync.kernel.clock import format_time
@@ -25,12 +28,18 @@ def keeps(store: Store, seq: int) -> bool:
 
 
 def lines_from(store: Store, first: int, lines_max: int) -> Sequence[OutboxLine]:
-    """As many lines as one request carries."""
+    """What one request can carry from a position on."""
     return store.outbox_from(first, lines_max=lines_max, bytes_max=LINES_BYTES_MAX)
 
 
-def expectation(store: Store, state: ExchangeState, lines: Sequence[OutboxLine], hello: Hello) -> Asked:
-    """What the answer to this hello will be held against."""
+def lost(seq: int) -> ServerProblem:
+    """What the user is told when nobody can send this position."""
+    told = f"the server has lost change set {seq}, and this device no longer keeps it; tell an admin"
+    return ServerProblem("chain_gap", status=409, message=told, expected_seq=seq)
+
+
+def asked_of(store: Store, state: ExchangeState, lines: Sequence[OutboxLine], hello: Hello) -> Asked:
+    """What the answer is judged against."""
     identity, contact, first = store.identity(), store.standing().contact, hello.from_seq
     return Asked(
         town=identity.town_id,
@@ -48,7 +57,7 @@ def expectation(store: Store, state: ExchangeState, lines: Sequence[OutboxLine],
     )
 
 
-def greeting(
+def hello_of(
     state: ExchangeState, *, head: SignedHead, first: int, told: Sequence[Told], now_ms: int, app: str
 ) -> Hello:
     """The first line of a request."""
@@ -77,7 +86,7 @@ def _witness(state: ExchangeState) -> Witness | None:
 
 
 def signed_head(store: Store, identity: Identity, lines: Sequence[OutboxLine], first: int) -> SignedHead:
-    """The head that covers everything up to the last line sent; without lines, the last one recorded before them."""
+    """The head that covers everything up to the last line sent; without lines, the last one known before them."""
     if lines:
         return SignedHead(seq=lines[-1].seq, hash=encode_bytes(lines[-1].digest), sig=lines[-1].signature)
     begin = (0, genesis_hash(identity.certificate))

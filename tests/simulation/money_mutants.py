@@ -1,0 +1,78 @@
+"""Deliberate defects of money, one at a time; `tests.simulation.mutants` makes them."""
+
+from __future__ import annotations
+
+from tests.simulation.mutant import Mutant
+
+MOMO, REFUNDS = "sync/modules/billing/momo.py", "sync/modules/billing/refunds.py"
+PAYMENTS = "sync/modules/billing/payments.py"
+INVOICES = "sync/modules/billing/invoices.py"
+
+MONEY_MUTANTS = (
+    Mutant(
+        name="more is allocated than is owed",
+        path=PAYMENTS,
+        before='        placed = 0 if is_void else min(minor, invoice["remaining_minor"])',
+        after="        placed = 0 if is_void else minor",
+    ),
+    Mutant(
+        name="what is confirmed twice is paid twice",
+        path=MOMO,
+        before="    if was not in NOT_ARRIVED:",
+        after='    if was == "VOIDED":',
+    ),
+    Mutant(
+        name="what was asked for counts, and not what came",
+        path=MOMO,
+        before='    amounts = {"amount_minor": came,',
+        after='    amounts = {"amount_minor": settlement["amount_minor"],',
+    ),
+    Mutant(
+        name="what the provider takes back stays paid",
+        path=MOMO,
+        before='    way = settlement["suspense_minor"] - minor\n',
+        after='    way = settlement["suspense_minor"]\n',
+    ),
+    Mutant(
+        name="more is given back than came",
+        path=REFUNDS,
+        before="    if not 0 < minor <= left:",
+        after="    if not 0 < minor:",
+    ),
+    Mutant(
+        name="who asks for a refund approves it",
+        path=REFUNDS,
+        before='    if refund["requested_by"] == draft.change_set.actor:',
+        after='    if not refund["requested_by"]:',
+    ),
+    Mutant(
+        name="a reference that came before is not looked for",
+        path="sync/modules/billing/marks.py",
+        before="    return other if other != payment else None\n\n\ndef last_asked",
+        after="    return None\n\n\ndef last_asked",
+    ),
+    Mutant(
+        name="a drawer that is closed stays open",
+        path="sync/modules/billing/drawers.py",
+        before='"differences": differences, "state": "CLOSED",',
+        after='"differences": differences, "state": "COUNTED",',
+    ),
+    Mutant(
+        name="credit is used and stays",
+        path=INVOICES,
+        before='    change_credit(draft, credit["party_id"], currency, -minor,',
+        after='    change_credit(draft, credit["party_id"], currency, 0,',
+    ),
+    Mutant(
+        name="an invoice that is cancelled keeps what was paid on it",
+        path=INVOICES,
+        before='        change_credit(draft, invoice["party_id"], invoice["currency"], paid_minor,',
+        after='        change_credit(draft, invoice["party_id"], invoice["currency"], 0,',
+    ),
+    Mutant(
+        name="a statement adds what came in",
+        path="server/domain/statements.py",
+        before='"balance_minor": before + one.minor})',
+        after='"balance_minor": before + abs(one.minor)})',
+    ),
+)
