@@ -9,6 +9,7 @@ from locust import HttpUser, between, task
 
 from loadtests.fleet import Counted, fleet_of
 
+PIECES = 1_000
 LISTS = ("orders", "conflicts", "tasks", "devices", "stock-levels")
 
 
@@ -18,13 +19,14 @@ class SteadyOffice(Counted, HttpUser):
     wait_time = between(0.5, 2)
 
     def on_start(self) -> None:
-        """Sign in, and find a product."""
+        """Sign in, find a product, and fill its shelf."""
         options: Any = self.environment.parsed_options
         said = {"email": options.email, "password": options.password}
         answer = self.client.post("/v1/sessions", json=said, name="office: sign in")
         self.client.headers["X-CSRF-Token"] = answer.json()["csrf_token"]
         self._town, self._warehouse = fleet_of(self.environment).town, fleet_of(self.environment).warehouse
         self._product = self._get("products").json()["items"][0]["id"]
+        self._receive(PIECES)  # an order for what is not there is refused, as it should be
 
     @task(6)
     def look(self) -> None:
@@ -36,7 +38,7 @@ class SteadyOffice(Counted, HttpUser):
     @task(2)
     def receive(self) -> None:
         """Goods come in."""
-        self._post("stock/receive", {"warehouse": self._warehouse, "product": self._product, "quantity": 1})
+        self._receive(1)
         self.did()
 
     @task(1)
@@ -48,6 +50,10 @@ class SteadyOffice(Counted, HttpUser):
         if placed.ok:
             self._post(f"orders/{placed.json()['id']}/cancel", {"reason": "asked for"}, name="orders/[id]/cancel")
         self.did()
+
+    def _receive(self, quantity: int) -> None:
+        said = {"warehouse": self._warehouse, "product": self._product, "quantity": quantity}
+        self._post("stock/receive", said)
 
     def _get(self, what: str) -> Any:
         return self.client.get(f"/v1/towns/{self._town}/{what}", name=f"office: look at {what}")

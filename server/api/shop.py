@@ -19,6 +19,7 @@ from server.api.parts import parts_of, shop_door_of
 from server.api.rate_guard import counted_customer
 from server.application.commands.cancel_order import call_off
 from server.application.commands.check_out import Checkout, check_out
+from server.application.commands.pay_order import CardNotOffered
 from server.application.queries.paging import PAGE_ROWS, PAGE_ROWS_MAX
 from server.application.queries.shop import CATALOGUE_ORDERS, catalogue_page, towns_page, tracked
 from server.domain.requests import InvalidIdempotencyKey, KeyedRequest, keyed_request
@@ -160,6 +161,8 @@ async def post_checkout(request: Request, town_id: str) -> Response:
     await counted_customer(request, parts, town)
     said = await read_document(request)
     checkout = understood(Checkout, said)
+    if checkout.payment_method == "card" and door.card is None:
+        raise CardNotOffered
     order_id = await check_out(
         town,
         checkout,

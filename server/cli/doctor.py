@@ -7,7 +7,7 @@ import shutil
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,8 +16,17 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from server.application.paper_ports import PRINTER_REMEDY
 from server.application.ports import Unavailable
-from server.bootstrap import Examined, examine, existing_signer, newest_revision, redis_url, redis_version
+from server.bootstrap import (
+    Examined,
+    examine,
+    existing_signer,
+    newest_revision,
+    printer_problem,
+    redis_url,
+    redis_version,
+)
 from server.cli.connect import DataDir, settings_for
 from server.cli.output import GOOD, PROBLEM, AsJson, err, examples, out, print_json
 from server.domain import examination
@@ -28,7 +37,6 @@ from sync.kernel.errors import TallystickError
 
 ANSWER_SECONDS_MAX = 5
 NOT_FOR_OTHERS = 0o077
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
 
@@ -39,7 +47,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(*, data: DataDir = None, as_json: AsJson = False) -> None:
-    """Examine the installation: settings, database, Redis, key, disk, clock, processes, outbox, towns.
+    """Examine the installation: settings, database, Redis, key, disk, printer, clock, processes, outbox, towns.
 
     Each check is ok, warn or fail, with what to do. Exit 0 when nothing fails, 1 otherwise. Changes nothing.
     """
@@ -71,6 +79,8 @@ async def _findings(data: Path | None) -> list[Finding]:
     usage = shutil.disk_usage(_nearest(settings.data_dir))
     found.append(examination.judge_disk(str(settings.data_dir), usage.free, usage.total))
     found.append(await asyncio.to_thread(_of_api, settings))
+    found.append(examination.judge_printer(printer_problem(), PRINTER_REMEDY))
+    found += await asyncio.to_thread(lambda: [*_of_providers(settings)])
     ages = beat_ages(settings.data_dir)
     found += [examination.judge_beats(process, ages, BEAT_SECONDS_MAX) for process in ("worker", "scheduler")]
     return found
@@ -79,7 +89,7 @@ async def _findings(data: Path | None) -> list[Finding]:
 def _judge_settings(settings: Settings) -> Finding:
     address = urlsplit(settings.public_url)
     said = f"the settings are readable; devices reach the server at {settings.public_url}"
-    if address.scheme != "https" and address.hostname not in LOOPBACK:
+    if address.scheme != "https" and address.hostname not in examination.LOOPBACK:
         do = "put a proxy with TLS in front, and its https:// address into TALLYSTICK_PUBLIC_URL"
         return Finding(check="settings", level=Level.WARN, said=said, do=do)
     return Finding(check="settings", level=Level.OK, said=said)
@@ -152,14 +162,38 @@ def _of_api(settings: Settings) -> Finding:
     except OSError:
         said, do = f"nothing of ours answers at {settings.public_url}", "start `tallystick serve`, or mend the proxy"
     address = urlsplit(settings.public_url)
-    if address.hostname in LOOPBACK and _is_listened_on(address.port or 80):
+    if address.hostname in examination.LOOPBACK and _is_listened_on(address.port or 80):
         said, do = f"another program listens on port {address.port}", "stop it, or choose another port"
     return Finding(check="api", level=Level.WARN, said=said, do=do)
 
 
-def _is_listened_on(port: int) -> bool:
+def _of_providers(settings: Settings) -> Iterator[Finding]:
+    """The providers of payments that are set; whether somebody listens where they are said to be."""
+    needed: Mapping[str, Mapping[str, object]] = {
+        "momo": {
+            "TALLYSTICK_MOMO_API_USER": settings.momo_api_user,
+            "TALLYSTICK_MOMO_API_KEY": settings.momo_api_key,
+            "TALLYSTICK_MOMO_SUBSCRIPTION_KEY": settings.momo_subscription_key,
+        },
+        "cards": {
+            "TALLYSTICK_CARD_API_KEY": settings.card_api_key,
+            "TALLYSTICK_WEBHOOK_SECRETS": settings.webhook_secrets,
+        },
+    }
+    for name, url in (("momo", settings.momo_base_url), ("cards", settings.card_base_url)):
+        if url is not None:
+            address = urlsplit(url)
+            port = address.port or (443 if address.scheme == "https" else 80)
+            missing = [variable for variable, value in needed[name].items() if not value]
+            is_reached = not missing and _is_listened_on(port, str(address.hostname))
+            ours = str(urlsplit(settings.public_url).hostname)
+            theirs = (address.scheme, str(address.hostname))
+            yield examination.judge_provider(name, *theirs, ours, missing=missing, is_reached=is_reached)
+
+
+def _is_listened_on(port: int, host: str = "127.0.0.1") -> bool:
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1):
+        with socket.create_connection((host, port), timeout=1):
             return True
     except OSError:
         return False

@@ -19,6 +19,7 @@ JOURNAL_AHEAD_SECONDS = 5.0
 CONNECTIONS_WARN_SHARE = 0.8
 DISK_WARN_BYTES, DISK_FAIL_BYTES = 5 * 1024**3, 512 * 1024**2
 OVERDUE_WARN_SECONDS, OVERDUE_FAIL_SECONDS = 60.0, 3600.0
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 NAMES_SHOWN_MAX = 5
 
 
@@ -136,6 +137,13 @@ def judge_clock(facts: DatabaseFacts, towns: Iterable[TownFacts]) -> Finding:
     return _ok("clock", said)
 
 
+def judge_printer(problem: str | None, remedy: str) -> Finding:
+    """PDFs can be made; without them everything else works, and those who want one wait."""
+    if problem is None:
+        return Finding(check="printer", level=Level.OK, said="PDFs of statements and Z reports can be made")
+    return Finding(check="printer", level=Level.WARN, said=f"PDFs cannot be made here ({problem})", do=remedy)
+
+
 def judge_disk(path: str, free_bytes: int, total_bytes: int) -> Finding:
     """Is there room."""
     said = f"{free_bytes / 1024**3:.1f} of {total_bytes / 1024**3:.0f} GiB are free at {path}"
@@ -199,6 +207,25 @@ def judge_beats(process: str, ages: Mapping[str, float], age_seconds_max: float)
         said = f"no {process} has shown itself for {min(ours):.0f} s"
         return _fail(process, said, f"start `tallystick {process}` again; its log says why it ended")
     return _ok(process, f"a {process} showed itself {min(ours):.0f} s ago")
+
+
+def judge_provider(
+    name: str, scheme: str, host: str, our_host: str, *, missing: Sequence[str], is_reached: bool
+) -> Finding:
+    """Can a provider of payments be asked, and can it call back; `missing` are the settings that it lacks."""
+    if missing:
+        said = f"a provider is set, and not {', '.join(missing)}: nothing of the server starts like that"
+        return _fail(name, said, "set what is missing, or take the provider's URL away")
+    is_here = host in LOOPBACK
+    if not is_here and scheme != "https":
+        return _fail(name, f"our key would go to {host} in clear", "use the provider's https:// address")
+    if not is_reached:
+        said = f"nothing answers at {host}; payments wait, and are asked about again by themselves"
+        return _warn(name, said, "see whether the address is right, and the network")
+    if not is_here and our_host in LOOPBACK:
+        said = f"{host} cannot call back at {our_host}; payments are confirmed later, by asking"
+        return _warn(name, said, "set TALLYSTICK_PUBLIC_URL to an address that the provider reaches")
+    return _ok(name, f"the provider at {host} is reached")
 
 
 def _some(names: Sequence[str]) -> str:

@@ -143,10 +143,7 @@ class ChangeSettings(Operation):
 
 
 class AddUser(Operation):
-    """A person may work in this town; `pin_hash` is Argon2id, verified offline on devices.
-
-    Who works for a school may be given one: then they see and change nothing of another.
-    """
+    """A person may work in this town, maybe for one school; `pin_hash` is Argon2id, verified offline on devices."""
 
     op: ClassVar = "user.add"
     intent: ClassVar = Intent.WISH
@@ -246,15 +243,8 @@ def add_user(operation: AddUser, draft: Draft) -> None:
     roles = list(dict.fromkeys(operation.user_roles))
     if operation.school is not None:
         draft.need("school", operation.school)
-    row = {
-        "name": operation.name,
-        "login": operation.login,
-        "roles": roles,
-        "is_active": True,
-        "has_pin": bool(operation.pin_hash),
-        "former_roles": [],
-        "school_id": operation.school,
-    }
+    told = {"name": operation.name, "login": operation.login, "roles": roles, "school_id": operation.school}
+    row = {**told, "is_active": True, "has_pin": bool(operation.pin_hash), "former_roles": []}
     draft.create("user", operation.id, row)
     if operation.pin_hash:
         pin = {"user_id": operation.id, "roles": roles, "hash": operation.pin_hash}

@@ -2,6 +2,7 @@
 
 When the test says that the schema hash has changed: if old clients still understand everything, add the next schema
 number with its hash and a line on what changed; if not, raise `PROTOCOL` as well and keep serving the one before.
+On the commit before, `python -m tests.support.record_release tests/faults/golden` keeps a tape of what ends there.
 """
 
 from __future__ import annotations

@@ -35,7 +35,6 @@ from client_sdk.replica import Replica
 from sync.engine.chain import encode_bytes
 from sync.kernel.changeset import Status
 from sync.kernel.clock import format_time
-from sync.kernel.module import Entity, FieldKind
 from sync.kernel.pins import hash_pin
 from tests.support.desk import PASSPHRASE, enrolled, opened, town_with_jobs
 from tests.support.toy import (
@@ -47,7 +46,6 @@ from tests.support.toy import (
     ToyTown,
     ToyTransport,
     job_id,
-    toy_registry,
 )
 
 URL = "http://127.0.0.1:9"
@@ -286,6 +284,7 @@ def test_a_wrong_passphrase_is_named(tmp_path: Path, town: ToyTown) -> None:
             opened(tmp_path / "toy.db", passphrase=wrong)
 
 
+@pytest.mark.usefixtures("dear_guards")
 def test_a_lost_or_damaged_key_file_is_named(tmp_path: Path, town: ToyTown) -> None:
     path = tmp_path / "toy.db"
     enrolled(path, town).close()
@@ -350,22 +349,6 @@ def test_a_newer_file_is_left_alone(tmp_path: Path, town: ToyTown) -> None:
     with pytest.raises(ReplicaTooNew):
         opened(path)
     assert path.read_bytes() == before
-
-
-def test_an_update_of_the_app_shows_rows_that_were_kept_unseen(tmp_path: Path, town: ToyTown) -> None:
-    path = tmp_path / "toy.db"
-    enrolled(path, town).close()
-    with opened(path) as replica, pytest.raises(NotAQuery):
-        replica.query("SELECT * FROM novelties")
-    novelty = Entity(name="novelty", plural="novelties", fields={"colour": FieldKind.TEXT})
-    with opened(path) as replica:
-        store = replica._store
-        assert isinstance(store, SqliteStore)
-        store._writer.execute("INSERT INTO base_row VALUES ('novelty', 'x', 1, 5, 0, '{\"colour\":\"red\"}')")
-    updated = Replica.open(path, passphrase=PASSPHRASE, registry=toy_registry(novelty))
-    with updated as replica:
-        assert replica.query("SELECT * FROM novelties") == [{"id": "x", "version": 5, "colour": "red"}]
-        assert len(replica.query("SELECT * FROM jobs")) == 3
 
 
 def test_verify_finds_a_planted_row(replica: Replica) -> None:

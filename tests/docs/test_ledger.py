@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from sync.kernel.ids import derived_id
-from sync.modules.billing import CancelInvoice, FailPayment, PayRefund, RequestRefund, ReversePayment, VoidPayment
+from sync.modules.billing import (
+    CancelInvoice,
+    FailPayment,
+    PayRefund,
+    RequestCardPayment,
+    RequestRefund,
+    ReversePayment,
+    VoidPayment,
+)
 from tests.support.counters import CounterTown, found_counter_town
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "ledger.md"
@@ -51,6 +59,18 @@ def reversed_again(town: CounterTown, invoice: str) -> None:
     payment = town.asks(invoice=invoice)
     town.hears(payment)
     town.does(town.server, town.server.id, ReversePayment(payment=payment, reference="R"))
+
+
+def by_card(town: CounterTown, invoice: str) -> str:
+    payment = RequestCardPayment(id=town.new_id(), invoice=invoice, amount="9.00", currency="KES")
+    town.does(town.server, town.server.id, payment)
+    town.hears(payment.id, reference="ch_1")
+    return payment.id
+
+
+def charged_back(town: CounterTown, invoice: str) -> None:
+    back = ReversePayment(payment=by_card(town, invoice), reference="dp_1")
+    town.does(town.server, town.server.id, back)
 
 
 def agreed(town: CounterTown, invoice: str) -> tuple[str, str]:
@@ -96,6 +116,8 @@ DONE: Mapping[str, Callable[[CounterTown, str], object]] = {
     "asked by mobile money": lambda town, invoice: town.asks(invoice=invoice),
     "confirmed late": late,
     "reversed by the provider": reversed_again,
+    "paid by card online": by_card,
+    "charged back": charged_back,
     "refund agreed": agreed,
     "refund paid": given,
     "given back unasked": unasked,

@@ -11,16 +11,17 @@ import pytest
 
 from client_sdk import Replica, ServerProblem
 from client_sdk.errors import OldCopy
+from server.stack import Stack
 from sync.engine.chain import encode_bytes, line_hash
 from sync.modules.identity import SuspendDevice
 from tests.support.failpoints import KILLED, failpoints
 from tests.support.office import PASSPHRASE
-from tests.support.site import TOWN, Site, clone, running_site, tallystick
+from tests.support.site import TOWN, Site, clone, site_on, tallystick
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with running_site() as running:
+def site(shared_stack: Stack) -> Iterator[Site]:
+    with site_on(shared_stack) as running:
         yield running
 
 

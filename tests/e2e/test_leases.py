@@ -10,10 +10,11 @@ import pytest
 from client_sdk import Refused, Replica
 from client_sdk.adapters.system import RealSystem
 from client_sdk.application.leases import LeaseStatus
+from server.stack import Stack
 from sync.kernel.clock import parse_time
 from sync.modules.billing import TakePayment
 from tests.support.office import PASSPHRASE
-from tests.support.site import TOWN, Site, running_site, tallystick
+from tests.support.site import TOWN, Site, site_on, tallystick
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -31,8 +32,8 @@ class Later(RealSystem):
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with running_site() as running:
+def site(shared_stack: Stack) -> Iterator[Site]:
+    with site_on(shared_stack) as running:
         yield running
 
 

@@ -21,7 +21,7 @@ TASKS = 1
 EXPECTED = {
     *("hot town: sync", "storm: sync", "poor network: sync"),
     *("hot town: law", "storm: law", "poor network: law"),
-    *("office: sign in", "office: look at orders"),
+    *("office: sign in", "office: stock/receive"),
 }
 
 
@@ -39,8 +39,8 @@ def test_every_scenario_works_for_a_while_and_loses_nothing(shared_stack: Stack)
             check=False,
         )
 
-        assert done.returncode == 0, done.stderr[-2000:]
+        assert done.returncode == 0, done.stderr.decode()[-6000:]
         told = {one["name"]: one for one in orjson.loads(done.stdout)}
-        assert told.keys() >= EXPECTED
+        assert {name for name, one in told.items() if one["num_requests"]} >= EXPECTED
         assert [name for name, one in told.items() if one["num_failures"]] == []
         assert books.verify(TOWN).findings == ()

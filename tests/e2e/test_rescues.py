@@ -14,22 +14,18 @@ from client_sdk import Replica
 from client_sdk.errors import NoSealingKey
 from server.adapters.keys import open_signer
 from server.application.commands.rescue_lines import Rescued, RescueForged, RescueUnreadable, rescue
+from server.stack import Stack
 from sync.engine.sealing import seal
 from sync.modules import registry
 from sync.protocol.bundle import PURPOSE, Bundle, pack, unpack
 from tests.support.office import PASSPHRASE
-from tests.support.site import TOWN, Site, running_site
+from tests.support.site import TOWN, Site, site_on, tallystick
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with running_site() as running:
+def site(shared_stack: Stack) -> Iterator[Site]:
+    with site_on(shared_stack) as running:
         yield running
-
-
-def tallystick(site: Site, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "server.cli", *arguments, "--data", str(site.stack.data_dir)]
-    return subprocess.run(command, capture_output=True, check=False, text=True)
 
 
 def rescued(site: Site, file: Path) -> Rescued:
@@ -61,7 +57,7 @@ def test_the_work_of_a_device_that_never_comes_back_is_taken_once(site: Site, tm
 
     said = json.loads(first.stdout)
     assert (said["from_seq"], said["to_seq"], said["known"], said["decided"]) == (3, 7, 0, {"accepted": 5})
-    assert (second.returncode, "known already" in second.stdout) == (0, True)
+    assert (second.exit_code, "known already" in second.stdout) == (0, True)
     assert on_shelf(site, site.warehouse) == 7
     assert site.office.books.verify(TOWN).findings == ()
 
@@ -122,7 +118,7 @@ def test_a_file_is_for_its_installation_only_and_says_nothing_to_others(site: Si
             rescued(site, file)
         assert file.read_bytes() == content, name
     told = tallystick(site, "rescue", str(file))
-    assert (told.returncode, told.stderr.count("\n"), "nothing of it was taken" in told.stderr) == (1, 1, True)
+    assert (told.exit_code, told.stderr.count("\n"), "nothing of it was taken" in told.stderr) == (1, 1, True)
     assert town_id.encode() not in whole
     assert on_shelf(site, site.warehouse) == 0
 

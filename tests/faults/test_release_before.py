@@ -1,6 +1,6 @@
 """Rolling upgrade: devices of the release before on this server, and this SDK in the middle of such a device's day.
 
-`tests.support.record_release` made the tape on the release before; it is played here, never edited.
+`tests.support.record_release` made a tape on each release; they are played here, never edited.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ from sync.modules.billing import TakePayment
 from sync.modules.commerce import AssignDispatch
 from sync.protocol.version import SCHEMA
 from tests.support.fake_server import LINES, Answer, FakeServer, fake_server, json_answer
-from tests.support.golden import GOLDEN, GoldenDevice, Known, last_rows, lines_of, statuses, tape_of
+from tests.support.golden import GOLDEN, GoldenDevice, Known, last_rows, lines_of, releases, statuses, tape_of
 from tests.support.record_release import PASSPHRASE, PRICE, SKU, STOCK, StillSystem
 from tests.support.site import Site, site_on
 
-BEFORE = SCHEMA - 1
 TOWN = "Golden"
 
 
@@ -36,9 +35,13 @@ def site(shared_stack: Stack) -> Iterator[Site]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def tape() -> dict[str, Any]:
-    return tape_of(BEFORE)
+@pytest.fixture(scope="module", params=releases())
+def tape(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return tape_of(request.param)
+
+
+def test_the_release_before_is_among_those_that_are_kept() -> None:
+    assert SCHEMA - 1 in releases()
 
 
 def town_of_now(site: Site, tape: dict[str, Any]) -> dict[str, str]:
@@ -62,7 +65,7 @@ def test_a_day_of_the_release_before_goes_on_this_server_as_it_went_on_its_own(
         "tablet": books.code(TOWN, "warehouse_staff", user=ids[then["clerk"]], warehouse=ids[then["warehouse"]]),
         "van": books.code(TOWN, "driver", user=ids[then["driver"]]),
     }
-    devices = {name: GoldenDevice(site.stack.url, ids, now_ms) for name in codes}
+    devices = {name: GoldenDevice(site.stack.url, tape["schema"], ids, now_ms) for name in codes}
     verdicts, heard = 0, []
     for step in tape["steps"]:
         if "office" in step:
@@ -139,7 +142,7 @@ def test_an_update_in_the_middle_of_a_day_keeps_the_unsent_work_byte_for_byte(
 ) -> None:
     path = tmp_path / "van.db"
     for suffix in ("", ".key"):
-        shutil.copy(GOLDEN / f"schema_{BEFORE}.replica{suffix}", f"{path}{suffix}")
+        shutil.copy(GOLDEN / f"schema_{tape['schema']}.replica{suffix}", f"{path}{suffix}")
     sent = exchanges_of(tape, "van")[1]
     unsent = [line.encode() for line in sent["body"].splitlines()[1:]]
     server.will_answer(as_answered(sent))

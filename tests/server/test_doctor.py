@@ -83,6 +83,7 @@ def test_for_a_person_every_check_is_a_line(stack: Stack) -> None:
         ({"TALLYSTICK_PUBLIC_URL": "http://127.0.0.1:1"}, {"api": "warn"}),
         ({"DATABASE_URL": "postgresql://127.0.0.1:1/nothing"}, {"postgresql": "fail"}),
         ({"TALLYSTICK_SERVER_KEY_FILE": "/nowhere/server.key"}, {"key": "fail"}),
+        ({"TALLYSTICK_CARD_BASE_URL": "http://127.0.0.1:1"}, {"cards": "fail"}),
         ({"TALLYSTICK_LOG_LEVEL": "loud"}, {"settings": "fail"}),
     ],
 )

@@ -41,6 +41,10 @@ def test_without_any_variable_the_defaults_hold() -> None:
         "momo_api_key": None,
         "momo_subscription_key": None,
         "momo_environment": "sandbox",
+        "card_base_url": None,
+        "card_api_key": None,
+        "card_return_url": None,
+        "webhook_secrets": None,
     }
 
 
@@ -65,6 +69,10 @@ def test_every_variable_is_read() -> None:
         "TALLYSTICK_BLOB_DIR": "/srv/blobs",
         "TALLYSTICK_TOMBSTONE_DAYS": "30",
         "TALLYSTICK_MOMO_BASE_URL": "https://proxy.momoapi.example",
+        "TALLYSTICK_CARD_BASE_URL": "https://api.cards.example",
+        "TALLYSTICK_CARD_API_KEY": "a key of the cards",
+        "TALLYSTICK_CARD_RETURN_URL": "https://shop.example/paid",
+        "TALLYSTICK_WEBHOOK_SECRETS": "a new secret of ours,an old secret of ours",
         "TALLYSTICK_MOMO_API_USER": "a user",
         "TALLYSTICK_MOMO_API_KEY": "a key",
         "TALLYSTICK_MOMO_SUBSCRIPTION_KEY": "another key",
@@ -94,6 +102,10 @@ def test_every_variable_is_read() -> None:
         "momo_api_key": SecretStr("a key"),
         "momo_subscription_key": SecretStr("another key"),
         "momo_environment": "mtnghana",
+        "card_base_url": "https://api.cards.example",
+        "card_api_key": SecretStr("a key of the cards"),
+        "card_return_url": "https://shop.example/paid",
+        "webhook_secrets": SecretStr("a new secret of ours,an old secret of ours"),
     }
 
 
@@ -170,6 +182,17 @@ def test_a_proxy_that_could_be_anybody_stops_the_start_and_says_why(value: str) 
                 "between them, like 10.0.0.2,10.1.0.0/16. Not 0.0.0.0/0 or ::/0: then every caller could name any "
                 "address as its own, and no limit would hold"
             ),
+        ),
+        *(
+            (
+                "TALLYSTICK_WEBHOOK_SECRETS",
+                value,
+                (
+                    "TALLYSTICK_WEBHOOK_SECRETS is wrong: expected one to four secrets of at least 16 characters with "
+                    "commas between them"
+                ),
+            )
+            for value in ("too short", "a secret of sixteen,", ",".join(["a secret of sixteen"] * 5))
         ),
         (
             "TALLYSTICK_DEVICE_REQUESTS_PER_MINUTE",

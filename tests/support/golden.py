@@ -25,6 +25,7 @@ from sync.engine.chain import (
     encode_bytes,
     genesis_hash,
     head_message,
+    journal_message,
     line_hash,
     older_journal_message,
     parse_public_key,
@@ -32,10 +33,16 @@ from sync.engine.chain import (
 )
 from sync.kernel.clock import format_time
 from sync.protocol.messages import enrol_message
+from sync.protocol.version import EPOCH_IN_HEADS_SCHEMA
 
 GOLDEN = Path(__file__).resolve().parents[1] / "faults" / "golden"
 
 Step = Mapping[str, Any]
+
+
+def releases() -> list[int]:
+    """The wire schemas of which there is a tape."""
+    return sorted(int(path.stem.removeprefix("schema_")) for path in GOLDEN.glob("schema_*.json"))
 
 
 def tape_of(schema: int) -> dict[str, Any]:
@@ -71,10 +78,13 @@ class Known:
 
 
 class GoldenDevice:
-    """One device of the tape, on the server of now. `ids` are the ids of then with those of now."""
+    """One device of the tape, on the server of now. `ids` are the ids of then with those of now.
 
-    def __init__(self, url: str, ids: dict[str, str], now_ms: int) -> None:
-        self._http = httpx2.Client(base_url=url)
+    `schema` says in which form it knows signed heads.
+    """
+
+    def __init__(self, url: str, schema: int, ids: dict[str, str], now_ms: int) -> None:
+        self._http, self._schema = httpx2.Client(base_url=url), schema
         self._url, self._ids, self._now = url, ids, format_time(now_ms)
         self._now_ms = now_ms
         self._key = Ed25519PrivateKey.generate()
@@ -168,7 +178,13 @@ class GoldenDevice:
         welcome, checkpoint = answered[0], answered[-1]
         assert (welcome["t"], checkpoint["t"], checkpoint["more"]) == ("welcome", "checkpoint", False)
         head = checkpoint["journal"]
-        signed = older_journal_message(self._town, head["version"], decode_bytes(head["hash"], HASH_BYTES))
+        said = head["version"], decode_bytes(head["hash"], HASH_BYTES)
+        knows_epochs = self._schema >= EPOCH_IN_HEADS_SCHEMA
+        signed = (
+            journal_message(self._town, welcome["epoch"], *said)
+            if knows_epochs
+            else older_journal_message(self._town, *said)
+        )
         server = parse_public_key(self._enrolled["server_keys"][0]["public_key"])
         server.verify(decode_bytes(head["sig"], SIGNATURE_BYTES), signed)
         self._time, self._epoch = welcome["time"], welcome["epoch"]

@@ -22,6 +22,7 @@ from sync.modules.billing import (
     PayRefund,
     RegisterParty,
     RejectRefund,
+    RequestCardPayment,
     RequestPayment,
     RequestRefund,
     ReversePayment,
@@ -62,6 +63,10 @@ def _request(stage: MoneyStage) -> Operation:
     return RequestPayment(invoice=stage.open_invoice, amount="1.00", currency="KES", payer="254700000001")
 
 
+def _request_card(stage: MoneyStage) -> Operation:
+    return RequestCardPayment(invoice=stage.open_invoice, amount="1.00", currency="KES")
+
+
 def _confirm(stage: MoneyStage) -> Operation:
     return ConfirmPayment(payment=stage.momo, amount="9.00", currency="KES", reference="M")
 
@@ -79,6 +84,7 @@ MONEY_OPERATIONS: Mapping[str, Callable[[MoneyStage], Operation]] = {
     "invoice.issue": lambda stage: IssueInvoice(party=stage.town.party, title="t", lines=LINES, currency="KES"),
     "invoice.cancel": lambda stage: CancelInvoice(invoice=stage.open_invoice),
     "payment.request": _request,
+    "payment.request_card": _request_card,
     "payment.confirm": _confirm,
     "payment.fail": lambda stage: FailPayment(payment=stage.momo),
     "payment.expire": lambda stage: ExpirePayment(payment=stage.momo),
@@ -104,4 +110,4 @@ AT_A_TILL = {"payment.take", "payment.request", "payment.void", "drawer.open", "
 AT_A_COUNTER = AT_A_TILL | {"party.register", "invoice.issue", "refund.request", "refund.pay", "credit.apply"}
 IN_A_SCHOOL = AT_A_TILL | {"student.upsert", "student.withdraw", "student.delete", "fee.schedule"}
 IN_AN_OFFICE = AT_A_COUNTER | {"invoice.cancel", "payment.assign", "refund.approve", "refund.reject"}
-BY_THE_TOWN = {"payment.confirm", "payment.fail", "payment.expire", "payment.reverse"}
+BY_THE_TOWN = {"payment.request_card", "payment.confirm", "payment.fail", "payment.expire", "payment.reverse"}

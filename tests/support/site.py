@@ -131,8 +131,12 @@ class Site:
 
 
 def tallystick(site: Site, *words: str) -> Result:
-    """What a command of the operator's comes to, on the data directory of the stack."""
-    return CliRunner().invoke(app, [*words, "--data", str(site.stack.data_dir)])
+    """What a command of the operator's comes to, on the data directory of the stack.
+
+    The town is named by its id: others on the same stack may have its name.
+    """
+    said = [site.office.books.towns[TOWN] if word == TOWN else word for word in words]
+    return CliRunner().invoke(app, [*said, "--data", str(site.stack.data_dir)])
 
 
 def clone(path: Path, name: str) -> Path:
@@ -158,7 +162,7 @@ def copy_database(site: Site, source: str, target: str) -> None:
 
 @contextmanager
 def site_on(stack: Stack) -> Iterator[Site]:
-    """A new town on a stack that others use as well: its name is theirs too, so no command may ask for it by that."""
+    """A new town on a stack that others use as well: its name is theirs too, so commands ask for its id."""
     with scratch_directory() as directory, office_of(stack) as office:
         yield Site(stack, office, directory)
 

@@ -34,7 +34,7 @@ OPERATIONS = 2 * ROUND_CHANGE_SETS
 ENROLLED_AT_ONCE = 4
 """Each guards its key with 64 MiB for a moment."""
 
-STEP_SECONDS_MAX = 300.0
+STEP_SECONDS_MAX = 900.0
 """No step of a crew takes longer; a crew that has failed is noticed by then."""
 
 

@@ -18,8 +18,6 @@ from sync.modules.billing.marks import claim_reference, last_asked, park
 from sync.modules.billing.operations import ConfirmPayment, ExpirePayment, FailPayment, RequestPayment, ReversePayment
 from sync.modules.billing.settlements import begin, checked_amount, payment_row, settlement_of, turn
 
-_CLEARING = {"momo": MOMO, "card": CARD}
-
 
 def request(operation: RequestPayment, draft: Draft) -> None:
     """A claim: nothing is posted before the provider's word. A worker asks for the money, or whether it came."""
@@ -62,7 +60,7 @@ def confirm(operation: ConfirmPayment, draft: Draft) -> None:
             draft.adjust(cases.CONFIRMED_TWICE, operation, subject=subject, said=said, had={"status": was}, **said)
         return
     method = _method(draft, operation.payment)
-    post(draft, _CLEARING[method], came, operation.currency, payment_id=operation.payment)
+    post(draft, _clearing(method), came, operation.currency, payment_id=operation.payment)
     post(draft, SUSPENSE, -came, operation.currency, payment_id=operation.payment)
     in_suspense = settlement["suspense_minor"] + came  # below zero when some was given back of it already
     amounts = {"amount_minor": came, "currency": operation.currency, "suspense_minor": in_suspense}
@@ -86,7 +84,7 @@ def reverse(operation: ReversePayment, draft: Draft) -> None:
         return
     minor, currency = settlement["amount_minor"], settlement["currency"]  # also what was refunded: that is lost twice
     post(draft, SUSPENSE, minor, currency, payment_id=operation.payment)
-    post(draft, _CLEARING[_method(draft, operation.payment)], -minor, currency, payment_id=operation.payment)
+    post(draft, _clearing(_method(draft, operation.payment)), -minor, currency, payment_id=operation.payment)
     draft.adjust(
         cases.REVERSED,
         operation,
@@ -136,6 +134,10 @@ def expire(operation: ExpirePayment, draft: Draft) -> None:
         outcome="expired",
         **_amount(settlement),
     )
+
+
+def _clearing(method: str) -> str:
+    return CARD if method == "card" else MOMO
 
 
 def _method(draft: Draft, payment: str) -> str:

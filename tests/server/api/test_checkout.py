@@ -205,7 +205,7 @@ async def test_an_order_needs_a_key(customer: Customer, key: str, code: str) -> 
         {"lines": [{"product": product_id(str(n)), "quantity": 1} for n in range(101)]},
         {"lines": [{"product": "85123A", "quantity": 1}]},
         {"payment_method": "account"},
-        {"payment_method": "card"},
+        {"payment_method": "cheque"},
         {"number": "W-1"},
         {"warehouse": PRODUCT},
         {"total": "0.01"},

@@ -160,8 +160,9 @@ async def test_a_code_of_something_else_opens_nothing(parent: Parent) -> None:
 
 
 async def test_an_order_is_paid_by_card_too(parent: Parent) -> None:
-    customer = Customer(staff=parent.staff, town=parent.staff.here)
-    code = (await customer.order(payment_method="card"))["tracking_code"]
+    basket = Customer(staff=parent.staff, town=parent.staff.here).wish(payment_method="card")
+    placed = await parent.pay(basket, path=f"/v1/towns/{parent.staff.here.id}/checkout")
+    code = placed.json()["tracking_code"]
     path = f"/v1/towns/{parent.staff.here.id}/orders/track/{code}"
 
     paid = (await parent.pay(path=f"{path}/payments")).json()
@@ -185,3 +186,6 @@ async def test_where_nobody_takes_cards_it_is_said(staff: StaffWorld) -> None:
 
     assert (answer.status_code, answer.json()["code"]) == (409, "card_not_offered")
     assert await staff.stored("SELECT count(*) FROM settlements WHERE status = 'PENDING'", staff.here) == [(0,)]
+    customer = Customer(staff=staff, town=staff.here)
+    ordered = await customer.check_out(customer.wish(payment_method="card"))
+    assert (ordered.status_code, ordered.json()["code"]) == (409, "card_not_offered")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -37,6 +37,18 @@ def judged_clock(off: float, written: float = -60.0) -> Finding:
     return x.judge_clock(replace(WELL, clock_ahead_seconds=off), [replace(TOWN, written_seconds_ahead=written)])
 
 
+def judged_provider(
+    scheme: str = "https",
+    host: str = "api.cards.example",
+    our_host: str = "sync.example",
+    *,
+    missing: Sequence[str] = (),
+    is_reached: bool = True,
+) -> Finding:
+    """What is said of a provider of cards."""
+    return x.judge_provider("cards", scheme, host, our_host, missing=missing, is_reached=is_reached)
+
+
 CASES: list[tuple[Callable[[], Finding], Level, str]] = [
     (lambda: x.judge_server(WELL), OK, "PostgreSQL 18"),
     (lambda: x.judge_server(replace(WELL, version_number=170002)), FAIL, "version 17"),
@@ -61,6 +73,8 @@ CASES: list[tuple[Callable[[], Finding], Level, str]] = [
     (lambda: judged_clock(-3.0), WARN, "differ by 3.0 s"),
     (lambda: judged_clock(-31.0), FAIL, "differ by 31.0 s"),
     (lambda: judged_clock(0.0, written=6.0), FAIL, "journal of Douglas is 6 s ahead"),
+    (lambda: x.judge_printer(None, "install it"), OK, "can be made"),
+    (lambda: x.judge_printer("no libpango", "install it"), WARN, "cannot be made here (no libpango)"),
     (lambda: x.judge_disk("/data", 20 * GIB, 100 * GIB), OK, "20.0 of 100 GiB"),
     (lambda: x.judge_disk("/data", 4 * GIB, 100 * GIB), WARN, "4.0 of"),
     (lambda: x.judge_disk("/data", GIB // 4, 100 * GIB), FAIL, "0.2 of"),
@@ -74,6 +88,12 @@ CASES: list[tuple[Callable[[], Finding], Level, str]] = [
     (lambda: x.judge_outbox(3, 0, 61.0), WARN, "for 61 s"),
     (lambda: x.judge_outbox(3, 1, 0.0), WARN, "1 items were given up"),
     (lambda: x.judge_outbox(3, 0, 3601.0), FAIL, "for 3601 s"),
+    (judged_provider, OK, "api.cards.example is reached"),
+    (lambda: judged_provider("http", "127.0.0.1", "127.0.0.1"), OK, "127.0.0.1 is reached"),
+    (lambda: judged_provider(our_host="127.0.0.1"), WARN, "cannot call back"),
+    (lambda: judged_provider(is_reached=False), WARN, "nothing answers at api.cards.example"),
+    (lambda: judged_provider("http"), FAIL, "in clear"),
+    (lambda: judged_provider(missing=["TALLYSTICK_CARD_API_KEY"]), FAIL, "and not TALLYSTICK_CARD_API_KEY"),
     (lambda: x.judge_beats("worker", {"worker@a": 4.0, "worker@b": 900.0}, 60.0), OK, "4 s ago"),
     (lambda: x.judge_beats("worker", {"scheduler@a": 4.0}, 60.0), WARN, "no worker has run"),
     (lambda: x.judge_beats("worker", {"worker@a": 61.0}, 60.0), FAIL, "for 61 s"),

@@ -36,6 +36,7 @@ from sync.modules.billing import (
     OpenDrawer,
     PayRefund,
     RejectRefund,
+    RequestCardPayment,
     RequestPayment,
     RequestRefund,
     ReversePayment,
@@ -69,8 +70,8 @@ TARGETS: list[dict[str, str]] = [
     {"invoice": invoice_id(ORDER)},
 ]
 KINDS = [
-    "issue", "cancel", "place", "cancel_order", "take", "take", "take", "card", "ask", "confirm", "fail", "expire",
-    "reverse", "void", "assign", "ask_back", "ask_back", "agree", "reject", "give_back", "give_back", "apply",
+    "issue", "cancel", "place", "cancel_order", "take", "take", "take", "card", "ask", "page", "confirm", "fail",
+    "expire", "reverse", "void", "assign", "ask_back", "ask_back", "agree", "reject", "give_back", "give_back", "apply",
     "apply_parked", "open", "count", "close",
 ]  # fmt: skip
 Action = tuple[str, int, int, int, int]
@@ -106,6 +107,7 @@ def operation(town: CounterTown, action: Action) -> Operation:
         "take": lambda: TakePayment(id=payment, **target, **money, method="cod" if size % 2 else "cash"),
         "card": lambda: TakePayment(id=payment, **target, **money, method="card", reference=f"T{size % 3}"),
         "ask": lambda: RequestPayment.model_validate({"id": payment, **target, **money, "payer": "254700000001"}),
+        "page": lambda: RequestCardPayment.model_validate({"id": payment, **target, **money}),
         "confirm": lambda: ConfirmPayment(payment=payment, **money, reference=f"M{size % 3}"),
         "fail": lambda: FailPayment(payment=payment),
         "expire": lambda: ExpirePayment(payment=payment),
@@ -129,7 +131,7 @@ def operation(town: CounterTown, action: Action) -> Operation:
     return said[kind]()
 
 
-PROVIDER = {"confirm", "fail", "expire", "reverse"}
+PROVIDER = {"page", "confirm", "fail", "expire", "reverse"}
 
 
 def line(town: CounterTown, action: Action) -> Submitted:
