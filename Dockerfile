@@ -23,6 +23,10 @@ RUN /tools/bin/pip wheel --no-deps --no-index --no-build-isolation --wheel-dir w
     && /venv/bin/python -m compileall -q /venv/lib && /venv/bin/pip uninstall --quiet --yes pip
 
 FROM ${PYTHON_IMAGE} AS server
+# What PDFs are drawn with, and one typeface.
+RUN apt-get update && apt-get install -y --no-install-recommends \
+        libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core \
+    && rm -rf /var/lib/apt/lists/*
 RUN groupadd --system --gid 10001 tallystick \
     && useradd --system --uid 10001 --gid 10001 --home-dir /var/lib/tallystick --create-home tallystick
 COPY --from=build /venv /venv

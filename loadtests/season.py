@@ -71,7 +71,7 @@ def served(data: Path) -> Iterator[Server]:
     """`tallystick up` on an empty directory, as an operator would."""
     data.mkdir(parents=True)
     ready, log = data / "ready.json", data.with_suffix(".log")
-    command = _tallystick("up", "--data", str(data), "--port", "0", "--seed", "none", "--ready-file", str(ready))
+    command = tallystick("up", "--data", str(data), "--port", "0", "--seed", "none", "--ready-file", str(ready))
     environment = {**os.environ, **WITHOUT_RATES}
     with (
         log.open("wb") as out,
@@ -170,12 +170,14 @@ def _cut(file: Path, lines_max: int | None, directory: Path) -> Path:
     return cut
 
 
-def _tallystick(*arguments: str) -> list[str]:
+def tallystick(*arguments: str) -> list[str]:
+    """The command line of the product beside this Python."""
     return [str(Path(sys.executable).parent / "tallystick"), *arguments]
 
 
-def _asked(server: Server, *arguments: str, is_good: Sequence[int] = (0,)) -> Any:
-    command = _tallystick(*arguments, "--data", str(server.data), "--json")
+def asked(server: Server, *arguments: str, is_good: Sequence[int] = (0,)) -> Any:
+    """What a command of the product says about this server; raises `RuntimeError` when it does not end well."""
+    command = tallystick(*arguments, "--data", str(server.data), "--json")
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False)  # noqa: S603 - our own program
     if done.returncode not in is_good:
         raise RuntimeError(f"tallystick {arguments[0]} ended with {done.returncode}")
@@ -184,7 +186,7 @@ def _asked(server: Server, *arguments: str, is_good: Sequence[int] = (0,)) -> An
 
 def _seeded(server: Server, source: Path) -> dict[str, str]:
     """The ids of the towns by name, as the seed tells them."""
-    return {town["name"]: town["id"] for town in _asked(server, "seed", "--from", str(source))["towns"]}
+    return {town["name"]: town["id"] for town in asked(server, "seed", "--from", str(source))["towns"]}
 
 
 def _signed_up(server: Server, directory: Path, towns: dict[str, str], say: Say) -> str:
@@ -195,7 +197,7 @@ def _signed_up(server: Server, directory: Path, towns: dict[str, str], say: Say)
     for place, name in enumerate(towns):
         say(f"an admin for town {place + 1} of {len(towns)}")
         whose = ("--name", "Season", "--login", "season", "--role", "admin", "--email", EMAIL)
-        _asked(server, "user", "add", "--town", name, *whose, "--password-file", str(kept))
+        asked(server, "user", "add", "--town", name, *whose, "--password-file", str(kept))
     return password
 
 
@@ -298,7 +300,7 @@ def _wrong_sums(server: Server, played: Played) -> Iterator[str]:
 
 
 def _books(server: Server, *options: str) -> list[dict[str, Any]]:
-    books: list[dict[str, Any]] = _asked(server, "verify", *options, is_good=(0, 1))
+    books: list[dict[str, Any]] = asked(server, "verify", *options, is_good=(0, 1))
     return books
 
 

@@ -19,9 +19,9 @@ from starlette.types import ASGIApp
 
 from server.adapters.blobs import FilesystemBlobs
 from server.adapters.keys import KeySigner, open_signer, rotate
-from server.adapters.payments.card import Card, CardAccount
+from server.adapters.payments.card import Card
 from server.adapters.payments.card_sandbox import CardSandbox
-from server.adapters.payments.momo import Momo, MomoAccount, Token
+from server.adapters.payments.momo import Momo
 from server.adapters.payments.sandbox import Sandbox
 from server.adapters.postgres.account_book import PostgresAccountBook
 from server.adapters.postgres.accounts import PostgresAccounts, PostgresSessions
@@ -39,7 +39,9 @@ from server.adapters.postgres.outbox import (
     PostgresMessages,
     PostgresOutbox,
 )
+from server.adapters.postgres.papers import PostgresPapers, PostgresZReports
 from server.adapters.postgres.receipts import PostgresReceipts
+from server.adapters.postgres.reminders import PostgresReminders
 from server.adapters.postgres.revision import current_revision, newest_revision
 from server.adapters.postgres.sealed import PostgresQuarantine, PostgresSealedUploads
 from server.adapters.postgres.shop import PostgresShop
@@ -49,7 +51,7 @@ from server.adapters.postgres.statement_shelf import PostgresStatementShelf
 from server.adapters.postgres.tombstones import PostgresTombstones
 from server.adapters.postgres.towns import PostgresTowns
 from server.adapters.postgres.unpaid import PostgresUnpaidOrders
-from server.adapters.redis.breaker import Breaker
+from server.adapters.printer import WeasyPrinter, printer_problem
 from server.adapters.redis.examine import redis_version
 from server.adapters.redis.hints import RedisHints
 from server.adapters.redis.queue import RedisBell
@@ -60,6 +62,7 @@ from server.adapters.system import RealSystem
 from server.api.app import create_app
 from server.api.parts import CallbackDoor, LiveDoor, MetricsDoor, Parts, ShopDoor, SnapshotDoor, StaffDoor
 from server.application.commands.apply_change_sets import Appliers
+from server.application.commands.make_papers import PaperDesk
 from server.application.commands.rebuild_statements import StatementDesk
 from server.application.commands.settle_payments import PaymentDesk
 from server.application.commands.work_off_outbox import NEVER
@@ -68,17 +71,19 @@ from server.application.queries.statements import Statements, tell_changes
 from server.application.rates import RateLimits
 from server.domain import payments, tracking
 from server.domain.payments import CARD_WEBHOOK_PATH
-from server.domain.rates import Rates
 from server.metrics import note_for_ever
+from server.providers import cards, mobile_money
 from server.settings import Settings, SettingsInvalid
 from sync.modules import registry
+
+Pool = AsyncConnectionPool[Connection]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Core:
     """The ports over PostgreSQL and Redis, and the write path over the ports."""
 
-    pool: AsyncConnectionPool[Connection]
+    pool: Pool
     towns: PostgresTowns
     enrolments: PostgresEnrolments
     evidence: PostgresEvidence
@@ -87,6 +92,9 @@ class Core:
     agenda: PostgresAgenda
     shelf: PostgresStatementShelf
     statement_desk: StatementDesk
+    paper_desk: PaperDesk
+    papers: PostgresPapers
+    reminders: PostgresReminders
     jobs: PostgresJobs
     payments: PaymentDesk
     momo: Momo | None
@@ -144,7 +152,9 @@ def build_core(settings: Settings) -> Core:
     cache, shelf = RedisStatementCache(redis_url(settings)), PostgresStatementShelf(pool)
     tell = partial(tell_changes, cache)
     appliers = Appliers(towns, registry(), signer, system, bell=bell, hints=hints, committed=tell)
-    momo, card = _mobile_money(settings), _cards(settings)
+    momo, card = mobile_money(settings), cards(settings)
+    blobs = FilesystemBlobs(settings.blob_path)
+    statements = Statements(book=PostgresAccountBook(pool), cache=cache)
     return Core(
         pool=pool,
         towns=towns,
@@ -155,6 +165,9 @@ def build_core(settings: Settings) -> Core:
         agenda=PostgresAgenda(pool),
         shelf=shelf,
         statement_desk=StatementDesk(shelf=shelf, system=system),
+        paper_desk=_paper_desk(pool, statements, blobs, bell, system),
+        papers=PostgresPapers(pool),
+        reminders=PostgresReminders(pool),
         jobs=PostgresJobs(pool),
         payments=PaymentDesk(
             momo=momo,
@@ -167,15 +180,10 @@ def build_core(settings: Settings) -> Core:
         ),
         momo=momo,
         card=card,
-        statements=Statements(book=PostgresAccountBook(pool), cache=cache),
+        statements=statements,
         statement_cache=cache,
         messages=PostgresMessages(pool),
-        people=People(
-            accounts=PostgresAccounts(pool),
-            sessions=PostgresSessions(pool),
-            sealer=KeySealer(signer, system),
-            system=system,
-        ),
+        people=_people(pool, signer, system),
         missing_goods=PostgresMissingGoods(pool),
         listings=PostgresListings(pool),
         requests=PostgresRequests(pool),
@@ -187,7 +195,7 @@ def build_core(settings: Settings) -> Core:
         bell=bell,
         hints=hints,
         snapshots=PostgresSnapshots(pool),
-        blobs=FilesystemBlobs(settings.blob_path),
+        blobs=blobs,
         tombstones=PostgresTombstones(pool),
         tombstone_days=settings.tombstone_days,
         closed_orders=PostgresClosedOrders(pool),
@@ -195,40 +203,24 @@ def build_core(settings: Settings) -> Core:
     )
 
 
-_MOMO_BREAKER, _CARD_BREAKER = Breaker(), Breaker()
-_MOMO_TOKENS: dict[str, Token] = {}
-"""Of this process: a worker opens its parts for every ring, and remembers from one to the next who is silent."""
-
-
-def _mobile_money(settings: Settings) -> Momo | None:
-    if settings.momo_base_url is None:
-        return None
-    secrets = (settings.momo_api_key, settings.momo_subscription_key)
-    key, subscription = (secret.get_secret_value() if secret else "" for secret in secrets)
-    if not (settings.momo_api_user and key and subscription):
-        raise SettingsInvalid(
-            "TALLYSTICK_MOMO_BASE_URL is set: expected TALLYSTICK_MOMO_API_USER, TALLYSTICK_MOMO_API_KEY and "
-            "TALLYSTICK_MOMO_SUBSCRIPTION_KEY as well"
-        )
-    account = MomoAccount(
-        base_url=settings.momo_base_url,
-        api_user=settings.momo_api_user,
-        api_key=key,
-        subscription_key=subscription,
-        environment=settings.momo_environment,
+def _paper_desk(
+    pool: Pool, statements: Statements, blobs: FilesystemBlobs, bell: RedisBell, system: RealSystem
+) -> PaperDesk:
+    return PaperDesk(
+        agenda=PostgresAgenda(pool),
+        bell=bell,
+        papers=PostgresPapers(pool),
+        blobs=blobs,
+        printer=WeasyPrinter(),
+        statements=statements,
+        z_reports=PostgresZReports(pool),
+        system=system,
     )
-    return Momo(account, breaker=_MOMO_BREAKER, tokens=_MOMO_TOKENS)
 
 
-def _cards(settings: Settings) -> Card | None:
-    if settings.card_base_url is None:
-        return None
-    if settings.card_api_key is None or not settings.webhook_keys:
-        raise SettingsInvalid(
-            "TALLYSTICK_CARD_BASE_URL is set: expected TALLYSTICK_CARD_API_KEY and TALLYSTICK_WEBHOOK_SECRETS as well"
-        )
-    account = CardAccount(base_url=settings.card_base_url, api_key=settings.card_api_key.get_secret_value())
-    return Card(account, breaker=_CARD_BREAKER)
+def _people(pool: Pool, signer: KeySigner, system: RealSystem) -> People:
+    accounts, sessions = PostgresAccounts(pool), PostgresSessions(pool)
+    return People(accounts=accounts, sessions=sessions, sealer=KeySealer(signer, system), system=system)
 
 
 def sandbox_app(settings: Settings) -> ASGIApp:
@@ -282,7 +274,7 @@ def build_app(settings: Settings) -> FastAPI:
             checks={"database": check_database, "schema": check_schema, "redis": core.bell.check},
             running=lambda: _serving(core, shared_rates),
             tries=core.people.sessions,
-            rates=RateLimits(_rates(settings), shared=shared_rates),
+            rates=RateLimits(settings.rates, shared=shared_rates),
             trusted_proxies=settings.proxies,
             metrics=_metrics_door(settings, core),
             live=LiveDoor(hints=core.hints),
@@ -305,6 +297,7 @@ def build_app(settings: Settings) -> FastAPI:
                 card_secrets=settings.webhook_keys,
             ),
             receipts=PostgresReceipts(core.pool),
+            papers=core.paper_desk,
             has_docs=settings.has_api_docs,
         )
     )
@@ -313,16 +306,6 @@ def build_app(settings: Settings) -> FastAPI:
 def _metrics_door(settings: Settings, core: Core) -> MetricsDoor | None:
     token = settings.metrics_token
     return MetricsDoor(token=token.get_secret_value(), sights=PostgresSights(core.pool)) if token else None
-
-
-def _rates(settings: Settings) -> Rates:
-    return Rates(
-        device_per_minute=settings.device_requests_per_minute,
-        address_per_minute=settings.address_requests_per_minute,
-        town_per_minute=settings.town_requests_per_minute,
-        checkout_address_per_minute=settings.checkout_address_requests_per_minute,
-        checkout_town_per_minute=settings.checkout_town_requests_per_minute,
-    )
 
 
 @asynccontextmanager
@@ -354,14 +337,9 @@ async def _opened(core: Core) -> AsyncIterator[None]:
 
 async def examine(settings: Settings, signer: KeySigner | None) -> Examined:
     """What `tallystick doctor` wants to know of the database; raises `Unavailable`, `SettingsInvalid`."""
-    server_key = signer.public_key if signer else None
-    return await examine_database(
-        database_url(settings),
-        revision=newest_revision(),
-        server_key=server_key,
-        older_keys=signer.older_keys if signer else (),
-        never=NEVER,
-    )
+    key, older = (signer.public_key, signer.older_keys) if signer else (None, ())
+    url, revision = database_url(settings), newest_revision()
+    return await examine_database(url, revision=revision, server_key=key, older_keys=older, never=NEVER)
 
 
 def existing_signer(settings: Settings) -> KeySigner:
@@ -385,6 +363,7 @@ __all__ = [
     "migrate",
     "newest_revision",
     "open_parts",
+    "printer_problem",
     "redis_url",
     "redis_version",
     "rotated_signer",

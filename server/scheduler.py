@@ -23,6 +23,7 @@ from server.jobs.forget import forget
 from server.jobs.missing import report_missing
 from server.jobs.overdue import report_overdue
 from server.jobs.relay import sweep
+from server.jobs.reminders import write_reminders
 from server.jobs.snapshots import build_snapshots
 from server.jobs.statements import note_changes
 from server.jobs.tombstones import expire_tombstones
@@ -52,6 +53,7 @@ PERIODICS = (
     Periodic(name="forget", pause_seconds=300, run=forget),
     Periodic(name="overdue", pause_seconds=300, run=report_overdue),
     Periodic(name="unpaid", pause_seconds=300, run=cancel_unpaid),
+    Periodic(name="reminders", pause_seconds=3600, run=write_reminders),
     Periodic(name="missing", pause_seconds=3600, run=report_missing),
     Periodic(name="snapshots", pause_seconds=60, run=build_snapshots),
     Periodic(name="archive", pause_seconds=3600, run=archive_closed),

@@ -22,6 +22,7 @@ from server.domain.rates import (
     CHECKOUT_TOWN_REQUESTS_PER_MINUTE,
     DEVICE_REQUESTS_PER_MINUTE,
     TOWN_REQUESTS_PER_MINUTE,
+    Rates,
 )
 from sync.kernel.errors import TallystickError
 
@@ -278,6 +279,17 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only what is passed in: the process's own environment must not leak into a test or a second server."""
         return (init_settings,)
+
+    @property
+    def rates(self) -> Rates:
+        """How often who may ask."""
+        return Rates(
+            device_per_minute=self.device_requests_per_minute,
+            address_per_minute=self.address_requests_per_minute,
+            town_per_minute=self.town_requests_per_minute,
+            checkout_address_per_minute=self.checkout_address_requests_per_minute,
+            checkout_town_per_minute=self.checkout_town_requests_per_minute,
+        )
 
     @property
     def proxies(self) -> tuple[str, ...]:

@@ -59,6 +59,7 @@ CREATE TABLE tallystick.reminders (
   written_at TIMESTAMP(3) WITH TIME ZONE NOT NULL,
   CONSTRAINT reminders_pkey PRIMARY KEY (town_id, id)
 );
+CREATE INDEX reminders_invoice_idx ON tallystick.reminders (town_id, invoice_id);
 CREATE INDEX invoices_due_idx ON tallystick.invoices (town_id, due_on)
   WHERE state IN ('PENDING', 'PARTIALLY_PAID') AND due_on IS NOT NULL;
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from server.application.statement_ports import NOTHING_KEPT, Kept, Of
+from server.application.statement_ports import NOBODY_KEEPS, Kept, Of
 
 
 class NoStatements:
@@ -13,7 +13,7 @@ class NoStatements:
     async def find(self, of: Of, owner_id: str) -> Kept:
         """Nothing, ever."""
         del of, owner_id
-        return NOTHING_KEPT
+        return NOBODY_KEEPS
 
     async def keep(self, of: Of, owner_id: str, counter: int | None, version: int, body: bytes) -> None:
         """Let go of it."""

@@ -14,6 +14,7 @@ from server.api.body import BodyLimits
 from server.api.streams import Streams
 from server.application.callback_ports import Inbox
 from server.application.commands.apply_change_sets import Appliers
+from server.application.commands.make_papers import PaperDesk
 from server.application.live_ports import Hints
 from server.application.payment_ports import CardPayments
 from server.application.people import People
@@ -132,6 +133,7 @@ class Parts:
     sealed: SealedUploads | None = None
     callbacks: CallbackDoor | None = None
     receipts: ReceiptBook | None = None
+    papers: PaperDesk | None = None
     has_docs: bool = False
 
 
@@ -143,6 +145,11 @@ def parts_of(request: Request) -> Parts:
 def sealed_uploads_of(request: Request) -> SealedUploads:
     """What revoked devices hand in, in the application that has the route for it."""
     return _there(parts_of(request).sealed)
+
+
+def paper_door_of(request: Request) -> PaperDesk:
+    """Where papers are asked for, in the application that has the routes for it."""
+    return _there(parts_of(request).papers)
 
 
 def staff_door_of(request: Request) -> StaffDoor:

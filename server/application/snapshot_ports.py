@@ -101,6 +101,10 @@ class Snapshots(Protocol):
         """Drop a snapshot whose file is not there."""
         ...
 
+    async def named(self, town_id: str) -> Sequence[str]:
+        """The hashes of every file of a town that some record names, be it of a snapshot or of a paper."""
+        ...
+
     async def known(self, town_id: str) -> Sequence[str]:
         """The hashes of all snapshots of a town."""
         ...

@@ -23,7 +23,7 @@ class Account:
     """What the books say of an account, at a version of its town: what was booked, or that as it is shown already.
 
     `made` are the sections of a statement (`domain.statements.shown`) as JSON, when a worker has made them since the
-    account's last change.
+    account's last change. `overdue` is what should have been paid by now: currency, minor units, how many invoices.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Account:
     at: str
     booked: Sequence[Booked] = ()
     made: bytes | None = None
+    overdue: Sequence[tuple[str, int, int]] = ()
 
 
 class AccountBook(Protocol):
@@ -75,13 +76,17 @@ class StatementShelf(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kept:
-    """What is kept: the version counter of the account, None when it is not known, and the statement if it is there."""
+    """What is kept: the version counter of the account, None when it is not known, and the statement if it is there.
+
+    `is_away` when nobody was there to be asked: whoever has waited for that once does not wait again.
+    """
 
     counter: int | None
     body: bytes | None
+    is_away: bool = False
 
 
-NOTHING_KEPT = Kept(counter=None, body=None)
+NOBODY_KEEPS = Kept(counter=None, body=None, is_away=True)
 
 
 class StatementCache(Protocol):

@@ -18,6 +18,7 @@ from server.cli import (
     processes,
     quarantine,
     receipts,
+    reminders,
     simulate,
     statements,
     towns,
@@ -62,6 +63,7 @@ keys.register(app)
 receipts.register(app)
 jobs.register(app)
 statements.register(app)
+reminders.register(app)
 demo.register(app)
 bench.register(app)
 simulate.register(app)

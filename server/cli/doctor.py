@@ -16,8 +16,17 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from server.application.paper_ports import PRINTER_REMEDY
 from server.application.ports import Unavailable
-from server.bootstrap import Examined, examine, existing_signer, newest_revision, redis_url, redis_version
+from server.bootstrap import (
+    Examined,
+    examine,
+    existing_signer,
+    newest_revision,
+    printer_problem,
+    redis_url,
+    redis_version,
+)
 from server.cli.connect import DataDir, settings_for
 from server.cli.output import GOOD, PROBLEM, AsJson, err, examples, out, print_json
 from server.domain import examination
@@ -39,7 +48,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(*, data: DataDir = None, as_json: AsJson = False) -> None:
-    """Examine the installation: settings, database, Redis, key, disk, clock, processes, outbox, towns.
+    """Examine the installation: settings, database, Redis, key, disk, printer, clock, processes, outbox, towns.
 
     Each check is ok, warn or fail, with what to do. Exit 0 when nothing fails, 1 otherwise. Changes nothing.
     """
@@ -71,6 +80,7 @@ async def _findings(data: Path | None) -> list[Finding]:
     usage = shutil.disk_usage(_nearest(settings.data_dir))
     found.append(examination.judge_disk(str(settings.data_dir), usage.free, usage.total))
     found.append(await asyncio.to_thread(_of_api, settings))
+    found.append(examination.judge_printer(printer_problem(), PRINTER_REMEDY))
     ages = beat_ages(settings.data_dir)
     found += [examination.judge_beats(process, ages, BEAT_SECONDS_MAX) for process in ("worker", "scheduler")]
     return found

@@ -136,6 +136,13 @@ def judge_clock(facts: DatabaseFacts, towns: Iterable[TownFacts]) -> Finding:
     return _ok("clock", said)
 
 
+def judge_printer(problem: str | None, remedy: str) -> Finding:
+    """PDFs can be made; without them everything else works, and those who want one wait."""
+    if problem is None:
+        return Finding(check="printer", level=Level.OK, said="PDFs of statements and Z reports can be made")
+    return Finding(check="printer", level=Level.WARN, said=f"PDFs cannot be made here ({problem})", do=remedy)
+
+
 def judge_disk(path: str, free_bytes: int, total_bytes: int) -> Finding:
     """Is there room."""
     said = f"{free_bytes / 1024**3:.1f} of {total_bytes / 1024**3:.0f} GiB are free at {path}"

@@ -7,6 +7,7 @@ from typing import Protocol
 import structlog
 
 from server.application.callback_ports import Agenda, Inbox
+from server.application.paper_ports import Papers
 from server.application.people import People
 from server.application.people_ports import Requests
 from server.application.ports import Enrolments, System
@@ -24,6 +25,9 @@ AGENDA_SECONDS = 7 * 24 * 3600
 """How long what was done of the agenda can be looked at."""
 CALLBACK_SECONDS = 90 * 24 * 3600
 """How long what a provider has sent is kept after it was looked at: as long as somebody may ask what came, and when."""
+
+PAPERS_SECONDS = 7 * 24 * 3600
+"""How long a paper can be fetched; it is made again for whoever asks later."""
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -52,6 +56,11 @@ class ForgetParts(Protocol):
         ...
 
     @property
+    def papers(self) -> Papers:
+        """What was made for whoever asked."""
+        ...
+
+    @property
     def inbox(self) -> Inbox:
         """What others have sent by themselves."""
         ...
@@ -77,6 +86,8 @@ async def forget(parts: ForgetParts) -> None:
     parts.system.reached("forget.after_requests")
     dropped += await parts.agenda.forget(format_time(now_ms - AGENDA_SECONDS * 1000))
     parts.system.reached("forget.after_agenda")
+    dropped += await parts.papers.forget(format_time(now_ms - PAPERS_SECONDS * 1000))
+    parts.system.reached("forget.after_papers")
     dropped += await parts.inbox.forget(format_time(now_ms - CALLBACK_SECONDS * 1000))
     parts.system.reached("forget.after_callbacks")
     if dropped:

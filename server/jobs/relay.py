@@ -7,6 +7,7 @@ from typing import Protocol
 import structlog
 
 from server.application.callback_ports import Inbox
+from server.application.commands.make_papers import PaperDesk
 from server.application.commands.rebuild_statements import StatementDesk
 from server.application.commands.settle_payments import PaymentDesk
 from server.application.commands.work_off_outbox import WorkedOff, work_off_outbox
@@ -40,6 +41,11 @@ class RelayParts(Protocol):
         ...
 
     @property
+    def paper_desk(self) -> PaperDesk:
+        """What is done about papers."""
+        ...
+
+    @property
     def payments(self) -> PaymentDesk:
         """What is done about payments."""
         ...
@@ -57,7 +63,8 @@ class RelayParts(Protocol):
 
 async def answer(parts: RelayParts, town_id: str) -> WorkedOff:
     """Do what is due of one town; raises what the outbox raises."""
-    handlers, done, failed = {**parts.payments.handlers(), **parts.statement_desk.handlers()}, 0, 0
+    desks = (parts.payments, parts.statement_desk, parts.paper_desk)
+    handlers, done, failed = {kind: one for desk in desks for kind, one in desk.handlers().items()}, 0, 0
     for work in (parts.outbox, parts.inbox, parts.agenda):
         worked = await work_off_outbox(
             town_id, outbox=work, messages=parts.messages, system=parts.system, more=handlers

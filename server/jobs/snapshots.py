@@ -77,9 +77,9 @@ async def _remove_unknown(parts: SnapshotParts, town_id: str) -> None:
     """Files last: a record without a file costs a device a detour, a file without a record costs only room."""
     written_before_ms = parts.system.now_ms() - UNKNOWN_KEPT_SECONDS * 1000
     stored = [one for one in await parts.blobs.stored(town_id) if one.written_ms < written_before_ms]
-    known = await parts.snapshots.known(town_id)
+    named = await parts.snapshots.named(town_id)
     for one in stored:
-        if one.sha256 not in known:
+        if one.sha256 not in named:
             parts.system.reached("snapshot.before_remove")
             await parts.blobs.remove(town_id, one.sha256)
             parts.system.reached("snapshot.after_remove")

@@ -30,6 +30,7 @@ WITHOUT_A_GOOD_CASE = {
     "POST /v1/towns/{town_id}/exchange",
     "GET /v1/towns/{town_id}/live",
     "GET /v1/towns/{town_id}/snapshots/{sha256}",
+    "GET /v1/towns/{town_id}/papers/{paper_id}",
     "POST /v1/towns/{town_id}/devices/{device_id}/sealed",
     "GET /v1/towns/{town_id}/stubs/{row_id}",
     "GET /v1/receipts/{code}",

@@ -28,6 +28,7 @@ from server.settings import load_settings
 from sync.kernel.clock import format_time
 from sync.kernel.ids import derived_id
 from sync.modules.billing import TakePayment
+from sync.modules.billing.entities import party_id
 from sync.modules.commerce import (
     AssignDispatch,
     CompleteDelivery,
@@ -121,6 +122,8 @@ async def left_alone(database_url: str, data_dir: Path) -> AsyncIterator[Left]:
         for operation in (done, failed):
             await town.appliers.author(town.id, office, [operation])
         await leave_something_to_forget(town)
+        statement = {"paper": "statement", "of": "party", "owner": party_id(cancelled), "since": None, "until": None}
+        await town.paper_desk.ask(town.id, statement, None)
         tombstones = await stored(town, "SELECT count(*) FROM feed WHERE body IS NULL")
         yield Left(town=town, environment=environment, cancelled=cancelled, tombstones=tombstones[0][0], unpaid=unpaid)
 
@@ -145,6 +148,7 @@ async def check_done_once(left: Left) -> None:
     assert (left.tombstones > 0, await stored(town, old)) == (True, [(0,)])
     booked = await stored(town, "SELECT count(DISTINCT party_id) FROM journal_entries WHERE party_id IS NOT NULL")
     assert await stored(town, "SELECT count(*) FROM statements") == booked
+    assert await stored(town, "SELECT count(*) FROM papers") == [(1,)]
     for table in FORGOTTEN:
         assert await stored(town, f"SELECT count(*) FROM {table}") == [(0,)]
     assert await findings(town) == ()
@@ -152,7 +156,9 @@ async def check_done_once(left: Left) -> None:
 
 @pytest.mark.parametrize(
     "failpoint",
-    failpoints("server", "outbox", "overdue", "unpaid", "missing", "archive", "tombstones", "forget", "statements"),
+    failpoints(
+        "server", "outbox", "overdue", "unpaid", "missing", "archive", "tombstones", "forget", "statements", "papers"
+    ),
 )
 async def test_a_scheduler_killed_at_any_step_of_its_jobs_leaves_work_that_is_done_once(
     migrated_database: str, tmp_path: Path, failpoint: str

@@ -176,6 +176,19 @@ async def test_a_redis_that_is_away_is_asked_a_few_times_and_then_left_in_peace(
     await cache.close()
 
 
+async def test_nobody_waits_twice_for_a_redis_that_says_nothing(book: Book) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        cache = RedisStatementCache(f"redis://127.0.0.1:{server.getsockname()[1]}/0")
+
+        assert await version_of(Statements(book=book, cache=cache)) == 7
+
+        await cache.close()
+        server.settimeout(0)
+        server.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
 async def test_a_redis_that_says_nothing_is_waited_for_a_few_times_only(book: Book) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         cache = RedisStatementCache(f"redis://127.0.0.1:{server.getsockname()[1]}/0")

@@ -46,6 +46,7 @@ from sync.modules.identity import AddUser
 from sync.protocol.codec import encode_change_set
 from sync.protocol.messages import EnrolAnswer, enrol_message
 from sync.protocol.version import SCHEMA
+from tests.support.papers import paper_desk
 
 PUBLIC_URL = "http://sync.example"
 TOKEN_PATH = "/v1/oauth/token"
@@ -243,6 +244,7 @@ async def api_world(
         "sealed": PostgresSealedUploads(pool),
         "callbacks": CallbackDoor(inbox=PostgresInbox(pool), bell=bell, secrets=(bytes(32),)),
         "receipts": PostgresReceipts(pool),
+        "papers": paper_desk(pool, system, bell=bell),
         "body_limits": body_limits or BodyLimits(),
     }
     parts = Parts(**(dict(named) | changes))

@@ -23,6 +23,7 @@ from server.adapters.postgres.towns import PostgresTowns
 from server.application.batch import Upload
 from server.application.commands.apply_change_sets import Appliers
 from server.application.commands.found_town import found_town
+from server.application.commands.make_papers import PaperDesk
 from server.application.commands.rebuild_statements import StatementDesk
 from server.application.commands.settle_payments import PaymentDesk
 from server.application.payment_ports import CardPayments, MobileMoney
@@ -40,6 +41,7 @@ from sync.modules.commerce import CancelOrder, OpenWarehouse, PlaceOrder, Receiv
 from sync.modules.commerce.operations import OrderLine
 from sync.modules.identity import AddUser, EnrolDevice
 from sync.protocol.codec import encode_change_set
+from tests.support.papers import paper_desk
 
 PRODUCT = product_id("APPLE")
 STOCK = 1_000_000
@@ -56,6 +58,7 @@ class RealTown:
     agenda: PostgresAgenda
     shelf: PostgresStatementShelf
     statement_desk: StatementDesk
+    paper_desk: PaperDesk
     payments: PaymentDesk
     messages: PostgresMessages
     appliers: Appliers
@@ -215,6 +218,7 @@ async def real_town(
             agenda=PostgresAgenda(pool),
             shelf=PostgresStatementShelf(pool),
             statement_desk=StatementDesk(shelf=PostgresStatementShelf(pool), system=system),
+            paper_desk=paper_desk(pool, system),
             payments=PaymentDesk(
                 momo=provider,
                 card=card,

@@ -49,6 +49,21 @@ _LOOKS = {
         is_fresh="s.version >= coalesce(c.changed, 0) AND s.accounts = c.accounts",
     ).encode(),
 }
+# A day is over where the town is.
+_OVERDUE = """
+SELECT i.currency, sum(i.remaining_minor)::bigint, count(*)
+FROM invoices AS i JOIN towns AS t ON t.town_id = i.town_id AND t.id = i.town_id
+WHERE i.town_id = %(town)s AND {whose} AND i.state IN ('PENDING', 'PARTIALLY_PAID') AND i.due_on IS NOT NULL
+    AND i.due_on < to_char(now() AT TIME ZONE t.time_zone, 'YYYY-MM-DD')
+GROUP BY i.currency ORDER BY i.currency
+"""
+_OVERDUES = {
+    Of.PARTY: _OVERDUE.format(whose="i.party_id = %(owner)s").encode(),
+    Of.STUDENT: _OVERDUE.format(
+        whose="i.party_id = (SELECT s.party_id FROM students AS s WHERE s.town_id = i.town_id AND s.id = %(owner)s)"
+    ).encode(),
+    Of.SCHOOL: _OVERDUE.format(whose="i.school_id = %(owner)s").encode(),
+}
 WHOSE = {
     Of.PARTY: "SELECT %(owner)s::uuid, ''",
     Of.STUDENT: "SELECT party_id, '' FROM students WHERE town_id = %(town)s AND id = %(owner)s",
@@ -85,8 +100,11 @@ class PostgresAccountBook:
             found = await (await connection.execute(_LOOKS[of], asked)).fetchone()
             if found is None:
                 raise NotFound
+            overdue = await (await connection.execute(_OVERDUES[of], asked)).fetchall()
             name, town_name, version, at, made = found
-            account = Account(name=name, town_name=town_name, version=version, at=at, made=made and made.encode())
+            account = Account(
+                name=name, town_name=town_name, version=version, at=at, made=made and made.encode(), overdue=overdue
+            )
             if made is not None:
                 return account
             names = dict(await (await connection.execute(WHOSE[of].encode(), asked)).fetchall())

@@ -110,6 +110,13 @@ class PostgresSnapshots:
             cursor = await connection.execute("SELECT sha256 FROM snapshots WHERE town_id = %s", [town_id])
             return [sha256 async for (sha256,) in cursor]
 
+    async def named(self, town_id: str) -> Sequence[str]:
+        """Snapshots and papers."""
+        of_town = "SELECT sha256 FROM {} WHERE town_id = %(town)s"
+        statement = f"{of_town.format('snapshots')} UNION {of_town.format('papers')}".encode()
+        async with town_transaction(self._pool, town_id, snapshot=True) as connection:
+            return [sha256 async for (sha256,) in await connection.execute(statement, {"town": town_id})]
+
 
 class PostgresBucketRows:
     """The rows of one bucket as they stood when the transaction began."""

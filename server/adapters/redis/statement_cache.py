@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from server.adapters.redis.breaker import Breaker
 from server.adapters.redis.impatient import impatient_redis
-from server.application.statement_ports import NOTHING_KEPT, Kept, Of
+from server.application.statement_ports import NOBODY_KEEPS, Kept, Of
 from sync.modules.billing.entities import party_id
 
 SOCKET_TIMEOUT_SECONDS = 0.08
@@ -63,13 +63,13 @@ class RedisStatementCache:
     async def find(self, of: Of, owner_id: str) -> Kept:
         """One round trip."""
         if self._breaker.is_open:
-            return NOTHING_KEPT
+            return NOBODY_KEEPS
         try:
             async with asyncio.timeout(SOCKET_TIMEOUT_SECONDS):
                 counter, body = await self._find(keys=[_counter(of, owner_id)], args=[_prefix(of, owner_id)])
         except (RedisError, OSError, TimeoutError) as fault:
             self._failed(fault)
-            return NOTHING_KEPT
+            return NOBODY_KEEPS
         self._succeeded()
         return Kept(counter=int(counter) if counter else None, body=body)
 

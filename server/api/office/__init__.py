@@ -12,6 +12,7 @@ from server.api.office import (
     invoices,
     lists,
     orders,
+    papers,
     payments,
     products,
     quarantine,
@@ -25,6 +26,7 @@ from server.api.office import (
 )
 
 OFFICE_ROUTERS = (
+    statements.router,
     sessions.router,
     orders.router,
     events.router,
@@ -42,7 +44,10 @@ OFFICE_ROUTERS = (
     quarantine.router,
     schools.router,
     settings.router,
-    statements.router,
+    papers.router,
+    papers.of_town,
     stock.router,
 )
-"""Every router for people. Those that are before `lists` have more to say about one row."""
+"""Every router for people, in the order in which they are looked through: what has to be quick is first, and what is
+before `lists` has more to say about one row.
+"""

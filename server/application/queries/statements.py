@@ -11,6 +11,7 @@ from server.application.statement_ports import Account, AccountBook, Of, Stateme
 from server.domain.access import NotFound
 from server.domain.statements import shown, statement_of
 from sync.engine.town import Step
+from sync.kernel.money import to_amount
 
 
 def tell_changes(cache: StatementCache, step: Step) -> None:
@@ -53,8 +54,13 @@ class Statements:
                 "town": {"id": town_id, "name": account.town_name},
                 "account": {"kind": of.value, "id": owner_id, "name": account.name},
                 "as_of": {"version": account.version, "at": account.at},
+                "overdue": [
+                    {"currency": currency, "amount": to_amount(minor, currency), "invoices": count}
+                    for currency, minor, count in account.overdue
+                ],
                 "currencies": sections_of(account),
             }
         )
-        await self.cache.keep(of, owner_id, kept.counter, account.version, town_id.encode() + b"\n" + made)
+        if not kept.is_away:
+            await self.cache.keep(of, owner_id, kept.counter, account.version, town_id.encode() + b"\n" + made)
         return made

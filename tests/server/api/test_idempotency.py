@@ -12,6 +12,7 @@ import pytest
 from server.adapters.memory_outbox import MemoryInbox
 from server.adapters.postgres.listings import PostgresRequests
 from server.adapters.postgres.outbox import PostgresAgenda
+from server.adapters.postgres.papers import PostgresPapers
 from server.application.people_ports import Listings
 from server.application.ports import Unavailable
 from server.domain.requests import KEPT_SECONDS
@@ -199,6 +200,7 @@ class ForgetParts:
         self.system = self.staff.world.system
         self.requests = PostgresRequests(self.listings._pool)  # type: ignore[attr-defined]
         self.agenda = PostgresAgenda(self.listings._pool)  # type: ignore[attr-defined]
+        self.papers = PostgresPapers(self.listings._pool)  # type: ignore[attr-defined]
         self.inbox = MemoryInbox()
 
 

@@ -61,6 +61,8 @@ CASES: list[tuple[Callable[[], Finding], Level, str]] = [
     (lambda: judged_clock(-3.0), WARN, "differ by 3.0 s"),
     (lambda: judged_clock(-31.0), FAIL, "differ by 31.0 s"),
     (lambda: judged_clock(0.0, written=6.0), FAIL, "journal of Douglas is 6 s ahead"),
+    (lambda: x.judge_printer(None, "install it"), OK, "can be made"),
+    (lambda: x.judge_printer("no libpango", "install it"), WARN, "cannot be made here (no libpango)"),
     (lambda: x.judge_disk("/data", 20 * GIB, 100 * GIB), OK, "20.0 of 100 GiB"),
     (lambda: x.judge_disk("/data", 4 * GIB, 100 * GIB), WARN, "4.0 of"),
     (lambda: x.judge_disk("/data", GIB // 4, 100 * GIB), FAIL, "0.2 of"),

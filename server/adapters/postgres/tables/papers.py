@@ -65,6 +65,7 @@ class Reminder(SQLModel, table=True):
     """What somebody was to be told about an invoice that is overdue, and which time this is."""
 
     __tablename__ = "reminders"
+    __table_args__ = (Index("reminders_invoice_idx", "town_id", "invoice_id"),)
     town_id: UUID = Field(primary_key=True)
     id: UUID = Field(primary_key=True)
     invoice_id: UUID
