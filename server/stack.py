@@ -42,7 +42,7 @@ READY_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 6.0
 """How long our processes may take to stop; with the embedded servers behind them a stop stays under 10 s."""
 
-LOCK_SECONDS_MAX = 15.0
+LOCK_SECONDS_MAX = 45.0
 """How long a start waits for the children of a stack that was killed; their guards are just stopping them."""
 
 RESTARTS_MAX = 5

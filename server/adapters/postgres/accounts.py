@@ -29,9 +29,12 @@ ON CONFLICT (subject) DO UPDATE SET failed_at = excluded.failed_at,
     failures = CASE WHEN t.failed_at < %(forgotten)s THEN 1 ELSE t.failures + 1 END,
     locked_until = excluded.failed_at + make_interval(secs => (%(delays)s::int[])[
         CASE WHEN t.failed_at < %(forgotten)s THEN 1 ELSE least(t.failures + 1, cardinality(%(delays)s::int[])) END])
-WHERE t.locked_until <= %(now)s
+WHERE t.locked_until <= %(now)s OR t.locked_until = t.failed_at
 """
-"""Whoever comes while it is locked is not counted: trying on must not lock the owner out for ever."""
+"""Whoever comes while it is locked is not counted: trying on must not lock the owner out for ever.
+
+Without a delay `locked_until` is `failed_at`: no lock for who came a moment before and is counted after.
+"""
 
 _TAKE_BACK = """
 UPDATE sign_in_tries SET failures = failures - 1,

@@ -98,6 +98,8 @@ def row_ids(town: TownOfStaff) -> dict[str, str]:
         "row_id": town.warehouse,
         "owner_id": party_id(town.order),
         "seq": "1",
+        "number": "1",
+        "paper_id": town.order,
     }
 
 

@@ -6,7 +6,7 @@ from typing import LiteralString
 
 import pytest
 
-from server.adapters.postgres.accounts import PostgresAccounts
+from server.adapters.postgres.accounts import PostgresAccounts, PostgresSessions
 from server.adapters.postgres.connection import make_pool
 from server.application.people_ports import Account, AlreadyLinked, EmailTaken
 from server.application.ports import Unavailable
@@ -69,3 +69,19 @@ async def test_an_account_is_one_user_in_a_town_and_a_user_has_one_account(migra
                 await accounts.link(account_id, TOWN, user_id)
 
         assert await accounts.emails(TOWN) == {USER: ADA.email}
+
+
+async def test_who_came_first_and_is_counted_second_is_not_locked_out_by_a_try_without_delay(
+    migrated_database: str,
+) -> None:
+    earlier, later, forgotten = "2026-11-21T08:00:00.000Z", "2026-11-21T08:00:00.001Z", "2026-11-20T08:00:00.000Z"
+    async with make_pool(migrated_database) as pool:
+        sessions = PostgresSessions(pool)
+        await sessions.count_try(b"office", [0, 0, 30], later, forgotten)
+
+        assert await sessions.count_try(b"office", [0, 0, 30], earlier, forgotten) is None
+        await sessions.take_back_try(b"office", earlier)
+        assert await sessions.count_try(b"office", [0, 0, 30], earlier, forgotten) is None
+
+        assert await sessions.count_try(b"office", [0, 0, 30], later, forgotten) is None  # the third, with a delay
+        assert await sessions.count_try(b"office", [0, 0, 30], later, forgotten) is not None
