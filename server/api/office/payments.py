@@ -13,7 +13,9 @@ from server.api.office.doing import KEYED, changes, do, path_id
 from server.api.office.lists import CURSOR, asked_of, parameters_of, row_example, row_schema, rows_about, show_row
 from server.api.parts import staff_door_of
 from server.api.staff import InTown
-from server.application.queries.listings import page_of
+from server.application.commands.act import Staff
+from server.application.people_ports import Row
+from server.application.queries.listings import page_of, shown
 from sync.modules.billing import ApproveRefund, PayRefund, RejectRefund, RequestRefund, TakePayment, VoidPayment
 
 INVOICE = "01970a6e-3c00-7a58-9d2e-5a1f6a3f6d18"
@@ -56,7 +58,7 @@ async def get_payments(request: Request, staff: InTown) -> Response:
     async with staff_door_of(request).listings.reading(staff.seen, staff.town_id) as reader:
         page = await page_of(staff, "payments", reader, asked)
         settled = await reader.rows("settlement", [item["id"] for item in page.items])
-    items = [{**item, "settlement": _shown(settled.get(item["id"]))} for item in page.items]
+    items = [{**item, "settlement": _settled(staff, settled.get(item["id"]))} for item in page.items]
     return tagged(request, {"items": items, "next_cursor": page.next_cursor})
 
 
@@ -73,7 +75,7 @@ async def get_payment(request: Request, staff: InTown, payment_id: str) -> Respo
     """One payment with its `settlement`, every step that led there, where its money went, and its refunds."""
     async with staff_door_of(request).listings.reading(staff.seen, staff.town_id) as reader:
         payment: dict[str, Any] = await show_row(reader, staff, "payments", payment_id)
-        payment["settlement"] = _shown(await reader.row("settlement", payment["id"]))
+        payment["settlement"] = _settled(staff, await reader.row("settlement", payment["id"]))
         payment["events"] = await rows_about(reader, "payment_event", "payment_id", payment["id"], "received_at")
         payment["allocations"] = await rows_about(reader, "allocation", "payment_id", payment["id"], "booked_at")
         payment["refunds"] = await rows_about(reader, "refund", "payment_id", payment["id"], "requested_at")
@@ -159,5 +161,5 @@ async def post_refund_paid(request: Request, staff: InTown, refund_id: str) -> R
     return await do(request, staff, paid, said, about=("refund", refund))
 
 
-def _shown(row: Any) -> dict[str, Any] | None:
-    return {"id": row.id, "version": row.version, **row.fields} if row else None
+def _settled(staff: Staff, row: Row | None) -> dict[str, Any] | None:
+    return shown(staff, "settlements", row) if row else None
