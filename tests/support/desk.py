@@ -17,13 +17,11 @@ from tests.support.toy import REGISTRY, TakeCash, ToyTown, ToyTransport, job_id,
 
 PASSPHRASE = "correct horse"
 ROOT = Path(__file__).parents[2]
-NOW_MS = RealSystem().now_ms()
-"""When this process began: the clocks of its towns."""
 
 
 def town_with_jobs(count: int = 3, pin_hash: str | None = None) -> ToyTown:
     """A town with a clerk and some jobs, where it is as late as here."""
-    town = ToyTown(now=NOW_MS).with_clerk(pin_hash)
+    town = ToyTown(now=RealSystem().now_ms()).with_clerk(pin_hash)
     town.put({("job", job_id(number)): job_row(f"Job {number}") for number in range(count)})
     return town
 
