@@ -155,7 +155,7 @@ class Book:
     server: str
     heads: dict[str, ChainHead]
     stored: dict[tuple[str, int], StoredLine]
-    failures: Mapping[tuple[str, int], int]
+    failures: Mapping[tuple[str, bytes], int]
     device_keys: frozenset[RowKey]
     fresh: dict[tuple[str, int], Submitted] = field(default_factory=dict)
     signatures: dict[tuple[str, int], str] = field(default_factory=dict)

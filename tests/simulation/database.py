@@ -235,9 +235,9 @@ class ProcessTowns:
         """As the port."""
         return await self._connection.asked(self._towns.list_towns())
 
-    async def count_failure(self, town_id: str, device_id: str, seq: int) -> int:
+    async def count_failure(self, town_id: str, device_id: str, seq: int, digest: bytes) -> int:
         """As the port."""
-        return await self._connection.asked(self._towns.count_failure(town_id, device_id, seq))
+        return await self._connection.asked(self._towns.count_failure(town_id, device_id, seq, digest))
 
 
 class _ProcessWriter:
@@ -258,8 +258,8 @@ class _ProcessWriter:
     async def load(self, keys: Iterable[RowKey]) -> Mapping[RowKey, Stored | None]:
         return await self._asked(self._inner.load(keys))
 
-    async def failures(self, positions: Iterable[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
-        return await self._asked(self._inner.failures(positions))
+    async def failures(self, lines: Iterable[tuple[str, bytes]]) -> Mapping[tuple[str, bytes], int]:
+        return await self._asked(self._inner.failures(lines))
 
     async def answered(self, keys: Iterable[RequestKey]) -> Mapping[RequestKey, AnsweredRequest]:
         return await self._asked(self._inner.answered(keys))
