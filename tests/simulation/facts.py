@@ -113,6 +113,8 @@ class Facts:
     towns: dict[str, TownState] = field(default_factory=dict)
     reports: dict[str, Report] = field(default_factory=dict)
     replicas: list[Replicated] = field(default_factory=list)
+    sealed: dict[str, set[str]] = field(default_factory=dict)
+    """By device, the hashes of the lines that it has handed in sealed, and of those that they stand for."""
     holds: dict[str, frozenset[str]] = field(default_factory=dict)
     """By device, every bucket that it may ever have held."""
     orderly: list[str] = field(default_factory=list)

@@ -67,12 +67,13 @@ class Resident:
     @property
     def is_over(self) -> bool:
         """Whether the day is over here."""
-        return self._acts <= 0 and not self._is_coming_back and all(one.is_over for one in self._syncs)
+        is_done = self._acts <= 0 or self.device.wiped is not None
+        return is_done and not self._is_coming_back and all(one.is_over for one in self._syncs)
 
     def is_quiet(self) -> bool:
         """Whether nothing is left to be done: everything is answered, and it stands where the town stands."""
         if self.device.is_out:
-            return True
+            return self.device.wiped is not None
         state = self.device.disk.exchange_state()
         head = self.world.database.towns.standing(self.town.id).head
         return self.problem is None and not state.pending and (state.epoch, state.version) == (head.epoch, head.version)
@@ -95,6 +96,7 @@ class Resident:
         if (
             not self.world.is_healing
             and self.device.is_on
+            and self.device.wiped is None
             and not self._is_syncing()
             and self.random.random() < HINTED_SHARE
         ):
@@ -142,6 +144,8 @@ class Resident:
             self.start_sync()
         while self._acts > 0:
             world.actors.pause(random.expovariate(1 / mean_seconds))
+            if self.device.wiped is not None:
+                break
             self._acts -= 1
             self._mishap()
             self._act()
