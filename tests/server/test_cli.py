@@ -331,6 +331,10 @@ def test_a_town_is_told_what_it_decides_for_itself_and_keeps_what_is_not_named(u
         ("user add --town Germany --name A --login a --role driver --pin 12", "A PIN has 4 to 12 digits."),
         ("user add --town Germany --name A --login a --role driver --email a@b", "a new one needs a password"),
         ("user add --town Germany --name A --login a --role driver --email a", "This is no e-mail address."),
+        (
+            "user add --town Germany --name A --login a --role school_office --school North",
+            "there is no school 'North'",
+        ),
         ("user password nobody@example.org --password-file /dev/null", "There is no account with this e-mail address."),
         ("town set Germany --payment-max 0", "payment_units_max is 0"),
         ("order cancel 0 --town Germany --reason r", "there is no order '0'"),
