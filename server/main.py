@@ -12,7 +12,7 @@ from typing import Final
 
 from fastapi import FastAPI
 
-from server.bootstrap import build_app
+from server.serving import build_app
 from server.settings import load_settings
 from server.telemetry import configure_logging
 from server.tracing import start_tracing
