@@ -82,9 +82,7 @@ async def look_at(reader: TownReader, hello: Hello) -> Sight:
         kept = epochs[place].version
         lost = max(0, witness.version - kept) if witness else 0
         is_contradicted = not lost and not await _has(reader, witness, kept)
-        if (lost and await _is_given_up(reader, hello.epoch)) or (
-            is_contradicted and await _is_given_up(reader, hello.epoch, up_to=kept)
-        ):
+        if (lost or is_contradicted) and await _is_given_up(reader, hello.epoch, up_to=None if lost else kept):
             return Sight(head_version=head.version, news=epochs[-1:], lost_versions=max(1, lost))
         news = epochs[place:]
         return Sight(head_version=head.version, news=news, lost_versions=lost, is_contradicted=is_contradicted)

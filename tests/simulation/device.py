@@ -23,7 +23,7 @@ from sync.engine.chain import encode_bytes
 from sync.kernel.changeset import Fields
 from sync.kernel.module import Registry
 from sync.protocol.messages import Checkpoint, Welcome
-from tests.simulation.facts import Facts, Told, replaced
+from tests.simulation.facts import Facts, Told, held, replaced
 from tests.simulation.faults import Faults
 from tests.simulation.loop import Actor, Actors, Killed, SimLoop
 from tests.simulation.server import FOREVER_SECONDS, START_MS, Process
@@ -138,9 +138,9 @@ class Disk(MemoryStore):
 
     def wipe(self, head_seq: int) -> None:
         """As the store, and what was on it is noted."""
-        held = {digest for one in self.entries() for digest in (encode_bytes(one.digest), *replaced(one.line))}
+        wiped = held(self.entries())
         super().wipe(head_seq)
-        self._device.wiped = held
+        self._device.wiped = wiped
         self._around.note(f"{self._device.name} is wiped")
 
     def settle(self, state: ExchangeState, welcome: Welcome, lines: object, checkpoint: Checkpoint) -> Settled:

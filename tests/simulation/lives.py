@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 from client_sdk.application.record import Recorded as RecordedLine
 from client_sdk.application.record import record
 from client_sdk.replica import Replica
-from sync.engine.chain import encode_bytes
 from sync.kernel.errors import TallystickError
 from tests.simulation.device import Device
-from tests.simulation.facts import Pulled, Recorded
+from tests.simulation.facts import Pulled, Recorded, held
 from tests.simulation.habits import DRIVER, WAREHOUSE, Eyes, Habits, next_act
 from tests.simulation.loop import Actor, Killed
 from tests.simulation.rules import Newer, Poison
@@ -264,10 +263,7 @@ class Resident:
     def _restore(self) -> None:
         """The disk is replaced by what it was some time ago: what was recorded since, and not sent, is lost."""
         assert self._backup is not None
-        kept = {entry.digest for entry in self._backup.entries.values()}
-        for entry in self.device.disk.entries():
-            if entry.digest not in kept:
-                self.world.facts.lost.add(encode_bytes(entry.digest))
+        self.world.facts.lost |= held(self.device.disk.entries()) - held(self._backup.entries.values())
         self.device.die()
         self.device.disk.put(self.device.identity, self._backup)
         raise Killed
