@@ -101,7 +101,7 @@ def look_at_refund(desk: Desk) -> Asked | None:
 
     def is_unfounded(refund: Fields) -> bool:
         settlement = desk.state.rows["settlement", refund["payment_id"]].fields
-        return refund["state"] == "REQUESTED" and settlement["status"] != "CONFIRMED"
+        return bool(refund["state"] == "REQUESTED" and settlement["status"] != "CONFIRMED")
 
     found = desk.one("refund", is_unfounded) or desk.one("refund", lambda row: row["state"] == "REQUESTED")
     found = found or desk.one("refund")

@@ -291,7 +291,7 @@ def jobs(desk: Desk) -> Asked | None:
 
 
 def _is_long_awaited(stub: Fields) -> bool:
-    return stub["state"] == "waiting" and stub["awaited_entity"] == "invoice"
+    return (stub["state"], stub["awaited_entity"]) == ("waiting", "invoice")
 
 
 def _is_of(entity: str, row: Fields, order_id: str) -> bool:
