@@ -52,6 +52,21 @@ OLD_RULES: list[tuple[str, Callable[[MarketTown], Submitted], tuple[str, str | N
         ),
         ("refused", "people.mixed_intents"),
     ),
+    (
+        "nobody compares prices",
+        lambda town: town.line(
+            town.tablet,
+            town.picker,
+            PlaceOrder(
+                id=town.new_id(),
+                number="7",
+                warehouse=town.warehouse,
+                customer_name="c",
+                lines=[OrderLine(product=town.tea, quantity=1, price="0.10")],
+            ),
+        ),
+        ("accepted", None),
+    ),
 ]
 
 
