@@ -23,7 +23,8 @@ RULES = 4
 
 1: the first. 2: acts have bounds in time, movements of goods have numbers, a wrong clock is told; facts wait for what
 has not come, whose tour it is is asked, the office may mix facts and wishes. 3: money has books: invoices, credit,
-drawers, and entries in double entry. 4: a price that the list did not have is told.
+drawers, and entries in double entry. 4: a price that the list did not have is told, an invoice is asked for once at a
+time.
 """
 
 
