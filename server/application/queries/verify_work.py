@@ -14,8 +14,8 @@ async def compare_work(replay: Replay, evidence: TownEvidence) -> None:
     done = await _compare_outbox(replay, evidence)
     await _compare_messages(replay, evidence, done)
     failures = await evidence.line_failures()
-    for device, seq in sorted(replay.failed):
-        if failures.get((device, seq), 0) < FAILURES_MAX:
+    for (device, seq), digest in sorted(replay.failed.items()):
+        if failures.get((device, digest), 0) < FAILURES_MAX:
             what = "quarantined after failures of which not enough are counted"
             replay.findings.append(Finding(where=f"failures of change set {seq} of device {device}", what=what))
     for device, seq in await evidence.altered_fork_lines():
