@@ -13,7 +13,7 @@ from typing import Final
 from fastapi import FastAPI
 
 from server.allocator import keep_no_holes
-from server.bootstrap import build_app
+from server.serving import build_app
 from server.settings import load_settings
 from server.telemetry import configure_logging
 from server.tracing import start_tracing

@@ -122,7 +122,7 @@ class MemoryTownEvidence:
         for one in made:
             yield one
 
-    async def line_failures(self) -> Mapping[tuple[str, int], int]:
+    async def line_failures(self) -> Mapping[tuple[str, bytes], int]:
         """Every count."""
         return dict(self._state.failures)
 

@@ -60,11 +60,15 @@ class DeviceRevoked(DeviceBarred):
 
     code: ClassVar[str] = "device_revoked"
 
-    def __init__(self, *, town_id: str = "", device_id: str = "") -> None:
-        """With town and device the edge adds the order to hand in what is unsent and to wipe itself."""
+    def __init__(self, *, town_id: str = "", device_id: str = "", last: ChainHead | None = None) -> None:
+        """With town and device the edge adds the order to hand in what is not here and to wipe itself.
+
+        `last` is the last line of the device that is here.
+        """
         super().__init__()
         self.town_id = town_id
         self.device_id = device_id
+        self.last = last
 
 
 class TownBusy(TallystickError):
@@ -140,7 +144,7 @@ class Book:
     server: str
     heads: dict[str, ChainHead]
     stored: dict[tuple[str, int], StoredLine]
-    failures: Mapping[tuple[str, int], int]
+    failures: Mapping[tuple[str, bytes], int]
     device_keys: frozenset[RowKey]
     fresh: dict[tuple[str, int], Submitted] = field(default_factory=dict)
     signatures: dict[tuple[str, int], str] = field(default_factory=dict)

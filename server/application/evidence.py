@@ -112,8 +112,8 @@ class TownEvidence(Protocol):
         """Every statement that was made."""
         ...
 
-    async def line_failures(self) -> Mapping[tuple[str, int], int]:
-        """How often deciding lines has failed, by (device, seq)."""
+    async def line_failures(self) -> Mapping[tuple[str, bytes], int]:
+        """How often deciding lines has failed, by device and hash."""
         ...
 
     async def altered_fork_lines(self) -> Sequence[tuple[str, int]]:

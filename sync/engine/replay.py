@@ -140,8 +140,8 @@ class Replay:
     change_sets: int = 0
     unsigned: dict[str, int] = field(default_factory=dict)
     """By device, the first of its last lines that no signed head stands at or above."""
-    failed: set[tuple[str, int]] = field(default_factory=set)
-    """The places of lines that were quarantined because deciding them had failed."""
+    failed: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    """The lines that were quarantined because deciding them had failed: place and hash."""
 
     def take(self, entry: KeptEntry, lines: Sequence[KeptLine]) -> None:
         """Check one entry and its lines, and fold them."""
@@ -268,7 +268,7 @@ class Replay:
         rule, change_set = verdict.get("rule"), _as_it_was_read(line, verdict)
         if rule == RULE_FAILED:
             failure = _first_note(verdict)
-            self.failed.add((line.device, line.seq))
+            self.failed[line.device, line.seq] = line.digest
         elif rule == LINE_REJECTED.id and self.rows[replacement_key(encode_bytes(line.digest))] is not None:
             failure = _first_note(verdict)
         replaced = change_set.replaces if isinstance(change_set, ChangeSet) else None

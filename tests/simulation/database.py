@@ -11,7 +11,7 @@ import copy
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, TypeVar
 
@@ -29,12 +29,14 @@ from server.application.ports import (
     StoredLine,
     Unavailable,
 )
+from server.application.sealed_ports import SealedUpload
 from server.application.snapshot_ports import Snapshot
 from server.domain.requests import AnsweredRequest, RequestKey
 from sync.engine.chain import ChainHead
 from sync.engine.feed import Stored
 from sync.engine.town import Step
 from sync.kernel.changeset import RowKey
+from sync.kernel.errors import LimitExceeded
 from sync.kernel.module import Registry
 from tests.simulation.faults import Faults
 from tests.simulation.loop import Mortal, SimLoop
@@ -53,6 +55,7 @@ class Backup:
     outbox: Mapping[tuple[str, str], OutboxRow]
     inbox: Mapping[tuple[str, str], OutboxRow]
     messages: Mapping[tuple[str, str], WrittenMessage]
+    sealed: Mapping[tuple[str, str, int, bytes], SealedUpload]
 
 
 class Database:
@@ -62,6 +65,7 @@ class Database:
         self.outbox = MemoryOutbox()
         self.inbox = MemoryInbox()
         self.messages = MemoryMessages()
+        self.sealed: dict[tuple[str, str, int, bytes], SealedUpload] = {}
         self.enrolments = MemoryEnrolments()
         self.towns = MemoryTowns(registry, self.outbox)
         self._queues: dict[str, _Queue] = {}
@@ -82,6 +86,7 @@ class Database:
             outbox={key: copy.copy(row) for key, row in self.outbox.rows.items() if key[0] == town_id},
             inbox={key: copy.copy(row) for key, row in self.inbox.rows.items() if key[0] == town_id},
             messages={key: told for key, told in self.messages.written.items() if key[0] == town_id},
+            sealed={key: upload for key, upload in self.sealed.items() if key[0] == town_id},
         )
 
     def restore(self, town_id: str, backup: Backup) -> None:
@@ -92,6 +97,7 @@ class Database:
             work.rows = others | {key: copy.copy(row) for key, row in kept.items()}
         told = {key: message for key, message in self.messages.written.items() if key[0] != town_id}
         self.messages.written = told | dict(backup.messages)
+        self.sealed = {key: upload for key, upload in self.sealed.items() if key[0] != town_id} | dict(backup.sealed)
 
 
 class _Queue:
@@ -235,9 +241,39 @@ class ProcessTowns:
         """As the port."""
         return await self._connection.asked(self._towns.list_towns())
 
-    async def count_failure(self, town_id: str, device_id: str, seq: int) -> int:
+    async def count_failure(self, town_id: str, device_id: str, seq: int, digest: bytes) -> int:
         """As the port."""
-        return await self._connection.asked(self._towns.count_failure(town_id, device_id, seq))
+        return await self._connection.asked(self._towns.count_failure(town_id, device_id, seq, digest))
+
+
+class ProcessSealed:
+    """The `SealedUploads` port of one process."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def keep(self, upload: SealedUpload) -> None:
+        """As the port."""
+        await self._connection.trip()
+        kept = self._connection.database.sealed.setdefault(_place(upload), upload)
+        if kept.from_seq > upload.from_seq:
+            raise LimitExceeded("fewer lines are kept")
+        await self._connection.trip()
+
+    async def reviewed(self, upload: SealedUpload, lines: int, problem: str | None) -> None:
+        """As the port."""
+        await self._connection.trip()
+        kept = self._connection.database.sealed
+        kept[_place(upload)] = replace(kept[_place(upload)], reviewed=lines, problem=problem)
+
+    async def of_device(self, town_id: str, device_id: str) -> Sequence[SealedUpload]:
+        """As the port."""
+        kept = self._connection.database.sealed
+        return [upload for key, upload in sorted(kept.items()) if key[:2] == (town_id, device_id)]
+
+
+def _place(upload: SealedUpload) -> tuple[str, str, int, bytes]:
+    return upload.town_id, upload.device_id, upload.to_seq, upload.head
 
 
 class _ProcessWriter:
@@ -258,8 +294,8 @@ class _ProcessWriter:
     async def load(self, keys: Iterable[RowKey]) -> Mapping[RowKey, Stored | None]:
         return await self._asked(self._inner.load(keys))
 
-    async def failures(self, positions: Iterable[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
-        return await self._asked(self._inner.failures(positions))
+    async def failures(self, lines: Iterable[tuple[str, bytes]]) -> Mapping[tuple[str, bytes], int]:
+        return await self._asked(self._inner.failures(lines))
 
     async def answered(self, keys: Iterable[RequestKey]) -> Mapping[RequestKey, AnsweredRequest]:
         return await self._asked(self._inner.answered(keys))

@@ -23,7 +23,7 @@ from sync.engine.chain import encode_bytes
 from sync.kernel.changeset import Fields
 from sync.kernel.module import Registry
 from sync.protocol.messages import Checkpoint, Welcome
-from tests.simulation.facts import Facts, Told, replaced
+from tests.simulation.facts import Facts, Told, held, replaced
 from tests.simulation.faults import Faults
 from tests.simulation.loop import Actor, Actors, Killed, SimLoop
 from tests.simulation.server import FOREVER_SECONDS, START_MS, Process
@@ -136,6 +136,13 @@ class Disk(MemoryStore):
         if rows:
             del rows[random.choice(sorted(rows))]
 
+    def wipe(self, head_seq: int) -> None:
+        """As the store, and what was on it is noted."""
+        wiped = held(self.entries())
+        super().wipe(head_seq)
+        self._device.wiped = wiped
+        self._around.note(f"{self._device.name} is wiped")
+
     def settle(self, state: ExchangeState, welcome: Welcome, lines: object, checkpoint: Checkpoint) -> Settled:
         """As the store, and what was learned is noted."""
         settled = super().settle(state, welcome, lines, checkpoint)  # type: ignore[arg-type]  # lines, as they came
@@ -173,7 +180,10 @@ class Disk(MemoryStore):
 
 
 class Device:
-    """One machine. `is_out`: an admin has put it out of use. `is_rotten`: rows were ever lost from its disk."""
+    """One machine. `is_out`: an admin has put it out of use. `is_rotten`: rows were ever lost from its disk.
+
+    `wiped`: the hashes of the lines that it held when it destroyed itself, and of those that they stood for.
+    """
 
     def __init__(self, around: Around, name: str, identity: Identity, state: State) -> None:
         self.name = name
@@ -183,6 +193,7 @@ class Device:
         self.is_out = False
         self.is_clone = False
         self.is_rotten = False
+        self.wiped: set[str] | None = None
         self.on_death: Callable[[], None] = lambda: None
         self._around = around
         self._actors: list[Actor] = []
@@ -206,7 +217,8 @@ class Device:
         """Start, with what is on the disk."""
         self.is_on = True
         self.system.boot()
-        self.replica = self.opened()
+        if self.wiped is None:
+            self.replica = self.opened()
 
     def runs(self, actor: Actor) -> None:
         """Whatever runs here dies with the machine."""

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 from client_sdk.application.record import Recorded as RecordedLine
 from client_sdk.application.record import record
 from client_sdk.replica import Replica
-from sync.engine.chain import encode_bytes
 from sync.kernel.errors import TallystickError
 from tests.simulation.device import Device
-from tests.simulation.facts import Pulled, Recorded
+from tests.simulation.facts import Pulled, Recorded, held
 from tests.simulation.habits import DRIVER, WAREHOUSE, Eyes, Habits, next_act
 from tests.simulation.loop import Actor, Killed
 from tests.simulation.rules import Newer, Poison
@@ -67,12 +66,13 @@ class Resident:
     @property
     def is_over(self) -> bool:
         """Whether the day is over here."""
-        return self._acts <= 0 and not self._is_coming_back and all(one.is_over for one in self._syncs)
+        is_done = self._acts <= 0 or self.device.wiped is not None
+        return is_done and not self._is_coming_back and all(one.is_over for one in self._syncs)
 
     def is_quiet(self) -> bool:
         """Whether nothing is left to be done: everything is answered, and it stands where the town stands."""
         if self.device.is_out:
-            return True
+            return self.device.wiped is not None
         state = self.device.disk.exchange_state()
         head = self.world.database.towns.standing(self.town.id).head
         return self.problem is None and not state.pending and (state.epoch, state.version) == (head.epoch, head.version)
@@ -95,6 +95,7 @@ class Resident:
         if (
             not self.world.is_healing
             and self.device.is_on
+            and self.device.wiped is None
             and not self._is_syncing()
             and self.random.random() < HINTED_SHARE
         ):
@@ -142,6 +143,8 @@ class Resident:
             self.start_sync()
         while self._acts > 0:
             world.actors.pause(random.expovariate(1 / mean_seconds))
+            if self.device.wiped is not None:
+                break
             self._acts -= 1
             self._mishap()
             self._act()
@@ -260,10 +263,7 @@ class Resident:
     def _restore(self) -> None:
         """The disk is replaced by what it was some time ago: what was recorded since, and not sent, is lost."""
         assert self._backup is not None
-        kept = {entry.digest for entry in self._backup.entries.values()}
-        for entry in self.device.disk.entries():
-            if entry.digest not in kept:
-                self.world.facts.lost.add(encode_bytes(entry.digest))
+        self.world.facts.lost |= held(self.device.disk.entries()) - held(self._backup.entries.values())
         self.device.die()
         self.device.disk.put(self.device.identity, self._backup)
         raise Killed

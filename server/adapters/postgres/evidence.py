@@ -39,6 +39,11 @@ _TOWNS = """
 SELECT town_id, name FROM town_names
 FULL JOIN (SELECT DISTINCT town_id FROM device_keys) AS devices USING (town_id) ORDER BY name, town_id
 """
+_FAILURES = """
+SELECT device_id, hash, coalesce(l.failures, f.failures) FROM line_failures f
+JOIN change_sets c USING (town_id, device_id, seq) FULL JOIN failed_lines l USING (town_id, device_id, hash)
+WHERE town_id = %s
+"""
 JOURNAL_PAGE = 100
 
 
@@ -174,10 +179,9 @@ class PostgresTownEvidence:
         async for kind, owner_id, version, accounts, body in self._stream(statement):
             yield StoredStatement(kind=kind, owner_id=owner_id, version=version, accounts=accounts, body=body)
 
-    async def line_failures(self) -> Mapping[tuple[str, int], int]:
-        """Every count."""
-        statement = "SELECT device_id, seq, failures FROM line_failures WHERE town_id = %s"
-        return {(device, seq): failures async for device, seq, failures in self._stream(statement)}
+    async def line_failures(self) -> Mapping[tuple[str, bytes], int]:
+        """Every count; of lines that the release before counted alone, what it has by their place."""
+        return {(device, digest): failures async for device, digest, failures in self._stream(_FAILURES)}
 
     async def altered_fork_lines(self) -> Sequence[tuple[str, int]]:
         """Hashed again by PostgreSQL, as they were when they were kept."""

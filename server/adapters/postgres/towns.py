@@ -76,13 +76,18 @@ class PostgresTowns:
                 cursor = await connection.execute("SELECT town_id, name FROM town_names ORDER BY name, town_id")
                 return await cursor.fetchall()
 
-    async def count_failure(self, town_id: str, device_id: str, seq: int) -> int:
-        """Committed by itself, before the line is tried again."""
+    async def count_failure(self, town_id: str, device_id: str, seq: int, digest: bytes) -> int:
+        """Committed by itself, before the line is tried again; for the release before also by its place."""
         async with town_transaction(self._pool, town_id) as connection:
-            cursor = await connection.execute(
+            await connection.execute(
                 "INSERT INTO line_failures AS f (town_id, device_id, seq, failures) VALUES (%s, %s, %s, 1) "
-                "ON CONFLICT (town_id, device_id, seq) DO UPDATE SET failures = f.failures + 1 RETURNING failures",
+                "ON CONFLICT (town_id, device_id, seq) DO UPDATE SET failures = f.failures + 1",
                 [town_id, device_id, seq],
+            )
+            cursor = await connection.execute(
+                "INSERT INTO failed_lines AS f (town_id, device_id, hash, failures) VALUES (%s, %s, %s, 1) "
+                "ON CONFLICT (town_id, device_id, hash) DO UPDATE SET failures = f.failures + 1 RETURNING failures",
+                [town_id, device_id, digest],
             )
             row = await cursor.fetchone()
         assert row is not None
@@ -122,14 +127,15 @@ class PostgresTownWriter:
         """One statement per entity, sent together."""
         return await _load(self._connection, self.head.town, keys)
 
-    async def failures(self, positions: Iterable[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
+    async def failures(self, lines: Iterable[tuple[str, bytes]]) -> Mapping[tuple[str, bytes], int]:
         """How often deciding these lines has failed."""
+        devices, digests = zip(*lines, strict=True)
         cursor = await self._connection.execute(
-            "SELECT f.device_id, f.seq, f.failures FROM line_failures f "
-            "JOIN jsonb_to_recordset(%s) AS r (device_id uuid, seq bigint) USING (device_id, seq) WHERE town_id = %s",
-            [_rows({"device_id": device, "seq": seq} for device, seq in positions), self.head.town],
+            "SELECT device_id, hash, failures FROM failed_lines "
+            "WHERE town_id = %s AND (device_id, hash) IN (SELECT * FROM unnest(%s::uuid[], %s::bytea[]))",
+            [self.head.town, list(devices), list(digests)],
         )
-        return {(device, seq): failures async for device, seq, failures in cursor}
+        return {(device, digest): failures async for device, digest, failures in cursor}
 
     async def answered(self, keys: Iterable[RequestKey]) -> Mapping[RequestKey, AnsweredRequest]:
         """One statement for all keys of a batch."""

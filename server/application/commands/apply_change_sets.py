@@ -253,7 +253,7 @@ class Appliers:
                 except WriteRejected:
                     lane.head = None
                     line = alone.submitted[0]
-                    await self._towns.count_failure(lane.town_id, line.device, line.seq)
+                    await self._towns.count_failure(lane.town_id, line.device, line.seq, line.digest)
             if alone.answer.done() and alone.answer.exception():
                 break
         await self._apply(lane, [waiting])  # every line is decided now: this repeats the first verdicts
@@ -344,12 +344,12 @@ class Appliers:
             if submitted.device in heads and submitted.seq <= heads[submitted.device].seq
         ]
         repeated.extend(replaced_positions(batch))
-        positions = [(s.device, s.seq) for w in batch for s in w.submitted]
+        lines = [(s.device, s.digest) for w in batch for s in w.submitted]
         return Book(
             server=server,
             heads=heads,
             stored=dict(await writer.stored_lines(repeated)) if repeated else {},
-            failures=await writer.failures(positions) if positions else {},
+            failures=await writer.failures(lines) if lines else {},
             device_keys=frozenset(("device", device) for device in devices),
             answered=dict(answered),
         )

@@ -21,8 +21,8 @@ async def compare_work(replay: Replay, evidence: TownEvidence) -> None:
         _compare_outbox(replay, effect_id, asked, work)
         _compare_message(replay, effect_id, asked, work, told)
     failures = await evidence.line_failures()
-    for device, seq in sorted(replay.failed):
-        if failures.get((device, seq), 0) < FAILURES_MAX:
+    for (device, seq), digest in sorted(replay.failed.items()):
+        if failures.get((device, digest), 0) < FAILURES_MAX:
             what = "quarantined after failures of which not enough are counted"
             replay.findings.append(Finding(where=f"failures of change set {seq} of device {device}", what=what))
     for device, seq in await evidence.altered_fork_lines():

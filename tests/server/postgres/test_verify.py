@@ -302,11 +302,11 @@ TABLES = {
         "forked line 2 of device {tablet}",
     ),
     "the failures of a quarantined line": (
-        "UPDATE line_failures SET failures = 1",
+        "UPDATE failed_lines SET failures = 1",
         "failures of change set 1 of device {sick}",
     ),
     "the failures of a quarantined line, removed": (
-        "DELETE FROM line_failures",
+        "WITH gone AS (DELETE FROM failed_lines) DELETE FROM line_failures",
         "failures of change set 1 of device {sick}",
     ),
     "the hash of the town's head": ("UPDATE town_heads SET journal_hash = sha256(journal_hash)", "town head"),
@@ -336,9 +336,13 @@ def test_the_last_journal_entry_is_missed_although_nothing_follows_it(copy: str,
 def test_lines_that_no_signed_head_covers_are_reported(copy: str, kept: Kept) -> None:
     assert verified(copy, kept.names["town"]).unsigned == ()
     tamper(copy, "UPDATE change_sets SET signature = NULL WHERE device_id = '{tablet}'".format(**kept.names))
-    report = verified(copy, kept.names["town"])
-    said = [(tail.where, tail.what) for tail in report.unsigned]
+    said = [(tail.where, tail.what) for tail in verified(copy, kept.names["town"]).unsigned]
     assert said == [("device {tablet}".format(**kept.names), "no signed head covers its lines from 1 on")]
+
+
+def test_failures_that_the_release_before_has_counted_by_their_place_are_enough(copy: str, kept: Kept) -> None:
+    tamper(copy, "DELETE FROM failed_lines")
+    assert places(verified(copy, kept.names["town"])) == []
 
 
 def test_a_town_is_verified_though_its_name_was_removed(copy: str, kept: Kept) -> None:
@@ -347,11 +351,8 @@ def test_a_town_is_verified_though_its_name_was_removed(copy: str, kept: Kept) -
             return await PostgresEvidence(pool).towns()
 
     assert asyncio.run(listed()) == {kept.names["town"]: "Ashford"}
-    tamper(
-        copy,
-        "DELETE FROM town_names",
-        "INSERT INTO device_keys VALUES ('a key', '{town}', '{tablet}')".format(**kept.names),
-    )
+    orphan = "INSERT INTO device_keys VALUES ('a key', '{town}', '{tablet}')".format(**kept.names)
+    tamper(copy, "DELETE FROM town_names", orphan)
     assert asyncio.run(listed()) == {kept.names["town"]: kept.names["town"]}
 
 
