@@ -297,6 +297,12 @@ def test_verify_finds_nothing_in_a_sound_system(up: Up) -> None:
     assert [report["findings"] for report in reports if not report["good"]] == []
 
 
+def test_verify_says_the_same_of_large_towns_which_several_processes_look_at(up: Up) -> None:
+    always = "from server.cli import main, verifying; verifying.SMALL_VERSIONS = 0; main()"
+    command = [sys.executable, "-c", always, "verify", "--data", str(up.data_dir), "--json"]
+    assert json.loads(subprocess.check_output(command, env=os.environ | NOTHING_SET)) == up.good("verify")
+
+
 def test_verify_names_a_stock_level_that_somebody_has_changed_by_hand(up: Up) -> None:
     change = "UPDATE tallystick.stock_levels SET on_hand = on_hand + %s WHERE id = %s"
     with psycopg.connect(up.ready["database_url"], autocommit=True) as connection:
