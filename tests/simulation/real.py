@@ -57,9 +57,12 @@ class RealStores:
 @contextmanager
 def real_stores() -> Iterator[RealStores]:
     """With a server of their own."""
-    with scratch_directory() as directory, EmbeddedPostgres.start(directory / "postgres") as server:
-        with database_template(server) as template:
-            yield RealStores(server, template)
+    with (
+        scratch_directory() as directory,
+        EmbeddedPostgres.start(directory / "postgres") as server,
+        database_template(server) as template,
+    ):
+        yield RealStores(server, template)
 
 
 async def _compared(world: World, url: str) -> list[str]:
