@@ -6,14 +6,13 @@ what it had not is gone; its clock may be anywhere, its monotonic clock and boot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from random import Random
 from threading import Event
 from typing import Protocol
 
-from client_sdk.adapters.memory import MemoryStore
 from client_sdk.adapters.memory_state import State
 from client_sdk.application.ports import ExchangeState, Identity, Settled
 from client_sdk.errors import DiskFailed, DiskFull
@@ -28,6 +27,8 @@ from tests.simulation.faults import Faults
 from tests.simulation.loop import Actor, Actors, Killed, SimLoop
 from tests.simulation.server import FOREVER_SECONDS, START_MS, Process
 from tests.simulation.signatures import remembering
+from tests.simulation.told_store import Told as StoreTold
+from tests.simulation.told_store import ToldStore
 from tests.simulation.wire import Wire
 
 BOOT_SECONDS = (5.0, 3600.0)
@@ -108,7 +109,15 @@ class DeviceSystem:
             raise Killed
 
 
-class Disk(MemoryStore):
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Saved:
+    """What is on a disk, and what it was told that has made it so."""
+
+    state: State
+    told: Sequence[StoreTold] = ()
+
+
+class Disk(ToldStore):
     """The store in memory on a disk that fills, fails and tears."""
 
     def __init__(self, around: Around, device: Device, system: DeviceSystem) -> None:
@@ -116,13 +125,14 @@ class Disk(MemoryStore):
         self._around = around
         self._device = device
 
-    def put(self, identity: Identity, state: State) -> None:
+    def put(self, identity: Identity, saved: Saved) -> None:
         """Hold what an earlier life of this device has left."""
-        self._identity, self._key, self._state = identity, identity.key, state.copied()
+        self._identity, self._key, self._state = identity, identity.key, saved.state.copied()
+        self.told = list(saved.told)
 
-    def state(self) -> State:
-        """What is on the disk."""
-        return self._state.copied()
+    def saved(self) -> Saved:
+        """A copy of what is on the disk."""
+        return Saved(state=self._state.copied(), told=tuple(self.told))
 
     def visible(self, entity: str) -> dict[str, Fields]:
         """All rows of an entity as the user sees them."""
@@ -134,7 +144,9 @@ class Disk(MemoryStore):
         """A row is not there any more."""
         rows = self._state.base
         if rows:
-            del rows[random.choice(sorted(rows))]
+            key = random.choice(sorted(rows))
+            del rows[key]
+            self.tell("rot", key)
 
     def wipe(self, head_seq: int) -> None:
         """As the store, and what was on it is noted."""
@@ -185,7 +197,7 @@ class Device:
     `wiped`: the hashes of the lines that it held when it destroyed itself, and of those that they stood for.
     """
 
-    def __init__(self, around: Around, name: str, identity: Identity, state: State) -> None:
+    def __init__(self, around: Around, name: str, identity: Identity, saved: Saved) -> None:
         self.name = name
         identity = replace(identity, key=remembering(identity.key))
         self.identity = identity
@@ -205,7 +217,7 @@ class Device:
         )
         self.system = DeviceSystem(around, self)
         self.disk = Disk(around, self, self.system)
-        self.disk.put(identity, state)
+        self.disk.put(identity, saved)
         self.wire = Wire(around, name, self._caller)
         self.replica = self.opened()
 

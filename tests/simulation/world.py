@@ -22,7 +22,7 @@ from sync.kernel.clock import format_time
 from sync.kernel.errors import TallystickError
 from sync.kernel.ids import derived_id
 from tests.simulation.database import Backup, Database
-from tests.simulation.device import BOOT_SECONDS, Device
+from tests.simulation.device import BOOT_SECONDS, Device, Saved
 from tests.simulation.facts import Facts, Replicated
 from tests.simulation.faults import Faults
 from tests.simulation.lives import Resident
@@ -142,7 +142,7 @@ class World:
         clerks = [Clerk(self, town) for town in self.stage.towns]
         for town in self.stage.towns:
             for one in town.devices:
-                device = Device(self, one.name, one.identity, one.state)
+                device = Device(self, one.name, one.identity, Saved(state=one.state))
                 self.settle_in(town, device, one.users, warehouse=one.warehouse, school=one.school)
         keeper = Keeper(self)
         end = self.options.hours * 3600 * 2
@@ -309,7 +309,7 @@ class World:
                     name=one.device.name,
                     device_id=identity.device_id,
                     town_id=identity.town_id,
-                    state=one.device.disk.state(),
+                    state=one.device.disk.saved().state,
                     is_settled=not one.device.is_out,
                     findings=verify(one.device.disk, DEVICE_RULES)
                     if self.options.is_verified and one.device.wiped is None

@@ -216,6 +216,7 @@ HISTORY = {
 }
 """What, how, and the place of the first finding: the rest of the history no longer follows from a changed past."""
 
+_FAILURES = "failures of change set 1 of device {sick}"
 TABLES = {
     "a change set that no entry names": (
         (
@@ -301,14 +302,8 @@ TABLES = {
         "UPDATE fork_lines SET line = 'yet another line'",
         "forked line 2 of device {tablet}",
     ),
-    "the failures of a quarantined line": (
-        "UPDATE failed_lines SET failures = 1",
-        "failures of change set 1 of device {sick}",
-    ),
-    "the failures of a quarantined line, removed": (
-        "WITH gone AS (DELETE FROM failed_lines) DELETE FROM line_failures",
-        "failures of change set 1 of device {sick}",
-    ),
+    "the failures of a quarantined line": ("UPDATE failed_lines SET failures = 1", _FAILURES),
+    "those failures, removed": ("WITH gone AS (DELETE FROM failed_lines) DELETE FROM line_failures", _FAILURES),
     "the hash of the town's head": ("UPDATE town_heads SET journal_hash = sha256(journal_hash)", "town head"),
 }
 """What, how, and the only place with a finding."""
