@@ -18,7 +18,7 @@ import server
 import sync
 from docs import performance
 from server.api.problems import STATUS
-from server.cli.app import app
+from server.cli.app import whole_app
 from server.metrics import metrics_reference
 from server.settings import settings_reference
 from sync.kernel.errors import TallystickError
@@ -82,7 +82,7 @@ def metrics_page() -> str:
 
 def commands_page() -> str:
     """`reference/cli.md`: every command with its arguments, options and examples."""
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(whole_app())
     return COMMANDS + "".join(_sections("tallystick", root))
 
 

@@ -30,6 +30,13 @@ def booked(database_url: str, town: str) -> Sums:
     return Sums(sold=int(sold), pence=int(pence), back=int(back), written_off=int(written_off))
 
 
+def database_mib(database_url: str) -> float:
+    """What the database takes on the disk, in MiB."""
+    with psycopg.connect(database_url) as connection:
+        (size,) = connection.execute("SELECT pg_database_size(current_database())").fetchone() or (0,)
+    return round(int(size) / 1024**2, 1)
+
+
 def differing(database_url: str, device: CrewDevice) -> list[str]:
     """How a replica, after a last sync, differs from the server's buckets, row by row; and what it says of itself."""
     with psycopg.connect(database_url) as connection, reopened(device) as replica:

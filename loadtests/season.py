@@ -32,9 +32,8 @@ from queue import Empty
 from typing import Any
 
 import orjson
-import psycopg
 
-from loadtests.check import all_differing, booked
+from loadtests.check import all_differing, booked, database_mib
 from loadtests.crew import Crew, CrewDevice, CrewReport, work
 from loadtests.retail import Invoice, best_file, invoices, open_text, read_lines
 from loadtests.sums import sums_by_country
@@ -48,11 +47,11 @@ READY_SECONDS_MAX = 120.0
 STOP_SECONDS_MAX = 30.0
 POLL_SECONDS = 0.1
 TOLD_EVERY_SECONDS = 5.0
-MIB = 1024 * 1024
 WITHOUT_RATES = {f"TALLYSTICK_{whose}_REQUESTS_PER_MINUTE": "0" for whose in ("DEVICE", "ADDRESS", "TOWN")}
 """Half a year in a few minutes: each device asks more often than one that keeps to the calendar."""
 
 Say = Callable[[str], None]
+Begin = Callable[[], None] | None
 _done: Queue[int] | None = None
 
 
@@ -107,9 +106,20 @@ class Played:
 
 
 def play(
-    server: Server, file: Path, *, lines_max: int | None, directory: Path, processes: int, home_crews: int, say: Say
+    server: Server,
+    file: Path,
+    *,
+    lines_max: int | None,
+    directory: Path,
+    processes: int,
+    home_crews: int,
+    say: Say,
+    begin: Begin = None,
 ) -> Played:
-    """Seed the towns and work through every invoice; `directory` takes the devices' files."""
+    """Seed the towns and work through every invoice; `directory` takes the devices' files.
+
+    `begin`, if given, is what each process of the crews does first.
+    """
     trade: dict[str, list[Invoice]] = defaultdict(list)
     for invoice in invoices(list(read_lines(file, lines_max))):
         trade[invoice.country].append(invoice)
@@ -120,7 +130,7 @@ def play(
     crews = _crews(server, directory, towns, trade, password, home_crews=home_crews)
     say(f"{len(crews)} crews begin, {sum(crew.tablets + 1 for crew in crews)} devices")
     started = time.perf_counter()
-    reports = _worked(crews, processes, say)
+    reports = _worked(crews, processes, say, begin)
     return Played(
         source=source,
         towns=towns,
@@ -148,7 +158,7 @@ def check(server: Server, played: Played, processes: int) -> tuple[list[str], di
         "change_sets_per_second": round(by_devices / played.seconds, 1),
         "verify_seconds": round(verify_seconds, 1),
         "api_peak_mib": _peak_mib(server.pid),
-        "database_mib": _database_mib(server.database_url),
+        "database_mib": database_mib(server.database_url),
     }
 
 
@@ -241,9 +251,11 @@ def _parts(trade: Sequence[Invoice], count: int) -> list[list[Invoice]]:
     return parts
 
 
-def _begin(done: Queue[int]) -> None:
+def _begin(done: Queue[int], begin: Begin) -> None:
     global _done  # noqa: PLW0603 - how a pool's process is given its queue
     _done = done
+    if begin:
+        begin()
 
 
 def _work(crew: Crew) -> CrewReport:
@@ -254,12 +266,12 @@ def _work(crew: Crew) -> CrewReport:
         raise RuntimeError(f"crew {crew.name}: {traceback.format_exc()}") from fault
 
 
-def _worked(crews: Sequence[Crew], processes: int, say: Say) -> list[CrewReport]:
+def _worked(crews: Sequence[Crew], processes: int, say: Say, begin: Begin) -> list[CrewReport]:
     """All crews' reports, with what is done told now and then."""
     context = get_context("spawn")
     queue: Queue[int] = context.Queue()
     planned = sum(len(crew.invoices) for crew in crews)
-    with ProcessPoolExecutor(processes, context, _begin, (queue,)) as pool:
+    with ProcessPoolExecutor(processes, context, _begin, (queue, begin)) as pool:
         futures = [pool.submit(_work, crew) for crew in crews]
         finished, told, started = 0, 0.0, time.monotonic()
         while not all(future.done() for future in futures):
@@ -306,12 +318,6 @@ def _books(server: Server, *options: str) -> list[dict[str, Any]]:
 
 def _told(books: Sequence[dict[str, Any]]) -> list[str]:
     return [f"{town['name']}: {found}" for town in books for found in town["findings"]]
-
-
-def _database_mib(database_url: str) -> float:
-    with psycopg.connect(database_url) as connection:
-        (size,) = connection.execute("SELECT pg_database_size(current_database())").fetchone() or (0,)
-    return round(int(size) / MIB, 1)
 
 
 def _peak_mib(up: int) -> float | None:

@@ -1,32 +1,26 @@
 """The composition root: the only place that names concrete adapters.
 
-`Core` is what every process of the server needs; the API adds its edge to it, the worker its queue, the command line
-its questions. Everything is opened inside one event loop and closed with it.
+`Core` is what every process of the server needs; the API adds its edge to it (`server.serving`), the worker its queue,
+the command line its questions. Everything is opened inside one event loop and closed with it.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from fastapi import FastAPI
 from psycopg_pool import AsyncConnectionPool
-from starlette.applications import Starlette
-from starlette.types import ASGIApp
 
 from server.adapters.blobs import FilesystemBlobs
 from server.adapters.keys import KeySigner, open_signer, rotate
 from server.adapters.payments.card import Card
-from server.adapters.payments.card_sandbox import CardSandbox
 from server.adapters.payments.momo import Momo
-from server.adapters.payments.sandbox import Sandbox
 from server.adapters.postgres.account_book import PostgresAccountBook
 from server.adapters.postgres.accounts import PostgresAccounts, PostgresSessions
 from server.adapters.postgres.closed import PostgresClosedOrders
-from server.adapters.postgres.connection import Connection, make_pool, translated
+from server.adapters.postgres.connection import Connection, make_pool
 from server.adapters.postgres.enrolments import PostgresEnrolments
 from server.adapters.postgres.evidence import PostgresEvidence
 from server.adapters.postgres.examine import Examined, examine_database
@@ -40,27 +34,22 @@ from server.adapters.postgres.outbox import (
     PostgresOutbox,
 )
 from server.adapters.postgres.papers import PostgresPapers, PostgresZReports
-from server.adapters.postgres.receipts import PostgresReceipts
 from server.adapters.postgres.reminders import PostgresReminders
-from server.adapters.postgres.revision import current_revision, newest_revision
+from server.adapters.postgres.revision import newest_revision
 from server.adapters.postgres.sealed import PostgresQuarantine, PostgresSealedUploads
-from server.adapters.postgres.shop import PostgresShop
-from server.adapters.postgres.sights import PostgresSights
 from server.adapters.postgres.snapshots import PostgresSnapshots
 from server.adapters.postgres.statement_shelf import PostgresStatementShelf
 from server.adapters.postgres.tombstones import PostgresTombstones
 from server.adapters.postgres.towns import PostgresTowns
 from server.adapters.postgres.unpaid import PostgresUnpaidOrders
 from server.adapters.printer import WeasyPrinter, printer_problem
+from server.adapters.rebuilt import rebuilt_in_file
 from server.adapters.redis.examine import redis_version
 from server.adapters.redis.hints import RedisHints
 from server.adapters.redis.queue import RedisBell
-from server.adapters.redis.rates import RedisRates
 from server.adapters.redis.statement_cache import RedisStatementCache
 from server.adapters.seals import KeySealer
 from server.adapters.system import RealSystem
-from server.api.app import create_app
-from server.api.parts import CallbackDoor, LiveDoor, MetricsDoor, Parts, ShopDoor, SnapshotDoor, StaffDoor
 from server.application.commands.apply_change_sets import Appliers
 from server.application.commands.make_papers import PaperDesk
 from server.application.commands.rebuild_statements import StatementDesk
@@ -68,10 +57,7 @@ from server.application.commands.settle_payments import PaymentDesk
 from server.application.commands.work_off_outbox import NEVER
 from server.application.people import People
 from server.application.queries.statements import Statements, tell_changes
-from server.application.rates import RateLimits
-from server.domain import payments, tracking
-from server.domain.payments import CARD_WEBHOOK_PATH
-from server.metrics import note_for_ever
+from server.domain import payments
 from server.providers import cards, mobile_money
 from server.settings import Settings, SettingsInvalid
 from sync.modules import registry
@@ -222,105 +208,17 @@ def _people(pool: Pool, signer: KeySigner, system: RealSystem) -> People:
     return People(accounts=accounts, sessions=sessions, sealer=KeySealer(signer, system), system=system)
 
 
-def sandbox_app(settings: Settings) -> ASGIApp:
-    """Payment providers to play with, of mobile money and of cards; it is nobody's money.
-
-    What becomes of cards is told to the server that these settings are of, signed with its secrets.
-    """
-    momo, cards = Sandbox(), CardSandbox(settings.public_url + CARD_WEBHOOK_PATH, settings.webhook_keys)
-
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with momo.lifespan(app), cards.lifespan(app):
-            yield
-
-    return Starlette(routes=[*momo.routes(), *cards.routes()], lifespan=lifespan)
-
-
 @asynccontextmanager
 async def open_parts(settings: Settings) -> AsyncIterator[Core]:
     """The core with its connections open, for one event loop."""
     core = build_core(settings)
-    async with _opened(core):
+    async with opened(core):
         yield core
 
 
-def build_app(settings: Settings) -> FastAPI:
-    """The application, which opens its connections when it starts to serve."""
-    core = build_core(settings)
-    shared_rates = RedisRates(redis_url(settings))
-
-    async def check_database() -> None:
-        with translated():
-            async with core.pool.connection() as connection:
-                await connection.execute("SELECT 1")
-
-    async def check_schema() -> None:
-        with translated():
-            async with core.pool.connection() as connection:
-                there = await current_revision(connection)
-        if there != newest_revision():
-            raise SettingsInvalid(f"the schema is at {there}, this code needs {newest_revision()}: run migrate")
-
-    return create_app(
-        Parts(
-            public_url=settings.public_url,
-            towns=core.towns,
-            enrolments=core.enrolments,
-            appliers=core.appliers,
-            signer=core.signer,
-            system=core.system,
-            checks={"database": check_database, "schema": check_schema, "redis": core.bell.check},
-            running=lambda: _serving(core, shared_rates),
-            tries=core.people.sessions,
-            rates=RateLimits(settings.rates, shared=shared_rates),
-            trusted_proxies=settings.proxies,
-            metrics=_metrics_door(settings, core),
-            live=LiveDoor(hints=core.hints),
-            snapshots=SnapshotDoor(snapshots=core.snapshots, blobs=core.blobs),
-            staff=StaffDoor(
-                people=core.people, listings=core.listings, quarantine=core.quarantine, statements=core.statements
-            ),
-            sealed=core.sealed,
-            shop=ShopDoor(
-                shop=PostgresShop(core.pool),
-                listings=core.listings,
-                tracking_secrets=tuple(core.signer.secrets_for(tracking.PURPOSE).values()),
-                card=core.card,
-                return_url=settings.card_return_url or settings.public_url,
-            ),
-            callbacks=CallbackDoor(
-                inbox=core.inbox,
-                bell=core.bell,
-                secrets=tuple(core.signer.secrets_for(payments.CALLBACK_PURPOSE).values()),
-                card_secrets=settings.webhook_keys,
-            ),
-            receipts=PostgresReceipts(core.pool),
-            papers=core.paper_desk,
-            has_docs=settings.has_api_docs,
-        )
-    )
-
-
-def _metrics_door(settings: Settings, core: Core) -> MetricsDoor | None:
-    token = settings.metrics_token
-    return MetricsDoor(token=token.get_secret_value(), sights=PostgresSights(core.pool)) if token else None
-
-
 @asynccontextmanager
-async def _serving(core: Core, shared_rates: RedisRates) -> AsyncIterator[None]:
-    """Open while the API serves, which notes its memory as the other processes do."""
-    async with _opened(core), core.hints.running():
-        noting = asyncio.create_task(note_for_ever("api"))
-        try:
-            yield
-        finally:
-            noting.cancel()
-            await shared_rates.close()
-
-
-@asynccontextmanager
-async def _opened(core: Core) -> AsyncIterator[None]:
+async def opened(core: Core) -> AsyncIterator[None]:
+    """The connections of a core, open while it is needed."""
     await core.pool.open()
     try:
         yield
@@ -354,7 +252,6 @@ def rotated_signer(settings: Settings) -> KeySigner:
 __all__ = [
     "Core",
     "Examined",
-    "build_app",
     "build_core",
     "database_url",
     "examine",
@@ -362,9 +259,10 @@ __all__ = [
     "migrate",
     "newest_revision",
     "open_parts",
+    "opened",
     "printer_problem",
+    "rebuilt_in_file",
     "redis_url",
     "redis_version",
     "rotated_signer",
-    "sandbox_app",
 ]

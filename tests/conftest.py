@@ -6,30 +6,24 @@ from collections.abc import Iterator
 
 import pytest
 
-from client_sdk.adapters import keys
-from server.domain import passwords
 from server.embedded import EmbeddedPostgres, EmbeddedRedis
 from server.stack import Stack
+from tests.support.guards import COSTS_KIB, cheapen_guards, restore_guards
 from tests.support.stack import database_from, database_template, empty_database, scratch_directory
-
-COSTS = {module: module._MEMORY_KIB for module in (keys, passwords)}
-CHEAP_KIB = 64
-"""What guards a made-up key or password in tests; whoever opens it reads the cost beside it."""
 
 
 @pytest.fixture(scope="session", autouse=True)
 def cheap_guards() -> Iterator[None]:
     """Replicas and accounts that tests make are opened without 64 MiB and 0.2 s of a core each time."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in COSTS:
-            patch.setattr(module, "_MEMORY_KIB", CHEAP_KIB)
-        yield
+    cheapen_guards()
+    yield
+    restore_guards()
 
 
 @pytest.fixture
 def dear_guards(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a key and a password cost outside of tests."""
-    for module, memory_kib in COSTS.items():
+    for module, memory_kib in COSTS_KIB.items():
         monkeypatch.setattr(module, "_MEMORY_KIB", memory_kib)
 
 

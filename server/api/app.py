@@ -63,7 +63,8 @@ def create_app(parts: Parts) -> FastAPI:
     more = ((sealed, parts.sealed), (webhooks, parts.callbacks), (receipts, parts.receipts))
     others = [module.router for module, part in more if part]
     for router in (*_ROUTERS, *live_routers, *others, *shop_routers, *(OFFICE_ROUTERS if parts.staff else ())):
-        app.include_router(router)
+        # As they are: `include_router` builds every route anew for each application, within its first request.
+        app.router.routes.extend(router.routes)
     return app
 
 

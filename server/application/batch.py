@@ -15,7 +15,6 @@ from server import tracing
 from server.application.ports import Founding, JournalEntry, OutcomeUnknown, StoredLine, Towns, TownUnknown, Unavailable
 from server.domain.requests import AnsweredRequest, IdempotencyMismatch, KeyedRequest, RequestKey
 from sync.engine.chain import ChainHead, Link, encode_bytes, genesis_hash, line_hash
-from sync.engine.feed import Stored
 from sync.engine.town import Step, Submitted, TownHead
 from sync.kernel.changeset import ChangeSet, Fields, Operation, Replaced, RowKey, Status
 from sync.kernel.clock import Hlc
@@ -45,9 +44,6 @@ CHUNK_BYTES_MAX = 256 * 1024
 
 FAILURES_MAX = 3
 """Attempts at a line before it is quarantined."""
-
-CACHE_ROWS_MAX = 20_000
-"""Rows of a town kept between batches."""
 
 WAITING_MAX = 500
 """Uploads that may wait for one town."""
@@ -139,17 +135,6 @@ class Waiting:
     def line_bytes(self) -> int:
         """Bytes of lines."""
         return sum(len(submitted.line) for submitted in self.submitted)
-
-
-@dataclass(kw_only=True, slots=True)
-class Lane:
-    """One town's queue and its rows as of `head`."""
-
-    town_id: str
-    queue: deque[Waiting] = field(default_factory=deque)
-    is_running: bool = False
-    head: TownHead | None = None
-    rows: dict[RowKey, Stored | None] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True, slots=True)

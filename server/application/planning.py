@@ -14,13 +14,13 @@ from server.application.batch import (
     Book,
     DeviceBarred,
     DeviceRevoked,
-    Lane,
     Upload,
     Waiting,
     authored_line,
     failing,
 )
 from server.application.history_ports import EpochRecord
+from server.application.lanes import Lane
 from server.application.ports import Signer, System
 from sync.engine.chain import ChainHead, encode_bytes, genesis_hash, head_message, split_new
 from sync.engine.town import Submitted, TownHead

@@ -21,7 +21,7 @@ from server.application.commands.seed_sample import Seeded, seed_sample
 from server.bootstrap import open_parts
 from server.cli.connect import DataDir, own_settings
 from server.cli.output import err, examples, out
-from server.cli.processes import show_seeded
+from server.cli.prepare import show_seeded
 from server.listening import HOST
 from server.settings import Settings
 from server.stack import Stack, StackStopped, settings_in, write_private, write_secret

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,20 +17,28 @@ SYNC = HERE.parents[1] / "sync"
 CASES = sorted(registry().cases.values(), key=lambda case: case.id)
 
 
-def names_of_tests() -> list[str]:
-    return [
+@cache
+def names_of_tests() -> tuple[str, ...]:
+    return tuple(
         node.name.removeprefix("test_")
         for path in HERE.glob("test_*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
-    ]
+    )
 
 
-def uses() -> dict[str, int]:
+@cache
+def rules() -> tuple[ast.Module, ...]:
+    """Every module of the rules, parsed once for all cases."""
+    return tuple(ast.parse(path.read_text()) for path in SYNC.rglob("*.py"))
+
+
+@cache
+def uses() -> Mapping[str, int]:
     """How often each upper-case name is mentioned in the rules, other than where it gets its value."""
     counted: dict[str, int] = {}
-    for path in SYNC.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+    for module in rules():
+        for node in ast.walk(module):
             is_attribute = isinstance(node, ast.Attribute)
             name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
             is_read = is_attribute or isinstance(getattr(node, "ctx", None), ast.Load)
@@ -39,8 +49,8 @@ def uses() -> dict[str, int]:
 
 def constant_of(case: Case) -> str:
     """The name under which a case is declared."""
-    for path in SYNC.rglob("*.py"):
-        for node in ast.parse(path.read_text()).body:
+    for module in rules():
+        for node in module.body:
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
                 said = {keyword.arg: keyword.value for keyword in node.value.keywords}
                 name, target = said.get("id"), node.targets[0]

@@ -11,9 +11,10 @@ import pytest
 import typer
 
 from docs.generate import fault_classes
-from server.cli.app import app
+from server.cli.app import whole_app
 from server.settings import Settings
 from sync.modules import registry
+from sync.protocol.version import SCHEMA
 from tests.support import markdown
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,6 +51,10 @@ def records() -> dict[str, str]:
     return {path: text for path, text in pages().items() if re.match(RECORDS + r"(?!0000)\d{4}-", path)}
 
 
+def test_the_page_on_the_wire_is_of_this_schema() -> None:
+    assert f"written for, {SCHEMA} for this page" in pages()["docs/reference/protocol.md"]
+
+
 def test_every_link_leads_somewhere() -> None:
     broken = []
     for path, text in pages().items():
@@ -65,7 +70,7 @@ def test_every_link_leads_somewhere() -> None:
 
 
 def test_every_command_is_there_with_its_options() -> None:
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(whole_app())
     wrong = [
         f"{path}: tallystick {' '.join(words)}: {fault}"
         for path, text in pages().items()
@@ -141,7 +146,7 @@ def test_every_decision_record_names_what_enforces_it() -> None:
     ],
 )
 def test_a_command_that_is_not_there_is_found(line: str, fault: str | None) -> None:
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(whole_app())
     root.name = "tallystick"
     (words,) = markdown.command_lines_of(line)
 

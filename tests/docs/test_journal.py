@@ -14,7 +14,7 @@ import pytest
 from backports import zstd
 from typer.testing import CliRunner, Result
 
-from server.cli.app import app
+from server.cli.app import whole_app
 from sync.modules.billing import TakePayment
 from tests.support.pages import blocks_of
 from tests.support.site import TOWN, Site, running_site, tallystick
@@ -90,7 +90,7 @@ def written(town: Site, path: Path) -> list[bytes]:
 
 def check(path: Path, *options: str) -> Result:
     """What the auditor's command comes to, without any server."""
-    return CliRunner().invoke(app, ["journal", "check", str(path), *options])
+    return CliRunner().invoke(whole_app(), ["journal", "check", str(path), *options])
 
 
 def test_an_altered_file_is_told_with_its_line_and_what_is_wrong_there(town: Site, tmp_path: Path) -> None:

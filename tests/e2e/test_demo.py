@@ -19,7 +19,7 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
-from server.cli.app import app
+from server.cli.app import whole_app
 from server.cli.demo import command, proof, script
 from server.cli.demo.day import PowerCut
 from server.cli.demo.proof import EMPTY, Bucket, Check, Half, JournalEntry, VerifySaid
@@ -170,7 +170,7 @@ def test_it_stops_when_it_is_told_to_and_leaves_nothing_behind() -> None:
 def test_a_directory_that_is_in_use_is_not_played_in(tmp_path: Path) -> None:
     (tmp_path / "mine").touch()
 
-    result = CliRunner().invoke(app, ["demo", "--keep", str(tmp_path)], env={"COLUMNS": "200"})
+    result = CliRunner().invoke(whole_app(), ["demo", "--keep", str(tmp_path)], env={"COLUMNS": "200"})
 
     assert (result.exit_code, "is not an empty directory" in result.stderr) == (2, True)
 
@@ -180,7 +180,7 @@ def test_it_exits_by_whether_the_proof_holds(monkeypatch: pytest.MonkeyPatch, *,
     monkeypatch.setattr(command, "StopRequest", lambda: SimpleNamespace(is_set=False))  # signals are pytest's here
     monkeypatch.setattr(command, "play", lambda _keep, _teller: {"good": is_good})
 
-    assert CliRunner().invoke(app, ["demo"]).exit_code == exit_code
+    assert CliRunner().invoke(whole_app(), ["demo"]).exit_code == exit_code
 
 
 ROW = Bucket(rows={("order", "o"): (3, {"number": "N-1"})}, count=1, total=77)

@@ -14,6 +14,7 @@ import pytest
 
 from loadtests.retail import best_file
 from loadtests.season import Played, Server, check, findings_of, play, served
+from tests.support.guards import cheapen_guards
 from tests.support.stack import scratch_directory
 
 LINES_MAX = 15_000
@@ -43,6 +44,7 @@ def season(server: Server, directory: Path) -> Played:
         processes=PROCESSES,
         home_crews=2,
         say=lambda _what: None,
+        begin=cheapen_guards,
     )
 
 

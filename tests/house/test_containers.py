@@ -26,7 +26,7 @@ from server.adapters.postgres.examine import examine_database
 from server.adapters.postgres.migrate import migrate
 from server.adapters.postgres.revision import newest_revision
 from server.application.commands.work_off_outbox import NEVER
-from server.cli.app import app
+from server.cli.app import whole_app
 from server.domain.examination import Level, judge_fences, judge_role
 from server.embedded import EmbeddedPostgres
 from server.settings import Settings, load_settings
@@ -79,7 +79,7 @@ def test_everything_that_was_asked_for_is_there() -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_our_containers_run_commands_that_there_are(name: str) -> None:
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(whole_app())
     root.name = "tallystick"
 
     assert wrong_use(OURS[name]["command"], root) is None
@@ -186,7 +186,7 @@ def test_the_image_is_built_from_the_lock_and_runs_as_an_ordinary_account() -> N
     assert DOCKERFILE.index("AS server") < DOCKERFILE.index("USER ")
     (program,) = re.findall(r'"(\w+)"', instructions("ENTRYPOINT")[0])
     assert program in project["scripts"]
-    assert wrong_use(re.findall(r'"([^"]+)"', instructions("CMD")[0]), typer.main.get_command(app)) is None
+    assert wrong_use(re.findall(r'"([^"]+)"', instructions("CMD")[0]), typer.main.get_command(whole_app())) is None
 
 
 def test_what_the_image_copies_is_there_and_is_let_in() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from server.cli.app import MODULES
 from tests.support import tidy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,7 +119,8 @@ def test_every_test_runs_and_can_fail(check: tidy.Check) -> None:
 
 
 def test_no_module_is_dead() -> None:
-    entry_points = " ".join([*ENTRY_POINTS, texts()["pyproject.toml"].partition("[project.scripts]")[2]])
+    commands = [f"server.cli.{module}" for module in MODULES]
+    entry_points = " ".join([*ENTRY_POINTS, *commands, texts()["pyproject.toml"].partition("[project.scripts]")[2]])
 
     assert "\n".join(tidy.dead_modules(python_of(SHIPPED), entry_points)) == ""
 

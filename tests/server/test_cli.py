@@ -1,4 +1,7 @@
-"""The command line: help and wrong use in this process, everything else on one real `tallystick up`."""
+"""The command line on one real `tallystick up`: processes, but for wrong use, which is told within this one.
+
+What it says without a server is in `test_commands`.
+"""
 
 from __future__ import annotations
 
@@ -17,47 +20,11 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from server.cli.app import app
+from server.cli.app import app_for
 from tests.support.stack import scratch_directory
 
-COMMANDS = [
-    *(
-        "up",
-        "migrate",
-        "seed",
-        "serve",
-        "worker",
-        "scheduler",
-        "doctor",
-        "metrics",
-        "verify",
-        "town add",
-        "town list",
-        "town set",
-        "user add",
-    ),
-    *(
-        "user list",
-        "user deactivate",
-        "user password",
-        "warehouse add",
-        "device enrol",
-        "device list",
-        "device suspend",
-        "device revoke",
-        "device sealed",
-    ),
-    *("order list", "order assign", "order withdraw", "order cancel"),
-    *("rescue", "quarantine list", "quarantine show", "quarantine retry", "quarantine refuse"),
-    *("key list", "key rotate"),
-    *("journal export", "journal check"),
-    "receipt verify",
-    "sandbox",
-    *("jobs list", "jobs retry", "statements rebuild"),
-]
 NOTHING_SET = {"DATABASE_URL": "", "REDIS_URL": "", "TALLYSTICK_DATA_DIR": "", "NO_COLOR": "1", "COLUMNS": "200"}
 STOP_SECONDS_MAX = 10
-WITHOUT_TYPER = "import sys; sys.modules['typer'] = None; from server.cli import main; main()"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,51 +83,12 @@ def processes() -> dict[int, int]:
     return {int(pid): int(parent) for pid, parent in map(str.split, listed.splitlines())}
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_helps_with_an_example(command: str) -> None:
-    result = CliRunner().invoke(app, [*command.split(), "--help"], env=NOTHING_SET)
-
-    assert (result.exit_code, f"$ tallystick {command}" in result.stdout) == (0, True)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ("no-such-command", "No such command"),
-        ("town add Douglas", "--currency"),
-        ("town list --data nowhere", "no tallystick is up on nowhere and DATABASE_URL is not set"),
-        ("device enrol --town Douglas", "--role"),
-        ("up --port 70000", "--port"),
-        ("up --seed everything", "--seed"),
-    ],
-)
-def test_wrong_use_is_said_and_exits_2(arguments: str, said: str) -> None:
-    result = CliRunner().invoke(app, arguments.split(), env=NOTHING_SET)
-
-    assert (result.exit_code, said in result.stderr) == (2, True), result.output
-
-
-def test_a_wrong_setting_is_one_line_that_names_it() -> None:
-    result = CliRunner().invoke(app, ["town", "list"], env=NOTHING_SET | {"DATABASE_URL": "mysql://localhost"})
-
-    assert (result.exit_code, result.stderr.count("\n"), "DATABASE_URL is wrong" in result.stderr) == (2, 1, True)
-
-
 def test_a_fault_has_its_traceback_with_debug_only() -> None:
     told = tallystick("town", "list", "--data", "nowhere")
     traced = tallystick("--debug", "town", "list", "--data", "nowhere")
 
     assert "Traceback" not in told.stderr
     assert "Traceback" in traced.stderr
-
-
-def test_without_the_server_extra_the_command_says_what_to_install() -> None:
-    run = subprocess.run([sys.executable, "-c", WITHOUT_TYPER], capture_output=True, check=False, text=True)
-
-    assert (run.returncode, run.stderr) == (
-        1,
-        "tallystick: typer is not installed: pip install 'tallystick[server,embedded]'\n",
-    )
 
 
 def test_the_ready_file_tells_how_to_reach_the_system_and_is_for_its_owner_only(up: Up) -> None:
@@ -331,6 +259,10 @@ def test_a_town_is_told_what_it_decides_for_itself_and_keeps_what_is_not_named(u
         ("user add --town Germany --name A --login a --role driver --pin 12", "A PIN has 4 to 12 digits."),
         ("user add --town Germany --name A --login a --role driver --email a@b", "a new one needs a password"),
         ("user add --town Germany --name A --login a --role driver --email a", "This is no e-mail address."),
+        (
+            "user add --town Germany --name A --login a --role school_office --school North",
+            "there is no school 'North'",
+        ),
         ("user password nobody@example.org --password-file /dev/null", "There is no account with this e-mail address."),
         ("town set Germany --payment-max 0", "payment_units_max is 0"),
         ("order cancel 0 --town Germany --reason r", "there is no order '0'"),
@@ -338,9 +270,10 @@ def test_a_town_is_told_what_it_decides_for_itself_and_keeps_what_is_not_named(u
     ],
 )
 def test_what_the_server_does_not_know_or_allow_is_one_line_and_exits_2(up: Up, arguments: str, said: str) -> None:
-    done = up.run(*arguments.split())
+    words = arguments.split()
+    done = CliRunner().invoke(app_for(words), [*words, "--data", str(up.data_dir)], env=NOTHING_SET)
 
-    assert (done.returncode, done.stdout, said in done.stderr) == (2, "", True), done.stderr
+    assert (done.exit_code, done.stdout, said in done.stderr) == (2, "", True), done.stderr
     assert done.stderr.count("\n") == 1
 
 
@@ -362,6 +295,12 @@ def test_verify_finds_nothing_in_a_sound_system(up: Up) -> None:
 
     assert {report["name"] for report in reports} >= {"Germany", "EIRE", "United Kingdom"}
     assert [report["findings"] for report in reports if not report["good"]] == []
+
+
+def test_verify_says_the_same_of_large_towns_which_several_processes_look_at(up: Up) -> None:
+    always = "from server.cli import main, verifying; verifying.SMALL_VERSIONS = 0; main()"
+    command = [sys.executable, "-c", always, "verify", "--data", str(up.data_dir), "--json"]
+    assert json.loads(subprocess.check_output(command, env=os.environ | NOTHING_SET)) == up.good("verify")
 
 
 def test_verify_names_a_stock_level_that_somebody_has_changed_by_hand(up: Up) -> None:

@@ -18,7 +18,7 @@ from server.adapters.postgres.sights import PostgresSights
 from server.adapters.system import RealSystem
 from server.application.callback_ports import Callback
 from server.application.commands.work_off_outbox import NEVER
-from server.cli.app import app
+from server.cli.app import whole_app
 from server.embedded import EmbeddedRedis
 from server.jobs.relay import answer
 from sync.kernel.clock import format_time
@@ -50,7 +50,7 @@ class Office:
     async def run(self, *words: str) -> Any:
         """A command has an event loop of its own, so it gets a thread."""
         return await asyncio.to_thread(
-            CliRunner().invoke, app, ["jobs", *words, "--town", self.town.id], env=self.environment
+            CliRunner().invoke, whole_app(), ["jobs", *words, "--town", self.town.id], env=self.environment
         )
 
 

@@ -116,7 +116,7 @@ async def _stored(store: EvidenceStore, town_id: str) -> dict[str, Any]:
             "halts": list(await evidence.halts()),
             "journal": [(entry, _by_place(sets)) async for entry, sets in evidence.journal()],
             **{f"rows of {entity}": await _rows(evidence, entity) for entity in SERVER_RULES.entities},
-            "feed": {key: (version, body) async for key, version, body in evidence.feed()},
+            "feed": {key: said async for key, said in evidence.feed()},
             "buckets": dict(await evidence.all_buckets()),
             "device heads": dict(await evidence.all_device_heads()),
             "outbox": {one.id: replace(one, is_done=False) async for one in evidence.outbox()},

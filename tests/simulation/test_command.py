@@ -10,14 +10,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from server.cli import simulate
-from server.cli.app import app
+from server.cli.app import whole_app
 from server.cli.output import PROBLEM
 from tests.simulation import command, many
 from tests.simulation.run import Outcome, run_seed
 
 
 def run(*words: str) -> Result:
-    return CliRunner().invoke(app, ["simulate", *words])
+    return CliRunner().invoke(whole_app(), ["simulate", *words])
 
 
 @pytest.fixture

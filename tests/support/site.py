@@ -21,7 +21,7 @@ import psycopg
 from typer.testing import CliRunner, Result
 
 from client_sdk import Replica
-from server.cli.app import app
+from server.cli.app import whole_app
 from server.stack import Stack
 from sync.modules.catalogue import product_id
 from sync.modules.commerce import ReceiveStock
@@ -136,7 +136,7 @@ def tallystick(site: Site, *words: str) -> Result:
     The town is named by its id: others on the same stack may have its name.
     """
     said = [site.office.books.towns[TOWN] if word == TOWN else word for word in words]
-    return CliRunner().invoke(app, [*said, "--data", str(site.stack.data_dir)])
+    return CliRunner().invoke(whole_app(), [*said, "--data", str(site.stack.data_dir)])
 
 
 def clone(path: Path, name: str) -> Path:
