@@ -8,7 +8,7 @@ take to make every statement anew; what does a statement cost at the API, kept i
 books; and what is seen of a Redis that hangs and of one that is killed. Exit 0 when nothing failed and `verify` is
 green, else 1.
 
-With all defaults it makes 1,000,000 payments in 10,000 accounts, which takes hours on two cores.
+With all defaults it makes 1,000,000 payments in 10,000 accounts, which takes most of an hour on two cores.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ import psycopg
 from redis import Redis
 
 from loadtests.season import Server, asked, served, tallystick
-from loadtests.till import PIN, Done, Job, work
+from loadtests.till import PIN, Done, Job, begin, work
 
 EMAIL, ROLE = "figures@localhost", "counter_clerk"
 PROBE_ENTRIES = 1_000
@@ -114,9 +114,8 @@ def _job(server: Server, directory: Path, name: str, options: argparse.Namespace
     )
     code = asked(server, "device", "enrol", "--town", name, "--role", ROLE)["code"]
     path = directory / f"{name.replace(' ', '-')}.db"
+    begin(server.url, code, path)
     return Job(
-        url=server.url,
-        code=code,
         user=user["id"],
         path=path,
         accounts=accounts,

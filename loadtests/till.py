@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from client_sdk import Refused, Replica
+from client_sdk import Replica
 from sync.kernel.changeset import Operation
+from sync.kernel.errors import TallystickError
 from sync.kernel.ids import RANDOM_BYTES, make_id
 from sync.modules.billing import InvoiceLine, IssueInvoice, RegisterParty, TakePayment
 from sync.protocol.limits import OPERATIONS_MAX
@@ -44,8 +45,6 @@ class Told(Protocol):
 class Job:
     """What one till does. Each of `accounts` is paid `each` times, the first of them `first` times."""
 
-    url: str
-    code: str
     user: str
     path: Path
     accounts: int
@@ -67,13 +66,22 @@ class Done:
     refused: int
 
 
+def begin(url: str, code: str, path: Path) -> None:
+    """Make the till's replica. A code is good for minutes, and a till may have to wait for hours until it works."""
+    with Replica.enrol(url, code=code, path=path, passphrase=PASSPHRASE) as replica:
+        replica.sync()
+
+
 def work(job: Job, told: Told | None) -> Done:
     """Bill the accounts, then take the payments; `told` hears how many were answered."""
-    with Replica.enrol(job.url, code=job.code, path=job.path, passphrase=PASSPHRASE) as replica:
-        replica.sync()
-        parties, invoices = ([_new_id() for _ in range(job.accounts)] for _ in range(2))
-        refused = _send(replica, job, _bills(parties, invoices), None)
-        refused += _send(replica, job, _payments(job, invoices), told)
+    try:
+        with Replica.open(job.path, passphrase=PASSPHRASE) as replica:
+            replica.sync()
+            parties, invoices = ([_new_id() for _ in range(job.accounts)] for _ in range(2))
+            refused = _send(replica, job, _bills(parties, invoices), None)
+            refused += _send(replica, job, _payments(job, invoices), told)
+    except TallystickError as fault:  # it does not pass from one process to another
+        raise RuntimeError(f"{fault.code}: {fault}") from None
     return Done(parties=parties, payments=job.payments, refused=refused)
 
 
@@ -86,10 +94,7 @@ def _send(replica: Replica, job: Job, operations: Iterator[Operation], told: Tol
     refused = waiting = 0
     for place, part in enumerate(_parts(operations, OPERATIONS_MAX), start=1):
         with replica.acting_as(job.user, pin=PIN):
-            try:
-                replica.record(*part)
-            except Refused as refusal:  # it does not pass from one process to another
-                raise RuntimeError(f"{refusal.code}: {refusal}") from None
+            replica.record(*part)
         waiting += len(part)
         if place % SETS_IN_EXCHANGE == 0 or len(part) < OPERATIONS_MAX:
             refused += _synced(replica)

@@ -43,6 +43,7 @@ from server.adapters.postgres.tombstones import PostgresTombstones
 from server.adapters.postgres.towns import PostgresTowns
 from server.adapters.postgres.unpaid import PostgresUnpaidOrders
 from server.adapters.printer import WeasyPrinter, printer_problem
+from server.adapters.rebuilt import rebuilt_in_file
 from server.adapters.redis.examine import redis_version
 from server.adapters.redis.hints import RedisHints
 from server.adapters.redis.queue import RedisBell
@@ -260,6 +261,7 @@ __all__ = [
     "open_parts",
     "opened",
     "printer_problem",
+    "rebuilt_in_file",
     "redis_url",
     "redis_version",
     "rotated_signer",

@@ -12,6 +12,7 @@ from typing import Final
 
 from fastapi import FastAPI
 
+from server.allocator import keep_no_holes
 from server.serving import build_app
 from server.settings import load_settings
 from server.telemetry import configure_logging
@@ -26,6 +27,7 @@ HEAD_BYTES_MAX: Final = 64 * 1024
 
 def app_factory() -> FastAPI:
     """The application as the environment configures it. Raises `SettingsInvalid`."""
+    keep_no_holes()
     settings = load_settings(os.environ)
     configure_logging(level=settings.log_level, log_format=settings.log_format)
     start_tracing(settings.otlp_endpoint, process="api")

@@ -18,7 +18,7 @@ from server.application.commands.accounts import account_for
 from server.application.commands.enrol_device import make_enrolment
 from server.application.commands.found_town import found_town
 from server.application.queries.verify_town import Report, verify_town
-from server.bootstrap import Core, open_parts
+from server.bootstrap import Core, open_parts, rebuilt_in_file
 from server.domain.devices import server_device_id
 from server.jobs.snapshots import build_snapshots
 from server.settings import Settings
@@ -144,6 +144,7 @@ class Office:
                 registry=registry(),
                 server_key=core.signer.public_key,
                 older_keys=core.signer.older_keys,
+                room=rebuilt_in_file,
             )
         )
 
@@ -153,7 +154,7 @@ class Office:
         async def read() -> dict[str, dict[tuple[str, str], str]]:
             found: dict[str, dict[tuple[str, str], str]] = defaultdict(dict)
             async with self._core.evidence.evidence(self.towns[town]) as evidence:
-                async for (bucket, entity, row_id), version, body in evidence.feed():
+                async for (entity, row_id, bucket), (version, body) in evidence.feed():
                     if body is not None:
                         found[bucket][entity, row_id] = f"{version} {body.decode()}"
             return found

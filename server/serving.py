@@ -21,6 +21,7 @@ from server.adapters.postgres.revision import current_revision, newest_revision
 from server.adapters.postgres.shop import PostgresShop
 from server.adapters.postgres.sights import PostgresSights
 from server.adapters.redis.rates import RedisRates
+from server.allocator import give_back_for_ever
 from server.api.app import create_app
 from server.api.parts import CallbackDoor, LiveDoor, MetricsDoor, Parts, ShopDoor, SnapshotDoor, StaffDoor
 from server.application.rates import RateLimits
@@ -95,13 +96,14 @@ def _metrics_door(settings: Settings, core: Core) -> MetricsDoor | None:
 
 @asynccontextmanager
 async def _serving(core: Core, shared_rates: RedisRates) -> AsyncIterator[None]:
-    """Open while the API serves, which notes its memory as the other processes do."""
+    """Open while the API serves, which notes its memory as the other processes do, and gives back what it can."""
     async with opened(core), core.hints.running():
-        noting = asyncio.create_task(note_for_ever("api"))
+        housekeeping = [asyncio.create_task(note_for_ever("api")), asyncio.create_task(give_back_for_ever())]
         try:
             yield
         finally:
-            noting.cancel()
+            for task in housekeeping:
+                task.cancel()
             await shared_rates.close()
 
 

@@ -198,7 +198,7 @@ class MemoryStore:
             empty = State()
             for name in State.__slots__:
                 setattr(now, name, getattr(empty, name))
-            self._identity, self._is_wiped = None, True
+        self._identity, self._is_wiped = None, True
 
     def known_before(self, seq: int) -> tuple[int, bytes] | None:
         """Of lines that are kept, and of those that they follow on from."""

@@ -26,15 +26,15 @@ def export_unsent(store: Store, system: System, path: Path) -> int:
     Where nothing is unsent no file is written. Raises `NoSealingKey`, `DiskFailed`, and what the store raises.
     """
     identity = store.identity()
-    lines = [line for part in unsent(store, limits.RESCUE_BYTES_MAX) for line in part]
+    first = store.exchange_state().acked + 1
+    lines = [line for part in parts_from(store, first, limits.RESCUE_BYTES_MAX) for line in part]
     if lines:
         write_sealed(path, seal_lines(identity.town_id, identity.device_id, identity.sealing_key, lines, system))
     return len(lines)
 
 
-def unsent(store: Store, bytes_max: int) -> Iterator[Sequence[OutboxLine]]:
-    """Recorded lines that the server has not answered, in order, in parts of at most `bytes_max` bytes."""
-    seq = store.exchange_state().acked + 1
+def parts_from(store: Store, seq: int, bytes_max: int) -> Iterator[Sequence[OutboxLine]]:
+    """Recorded lines from a place on, in order, in parts of at most `bytes_max` bytes in which none is missing."""
     while part := store.outbox_from(seq, lines_max=LINES_AT_ONCE, bytes_max=bytes_max):
         yield part
         seq = part[-1].seq + 1

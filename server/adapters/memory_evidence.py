@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from hashlib import sha256
+from typing import TypeVar
 
 from server.adapters.memory_outbox import MemoryMessages, MemoryOutbox
 from server.adapters.memory_town import TownState
@@ -15,6 +16,8 @@ from server.application.ports import BucketState
 from sync.engine.chain import ChainHead
 from sync.engine.feed import Stored
 from sync.engine.replay import FeedKey, KeptEntry
+
+Key = TypeVar("Key", bound=tuple[str, ...])
 
 
 class MemoryEvidence:
@@ -61,14 +64,18 @@ class MemoryTownEvidence:
 
     async def rows(self, entity: str) -> AsyncIterator[tuple[str, Stored]]:
         """Every row of an entity."""
-        for (name, row_id), stored in self._state.rows.items():
+        for (name, row_id), stored in sorted(self._state.rows.items(), key=_by_key):
             if name == entity:
                 yield row_id, stored
 
-    async def feed(self) -> AsyncIterator[tuple[FeedKey, int, bytes | None]]:
+    async def feed(self) -> AsyncIterator[tuple[FeedKey, tuple[int, bytes | None]]]:
         """Every feed row, tombstones too."""
-        for key, version, body in self._state.feed_rows():
-            yield key, version, body
+        rows = (
+            ((entity, row_id, bucket), (version, body))
+            for (bucket, entity, row_id), version, body in self._state.feed_rows()
+        )
+        for place, said in sorted(rows, key=_by_key):
+            yield place, said
 
     async def all_buckets(self) -> Mapping[str, BucketState]:
         """Every bucket's checksum."""
@@ -92,7 +99,7 @@ class MemoryTownEvidence:
 
     async def outbox(self) -> AsyncIterator[StoredWork]:
         """Every row, done or not."""
-        for (town_id, _), row in self._outbox.rows.items():
+        for (town_id, _), row in sorted(self._outbox.rows.items(), key=_by_key):
             if town_id == self.head.town:
                 effect = row.effect
                 yield StoredWork(
@@ -105,7 +112,7 @@ class MemoryTownEvidence:
 
     async def messages(self) -> AsyncIterator[tuple[str, str, str]]:
         """Every message."""
-        for (town_id, message_id), message in self._messages.written.items():
+        for (town_id, message_id), message in sorted(self._messages.written.items(), key=_by_key):
             if town_id == self.head.town:
                 yield message_id, message.order_id, message.text
 
@@ -115,7 +122,7 @@ class MemoryTownEvidence:
         for one in made:
             yield one
 
-    async def line_failures(self) -> Mapping[tuple[str, int], int]:
+    async def line_failures(self) -> Mapping[tuple[str, bytes], int]:
         """Every count."""
         return dict(self._state.failures)
 
@@ -123,3 +130,7 @@ class MemoryTownEvidence:
         """Those whose bytes are not the ones they are kept under."""
         kept = self._state.kept.items()
         return sorted((device, one.seq) for (device, digest), one in kept if sha256(one.line).digest() != digest)
+
+
+def _by_key(item: tuple[Key, object]) -> Key:
+    return item[0]

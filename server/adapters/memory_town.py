@@ -50,7 +50,7 @@ class TownState:
     journal: list[JournalEntry] = field(default_factory=list)
     sets: dict[tuple[str, int], StoredSet] = field(default_factory=dict)
     heads: dict[str, ChainHead] = field(default_factory=dict)
-    failures: dict[tuple[str, int], int] = field(default_factory=dict)
+    failures: dict[tuple[str, bytes], int] = field(default_factory=dict)
     answered: dict[RequestKey, AnsweredRequest] = field(default_factory=dict)
     epochs: list[EpochRecord] = field(default_factory=list)
     halts: list[Halt] = field(default_factory=list)

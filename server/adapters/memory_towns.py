@@ -59,11 +59,12 @@ class MemoryTowns:
         named = [(town_id, state.name) for town_id, state in self.states.items()]
         return sorted(named, key=lambda town: (town[1], town[0]))
 
-    async def count_failure(self, town_id: str, device_id: str, seq: int) -> int:
+    async def count_failure(self, town_id: str, device_id: str, seq: int, digest: bytes) -> int:
         """One more, at once."""
+        del seq  # it is of the old table alone
         failures = self.owned(town_id).failures
-        failures[device_id, seq] = failures.get((device_id, seq), 0) + 1
-        return failures[device_id, seq]
+        failures[device_id, digest] = failures.get((device_id, digest), 0) + 1
+        return failures[device_id, digest]
 
     def shared(self, town_id: str) -> TownState:
         """The state, which from now on is changed by nobody. Raises `TownUnknown`."""
@@ -184,9 +185,9 @@ class MemoryTownWriter:
         """Rows by key."""
         return self.state.load(keys)
 
-    async def failures(self, positions: Iterable[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
+    async def failures(self, lines: Iterable[tuple[str, bytes]]) -> Mapping[tuple[str, bytes], int]:
         """How often deciding these lines has failed."""
-        return {place: self.state.failures[place] for place in positions if place in self.state.failures}
+        return {line: self.state.failures[line] for line in lines if line in self.state.failures}
 
     async def answered(self, keys: Iterable[RequestKey]) -> Mapping[RequestKey, AnsweredRequest]:
         """Which of these were answered."""

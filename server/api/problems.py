@@ -43,6 +43,7 @@ from server.domain.people import (
 )
 from server.domain.rates import RateLimited
 from server.domain.requests import IdempotencyMismatch
+from sync.engine.chain import encode_bytes
 from sync.engine.receipts import ReceiptAltered, ReceiptForged, ReceiptKeyUnknown, ReceiptReused
 from sync.kernel.clock import format_time
 from sync.kernel.errors import ChainBroken, ChainForked, ChainGap, LimitExceeded, Malformed, TallystickError
@@ -178,11 +179,14 @@ async def answer_fault(request: Request, fault: Exception) -> Response:
     return problem(status, code, title, members=members, headers=_headers(fault))
 
 
-def wipe_order(revoked: DeviceRevoked, parts: Parts) -> dict[str, str]:
-    """What makes the SDK hand in what is unsent and destroy its replica: the order, signed."""
+def wipe_order(revoked: DeviceRevoked, parts: Parts) -> dict[str, Any]:
+    """What makes the SDK hand in what is not here and destroy its replica: the order, signed, and what is here."""
     at = format_time(parts.system.now_ms())
     sig = parts.signer.sign(wipe_message(revoked.town_id, revoked.device_id, at))
-    return {"town": revoked.town_id, "device": revoked.device_id, "at": at, "kid": parts.signer.kid, "sig": sig}
+    order = {"town": revoked.town_id, "device": revoked.device_id, "at": at, "kid": parts.signer.kid, "sig": sig}
+    if revoked.last is None:
+        return order
+    return {**order, "last": {"seq": revoked.last.seq, "hash": encode_bytes(revoked.last.digest)}}
 
 
 def _headers(fault: TallystickError) -> dict[str, str]:

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from server.api.parts import Parts
 from server.api.problems import answer_fault
 from server.api.security import device_caller
+from server.application.patience import patience
 from server.domain.access import DeviceCaller
 from server.domain.people import address_subject
 from server.domain.rates import RateLimited
@@ -24,7 +25,7 @@ UNCOUNTED_PATHS: Final = frozenset({"/healthz", "/readyz"})
 
 
 class AddressGuard:
-    """The layer that counts every request by its address."""
+    """The layer that counts every request by its address, which is the first thing that it may have to wait for."""
 
     def __init__(self, app: ASGIApp, parts: Parts) -> None:
         self._app = app
@@ -32,7 +33,14 @@ class AddressGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer `rate_limited`."""
-        if scope["type"] == "http" and scope["path"] not in UNCOUNTED_PATHS:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        with patience():
+            await self._counted(scope, receive, send)
+
+    async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] not in UNCOUNTED_PATHS:
             address = client_address(scope)
             try:
                 if not _is_of_this_machine(address):

@@ -6,8 +6,8 @@ The QR code on a slip holds this address in upper case, because that makes it sm
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
-from typing import Any, Final
+from decimal import Decimal
+from typing import Any, Final, Literal
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -17,6 +17,7 @@ from server.api.documents import document, gives
 from server.api.parts import parts_of, receipt_book_of
 from server.api.problems import status_of
 from server.application.queries.receipts import receipt_page
+from server.domain.papers import moment, receipt_check
 from sync.kernel.errors import TallystickError
 
 EXAMPLE: Final = {
@@ -31,13 +32,13 @@ EXAMPLE: Final = {
     "hash": "LXEWQrcmsEQBYnyp-6wy9chTD7GQPMTbAiWHF5IaSIE",
     "payments": [{"amount": "12.50", "currency": "GBP", "status": "CONFIRMED", "refunded": "0.00"}],
 }
-_STATES: Final = {
-    "paid": "This receipt is good.",
-    "partly_refunded": "This receipt is good; a part was paid back.",
-    "refunded": "This receipt is genuine; the money was paid back.",
-    "waiting": "This receipt is genuine; the town has not booked it yet.",
-    "doubtful": "This receipt may not be genuine: its device is out of use and has not reported it.",
-    "void": "This receipt is genuine, and void.",
+_STATES: Final[Mapping[str, tuple[Literal["good", "look", "bad"], str]]] = {
+    "paid": ("good", "This receipt is good."),
+    "partly_refunded": ("good", "This receipt is good; a part was paid back."),
+    "refunded": ("look", "This receipt is genuine; the money was paid back."),
+    "waiting": ("look", "This receipt is genuine; the town has not booked it yet."),
+    "doubtful": ("look", "This receipt may not be genuine: its device is out of use and has not reported it."),
+    "void": ("bad", "This receipt is genuine, and void."),
 }
 
 router = APIRouter(tags=["receipts"])
@@ -52,30 +53,22 @@ async def get_receipt(request: Request, code: str) -> Response:
         found = await receipt_page(receipt_book_of(request), code, [one.public_key for one in parts.signer.published])
     except TallystickError as fault:
         if wants_page:
-            return HTMLResponse(_page("Not a good receipt", {"why": fault.message}), status_code=status_of(fault))
+            page = receipt_check("bad", "Not a good receipt", "", {"why": fault.message})
+            return HTMLResponse(page, status_code=status_of(fault))
         raise
-    return HTMLResponse(_page(_STATES[found["state"]], _shown(found))) if wants_page else document(found)
+    return HTMLResponse(_page(found)) if wants_page else document(found)
 
 
 router.add_api_route("/V1/RECEIPTS/{code}", get_receipt, include_in_schema=False)
 
 
-def _shown(found: Mapping[str, Any]) -> dict[str, str]:
-    amounts = ", ".join(f"{one['amount']} {one['currency']}" for one in found["amounts"])
-    return {
-        "receipt": found["number"],
-        "town": found["town"]["name"],
-        "amount": amounts,
-        "taken": found["at"],
-        **({"why": found["reason"]} if found["reason"] else {}),
-    }
-
-
-def _page(title: str, shown: Mapping[str, str]) -> str:
-    """A page without script or style, which every browser shows."""
-    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in shown.items())
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width"><title>Receipt</title></head>'
-        f"<body><h1>{escape(title)}</h1><dl>{rows}</dl></body></html>"
-    )
+def _page(found: Mapping[str, Any]) -> str:
+    kind, title = _STATES[found["state"]]
+    amount = ", ".join(f"{one['amount']} {one['currency']}" for one in found["amounts"])
+    back = [f"{one['refunded']} {one['currency']}" for one in found["payments"] if Decimal(one["refunded"])]
+    told = {"receipt": found["number"], "town": found["town"]["name"], "taken": moment(found["at"])}
+    if back:
+        told["paid back"] = ", ".join(back)
+    if found["reason"]:
+        told["why"] = found["reason"]
+    return receipt_check(kind, title, amount, told)

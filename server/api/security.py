@@ -12,6 +12,12 @@ from sync.engine.chain import parse_public_key
 TOKENS_KEPT = 4_096
 """Access tokens whose signature this process has checked and remembers; each is good for 15 minutes at most."""
 
+KEYS_BELIEVED = 2
+"""The newest signing key and the one before it, under which a process makes tokens that was not restarted since.
+
+No older one: after two rotations nobody comes in with a key that was stolen before them.
+"""
+
 _SCHEME = "bearer "
 
 
@@ -39,8 +45,8 @@ def device_caller(request: Request, parts: Parts, town_id: str, *, may_be_barred
 def _read(token: str, parts: Parts) -> DeviceCaller:
     """The caller that a token names, as long as it holds."""
     kid, signer = kid_of(token), parts.signer
-    # A process that has not been restarted since the key was rotated makes tokens under the one before.
-    public_key = next((key.public_key for key in signer.published if key.kid == kid), signer.public_key)
+    believed = signer.published[-KEYS_BELIEVED:]
+    public_key = next((key.public_key for key in believed if key.kid == kid), signer.public_key)
     return read_access_token(
         token,
         key=parse_public_key(public_key),

@@ -15,7 +15,6 @@ from server import tracing
 from server.application.ports import Founding, JournalEntry, OutcomeUnknown, StoredLine, Towns, TownUnknown, Unavailable
 from server.domain.requests import AnsweredRequest, IdempotencyMismatch, KeyedRequest, RequestKey
 from sync.engine.chain import ChainHead, Link, encode_bytes, genesis_hash, line_hash
-from sync.engine.feed import Stored
 from sync.engine.town import Step, Submitted, TownHead
 from sync.kernel.changeset import ChangeSet, Fields, Operation, Replaced, RowKey, Status
 from sync.kernel.clock import Hlc
@@ -46,9 +45,6 @@ CHUNK_BYTES_MAX = 256 * 1024
 FAILURES_MAX = 3
 """Attempts at a line before it is quarantined."""
 
-CACHE_ROWS_MAX = 20_000
-"""Rows of a town kept between batches."""
-
 WAITING_MAX = 500
 """Uploads that may wait for one town."""
 
@@ -64,11 +60,15 @@ class DeviceRevoked(DeviceBarred):
 
     code: ClassVar[str] = "device_revoked"
 
-    def __init__(self, *, town_id: str = "", device_id: str = "") -> None:
-        """With town and device the edge adds the order to hand in what is unsent and to wipe itself."""
+    def __init__(self, *, town_id: str = "", device_id: str = "", last: ChainHead | None = None) -> None:
+        """With town and device the edge adds the order to hand in what is not here and to wipe itself.
+
+        `last` is the last line of the device that is here.
+        """
         super().__init__()
         self.town_id = town_id
         self.device_id = device_id
+        self.last = last
 
 
 class TownBusy(TallystickError):
@@ -138,24 +138,13 @@ class Waiting:
 
 
 @dataclass(kw_only=True, slots=True)
-class Lane:
-    """One town's queue and its rows as of `head`."""
-
-    town_id: str
-    queue: deque[Waiting] = field(default_factory=deque)
-    is_running: bool = False
-    head: TownHead | None = None
-    rows: dict[RowKey, Stored | None] = field(default_factory=dict)
-
-
-@dataclass(kw_only=True, slots=True)
 class Book:
     """The evidence of one batch: where chains stand, what is known, and the new lines in the order of decision."""
 
     server: str
     heads: dict[str, ChainHead]
     stored: dict[tuple[str, int], StoredLine]
-    failures: Mapping[tuple[str, int], int]
+    failures: Mapping[tuple[str, bytes], int]
     device_keys: frozenset[RowKey]
     fresh: dict[tuple[str, int], Submitted] = field(default_factory=dict)
     signatures: dict[tuple[str, int], str] = field(default_factory=dict)

@@ -68,11 +68,11 @@ class TownEvidence(Protocol):
         ...
 
     def rows(self, entity: str) -> AsyncIterator[tuple[str, Stored]]:
-        """Every row of an entity, by id."""
+        """Every row of an entity, in order of their ids."""
         ...
 
-    def feed(self) -> AsyncIterator[tuple[FeedKey, int, bytes | None]]:
-        """Every feed row: its place, its version, its body or None for a tombstone."""
+    def feed(self) -> AsyncIterator[tuple[FeedKey, tuple[int, bytes | None]]]:
+        """Every feed row in order of place: its version, and its body or None for a tombstone."""
         ...
 
     async def all_buckets(self) -> Mapping[str, BucketState]:
@@ -101,19 +101,19 @@ class TownEvidence(Protocol):
         ...
 
     def outbox(self) -> AsyncIterator[StoredWork]:
-        """Everything that was ever to be done, done or not."""
+        """Everything that was ever to be done, done or not, in order of their ids."""
         ...
 
     def messages(self) -> AsyncIterator[tuple[str, str, str]]:
-        """(id, order id, text) of what customers were told."""
+        """(id, order id, text) of what customers were told, in order of their ids."""
         ...
 
     def statements(self) -> AsyncIterator[StoredStatement]:
         """Every statement that was made."""
         ...
 
-    async def line_failures(self) -> Mapping[tuple[str, int], int]:
-        """How often deciding lines has failed, by (device, seq)."""
+    async def line_failures(self) -> Mapping[tuple[str, bytes], int]:
+        """How often deciding lines has failed, by device and hash."""
         ...
 
     async def altered_fork_lines(self) -> Sequence[tuple[str, int]]:

@@ -6,6 +6,10 @@ epoch that this history does not know was lost as a whole: that is known when a 
 So is a part of an epoch that was lost, and written again before anybody noticed: from where is not known, so a witness
 of it that does not fit is no alarm any more, and its device goes over into the last epoch. What proves that is a halt
 over a witness inside the part that was kept; one over what came after it proves nothing of what was before.
+
+Where a town went on before it was halted, a version does not tell of which branch a verdict is. So a halt is ended by
+two epochs (`begin_epoch` begins both), and a device of the lost branch hears of the last one alone, which does not
+follow on from its own: what it knows is lost as a whole, and it asks for every verdict again.
 Everything else halts the town, but only on the word of the server's own key, so that no tablet can do it alone.
 
 The key says in which epoch it signed: a head of a history that was given up is no head of another one. A signature from
@@ -78,8 +82,8 @@ async def look_at(reader: TownReader, hello: Hello) -> Sight:
         kept = epochs[place].version
         lost = max(0, witness.version - kept) if witness else 0
         is_contradicted = not lost and not await _has(reader, witness, kept)
-        if is_contradicted and await _is_given_up(reader, hello.epoch, up_to=kept):
-            return Sight(head_version=head.version, news=epochs[-1:], lost_versions=1)
+        if (lost or is_contradicted) and await _is_given_up(reader, hello.epoch, up_to=None if lost else kept):
+            return Sight(head_version=head.version, news=epochs[-1:], lost_versions=max(1, lost))
         news = epochs[place:]
         return Sight(head_version=head.version, news=news, lost_versions=lost, is_contradicted=is_contradicted)
     is_known = await _has(reader, witness, head.version) or await _is_given_up(reader, hello.epoch)
@@ -131,6 +135,15 @@ async def _has(reader: TownReader, witness: Witness | None, kept: int) -> bool:
         return False
     entry = await reader.journal_entry(witness.version)
     return entry is not None and encode_bytes(entry.digest) == witness.journal
+
+
+def may_be_branched(epoch: str, epochs: Sequence[EpochRecord], halts: Sequence[Halt]) -> bool:
+    """Whether the epoch before this one may have a lost branch: a halt over it, which this one ended, shows a loss.
+
+    What was decided between the loss and the halt is beside that branch, under the same versions.
+    """
+    [begun] = [record for record in epochs if record.epoch == epoch]
+    return any(halt.ended == epoch and halt.epoch == begun.before for halt in halts)
 
 
 async def _is_given_up(reader: TownReader, epoch: str, up_to: int | None = None) -> bool:

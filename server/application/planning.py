@@ -14,13 +14,13 @@ from server.application.batch import (
     Book,
     DeviceBarred,
     DeviceRevoked,
-    Lane,
     Upload,
     Waiting,
     authored_line,
     failing,
 )
 from server.application.history_ports import EpochRecord
+from server.application.lanes import Lane
 from server.application.ports import Signer, System
 from sync.engine.chain import ChainHead, encode_bytes, genesis_hash, head_message, split_new
 from sync.engine.town import Submitted, TownHead
@@ -104,7 +104,7 @@ def _upload(lane: Lane, book: Book, work: Upload, waiting: Waiting) -> list[tupl
     known = {s.seq: book.digest_of(device_id, s.seq) for s in waiting.submitted if s.seq <= chain.seq}
     _, fresh = split_new(waiting.links, chain, known)
     for submitted in waiting.submitted[len(waiting.submitted) - len(fresh) :]:
-        count = book.failures.get((device_id, submitted.seq), 0)
+        count = book.failures.get((device_id, submitted.digest), 0)
         is_last = submitted.seq == work.from_seq + len(work.lines) - 1
         line = failing(submitted) if count >= FAILURES_MAX else submitted
         if work.is_rejected:

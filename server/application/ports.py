@@ -126,8 +126,8 @@ class TownWriter(Protocol):
         """The rows with these keys, None where there is none; one round trip for all."""
         ...
 
-    async def failures(self, positions: Iterable[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
-        """How often deciding these lines has failed before."""
+    async def failures(self, lines: Iterable[tuple[str, bytes]]) -> Mapping[tuple[str, bytes], int]:
+        """How often deciding these lines, (device, hash), has failed before; one that never did is missing."""
         ...
 
     async def answered(self, keys: Iterable[RequestKey]) -> Mapping[RequestKey, AnsweredRequest]:
@@ -215,8 +215,8 @@ class Towns(Protocol):
         """(id, name) of every town."""
         ...
 
-    async def count_failure(self, town_id: str, device_id: str, seq: int) -> int:
-        """Add one to the failures of a line, in a transaction of its own; returns the new count."""
+    async def count_failure(self, town_id: str, device_id: str, seq: int, digest: bytes) -> int:
+        """Add one to the failures of the line with this hash, in a transaction of its own; returns the new count."""
         ...
 
     @property

@@ -8,6 +8,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from server.application.commands.begin_epoch import begin_epoch
 from server.application.history_ports import EpochRecord
 from server.application.queries.town_rows import find_town
 from server.bootstrap import Core
@@ -40,7 +41,7 @@ def _begin(
 
     async def begin(core: Core) -> EpochRecord:
         town_id = await find_town(core.towns, town)
-        epoch = await core.appliers.begin_epoch(town_id, reason)
+        epoch = await begin_epoch(town_id, reason, appliers=core.appliers, towns=core.towns)
         return next(one for one in await core.towns.histories.epochs(town_id) if one.epoch == epoch)
 
     record = with_server(data, begin)

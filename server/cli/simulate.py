@@ -34,6 +34,7 @@ def register(app: typer.Typer) -> None:
             "tallystick simulate --seeds 20000 --jobs 2",
             "tallystick simulate --seed 1234 --trace",
             "tallystick simulate --seed 1234 --shrink",
+            "tallystick simulate --seeds 20 --real",
         ),
     )(_simulate)
 
@@ -47,14 +48,18 @@ def _simulate(
     faults: Annotated[int | None, typer.Option(min=0, help="With --seed: only its first so many faults.")] = None,
     shrink: Annotated[bool, typer.Option("--shrink", help="With --seed: as few faults as still fail.")] = False,
     trace: Annotated[bool, typer.Option("--trace", help="With --seed: everything that happened.")] = False,
+    real: Annotated[bool, typer.Option("--real", help="Tell real PostgreSQL and SQLite the same; slow.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make worlds of towns, devices, people and faults out of seeds, and check every invariant in each of them."""
     simulator = _simulator()
     if seed is not None:
-        is_good = simulator.one(seed, faults=faults, is_shrunk=shrink, is_traced=trace, as_json=as_json)
+        told = {"is_traced": trace, "as_json": as_json, "is_real": real}
+        is_good = simulator.one(seed, faults=faults, is_shrunk=shrink, **told)
     else:
-        is_good = simulator.many(range(start, start + seeds), jobs=jobs or os.cpu_count() or 1, as_json=as_json)
+        is_good = simulator.many(
+            range(start, start + seeds), jobs=jobs or os.cpu_count() or 1, as_json=as_json, is_real=real
+        )
     if not is_good:
         raise typer.Exit(PROBLEM)
 

@@ -62,6 +62,9 @@ def _add(
     login: Annotated[str, typer.Option(help="A short name for the person, in this town.")],
     role: Annotated[list[str], typer.Option(metavar="ROLE", help=f"One or more of: {', '.join(ROLES)}.")],
     pin: Annotated[str | None, typer.Option(help="4 to 12 digits that open a shared device.")] = None,
+    school: Annotated[
+        str | None, typer.Option(help="The school whose office the person works in, by name or id; without it all.")
+    ] = None,
     email: Annotated[
         str | None, typer.Option(help="Sign in with this address; one account may work in several towns.")
     ] = None,
@@ -88,24 +91,14 @@ def _add(
 
     async def add(core: Core) -> str:
         town_id = await find_town(core.towns, town)
+        school_id = await find_row(core.evidence, town_id, "school", school) if school else None
         account_id = await account(core)  # before the user: what is wrong with it must not leave half of it behind
+        said: dict[str, Any] = {"town_id": town_id, "name": name, "login": login, "roles": role, "pin": pin}
+        tools: dict[str, Any] = {"appliers": core.appliers, "system": core.system}
         if email is None or account_id is None:
-            return await add_user(
-                town_id=town_id, name=name, login=login, roles=role, pin=pin, appliers=core.appliers, system=core.system
-            )
-        return await add_person(
-            town_id=town_id,
-            name=name,
-            login=login,
-            roles=role,
-            pin=pin,
-            account_id=account_id,
-            email=email,
-            accounts=core.people.accounts,
-            evidence=core.evidence,
-            appliers=core.appliers,
-            system=core.system,
-        )
+            return await add_user(**said, school_id=school_id, **tools)
+        people: dict[str, Any] = {"accounts": core.people.accounts, "evidence": core.evidence}
+        return await add_person(**said, school_id=school_id, account_id=account_id, email=email, **people, **tools)
 
     print_id(with_server(data, add), as_json=as_json)
 

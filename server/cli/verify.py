@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
 from server.application.queries.town_rows import pick
-from server.application.queries.verify_town import FINDINGS_MAX, Report, verify_town
+from server.application.queries.verify_town import FINDINGS_MAX, Report
 from server.bootstrap import Core
 from server.cli.connect import DataDir, with_server
 from server.cli.output import GOOD, PROBLEM, AsJson, err, examples, out, print_json
-from sync.modules import registry
+from server.cli.verifying import Told, Towns, verify_all
 
 
 def register(app: typer.Typer) -> None:
@@ -33,16 +34,19 @@ def verify(
     Chains, signatures, rows, feed, checksums, stock: exit 0 when all of it fits, 1 with a report when anything differs.
     Safe beside traffic.
     """
+    towns = with_server(data, partial(_towns, wanted=town))
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=err, transient=True
     ) as bars:
+        tasks: dict[str, TaskID] = {}
 
-        async def run(core: Core) -> list[tuple[str, Report]]:
-            names = await core.evidence.towns()
-            town_ids = [pick("town", town, ((key, (name,)) for key, name in names.items()))] if town else list(names)
-            return [(names[town_id], await _verify(core, town_id, names[town_id], bars)) for town_id in town_ids]
+        def tell(told: Told) -> None:
+            town_id, done, planned = told
+            if town_id not in tasks:
+                tasks[town_id] = bars.add_task(f"Verifying {escape(towns.names[town_id])}")
+            bars.update(tasks[town_id], completed=done, total=planned, visible=done < planned)
 
-        reports = with_server(data, run)
+        reports = [(towns.names[report.town_id], report) for report in verify_all(data, towns, tell)]
     if as_json:
         print_json([_as_dict(name, report) for name, report in reports])
     else:
@@ -50,19 +54,14 @@ def verify(
     raise typer.Exit(PROBLEM if any(report.findings for _, report in reports) else GOOD)
 
 
-async def _verify(core: Core, town_id: str, name: str, bars: Progress) -> Report:
-    bar = bars.add_task(f"Verifying {escape(name)}", total=None)
-    try:
-        return await verify_town(
-            core.evidence,
-            town_id,
-            registry=registry(),
-            server_key=core.signer.public_key,
-            older_keys=core.signer.older_keys,
-            progress=lambda done, planned: bars.update(bar, completed=done, total=planned),
-        )
-    finally:
-        bars.remove_task(bar)
+async def _towns(core: Core, *, wanted: str | None) -> Towns:
+    names = await core.evidence.towns()
+    town_ids = [pick("town", wanted, ((key, (name,)) for key, name in names.items()))] if wanted else list(names)
+    versions = {}
+    for town_id in town_ids:
+        async with core.towns.reading(town_id) as reader:
+            versions[town_id] = reader.head.version
+    return Towns(names=names, versions=versions)
 
 
 def _as_dict(name: str, report: Report) -> dict[str, object]:

@@ -1,7 +1,8 @@
 """Papers for people: a statement and a Z report as HTML, for a browser and for the printer of PDFs. Pure.
 
-Everything that comes from people is escaped. A page of a statement has so many lines, and says what was brought forward
-and what it carries over, so that each page adds up by itself.
+Everything that comes from people is escaped. A statement says first what is to be paid. A page of it has so many lines,
+and says what was brought forward and what it carries over, so that each page adds up by itself. The check of a receipt
+is such a page as well, for who has scanned one.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from html import escape
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from sync.kernel.money import to_amount
 
@@ -45,22 +46,47 @@ tr.even td { font-weight: 700; color: #067647; background: #e7f6ec }
 section.page + section.page { break-before: page }
 .signs { display: flex; gap: 3rem; margin-top: 3.5rem; break-inside: avoid }
 .signs span { flex: 1; border-top: 1px solid #0f172a; padding-top: .35rem; font-size: .8rem; color: #475569 }
+.due { display: flex; justify-content: space-between; align-items: baseline; gap: 1rem; margin: 0 0 1.25rem;
+  padding: .8rem 1rem; border-radius: .5rem; background: #f5f7fa; break-inside: avoid }
+.due strong { font-size: 1.35rem; font-variant-numeric: tabular-nums }
+body.check { max-width: 28rem; padding: 1.5rem 1rem; background: #f5f7fa }
+.check main { overflow: hidden; background: #fff; border: 1px solid #e2e8f0; border-radius: .75rem;
+  box-shadow: 0 1px 3px rgb(15 23 42 / .08) }
+.check header { display: block; margin: 0; padding: 1.5rem 1.5rem 1.25rem; border: 0; text-align: center }
+.check svg { width: 3rem; height: 3rem; fill: none; stroke: currentcolor; stroke-width: 2.25; stroke-linecap: round;
+  stroke-linejoin: round }
+.check h1 { margin-top: .5rem; font-size: 1.2rem }
+.check .good { color: #067647; background: #e7f6ec }
+.check .look { color: #92400e; background: #fdf3dc }
+.check .bad { color: #b42318; background: #fdecea }
+.check .amount { padding: 1.25rem 1.5rem 0; text-align: center; font-size: 2rem; font-weight: 700;
+  font-variant-numeric: tabular-nums }
+.check dl { display: grid; grid-template-columns: auto 1fr; gap: .45rem 1.5rem; margin: 0;
+  padding: 1.25rem 1.5rem 1.5rem }
+.check dt { color: #64748b }
+.check dd { margin: 0; text-align: right; overflow-wrap: anywhere }
+.check footer { padding: 1rem .5rem; color: #64748b; font-size: .8rem; text-align: center }
 .pill { display: inline-block; border-radius: 1rem; padding: .05rem .6rem; font-size: .75rem; font-weight: 600;
   background: #fdecea; color: #b42318 }
 @media print { body { max-width: none; padding: 0; font-size: 9pt } th, td { padding: .2rem .45rem } }
 """.strip()
 
+_SIGNS: Final = {"good": "M7.5 12.5l3 3 6-6.5", "look": "M12 7v6M12 16.5v.01", "bad": "M8.5 8.5l7 7M15.5 8.5l-7 7"}
+
 
 def statement_page(said: Mapping[str, Any], sections: Sequence[Mapping[str, Any]], *, is_for_print: bool) -> str:
     """A statement's document (`queries.statements`) with the sections that are wanted of it, as `shown`."""
     account, as_of = said["account"], said["as_of"]
-    due = "".join(f' <span class="pill">overdue {one["amount"]} {one["currency"]}</span>' for one in said["overdue"])
+    due = "".join(
+        f' <span class="pill">overdue {_sum(one["amount"])} {one["currency"]}</span>' for one in said["overdue"]
+    )
     body = _header(
         said["town"]["name"],
         "Statement",
         f"<strong>{escape(account['name'])}</strong>{due}",
-        f"as of {_moment(as_of['at'])}<br>version {as_of['version']} of the books",
+        f"as of {moment(as_of['at'])}<br>version {as_of['version']} of the books",
     )
+    body += "".join(map(_due, sections))
     pages = [page for section in sections for page in _pages(section)]
     return _document(f"Statement {account['name']}", body + ("".join(pages) or _empty()), is_for_print=is_for_print)
 
@@ -73,8 +99,8 @@ def z_report_page(report: Mapping[str, Any], *, is_for_print: bool) -> str:
         report["town"]["name"],
         f"Z report {report['number']}",
         told,
-        f"opened {_moment(report['opened_at'])}<br>counted {_moment(report['counted_at'])}"
-        f"<br>closed {_moment(report['made_at'])}",
+        f"opened {moment(report['opened_at'])}<br>counted {moment(report['counted_at'])}"
+        f"<br>closed {moment(report['made_at'])}",
     )
     body += amended if report["late_payment"] else ""
     body += "".join(_drawer_sums(one) for one in report["currencies"]) or _empty()
@@ -83,13 +109,27 @@ def z_report_page(report: Mapping[str, Any], *, is_for_print: bool) -> str:
     return _document(f"Z report {report['number']}", body + signs, is_for_print=is_for_print)
 
 
-def _document(title: str, body: str, *, is_for_print: bool) -> str:
+def receipt_check(kind: Literal["good", "look", "bad"], title: str, amount: str, told: Mapping[str, str]) -> str:
+    """What becomes of a scanned receipt: whether it is good, or has to be looked at, or is not good, and why."""
+    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in told.items())
+    sign = (
+        f'<svg viewBox="0 0 24 24" aria-hidden="true"><circle cx="12" cy="12" r="10"/><path d="{_SIGNS[kind]}"/></svg>'
+    )
+    body = (
+        f'<main><header class="{kind}">{sign}<h1>{escape(title)}</h1></header>'
+        f"{f'<div class=amount>{escape(amount)}</div>' if amount else ''}<dl>{rows}</dl></main>"
+        "<footer>Checked against the keys and the books of this installation.</footer>"
+    )
+    return _document("Receipt", body, is_for_print=False, kind="check")
+
+
+def _document(title: str, body: str, *, is_for_print: bool, kind: str = "paper") -> str:
     """A browser is not to take style out of a page (`security_headers`), the printer loads nothing."""
     style = f"<style>{STYLE}</style>" if is_for_print else f'<link rel="stylesheet" href="{STYLE_PATH}">'
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width"><title>{escape(title)}</title>{style}</head>'
-        f"<body>{body}</body></html>"
+        f'<body class="{kind}">{body}</body></html>'
     )
 
 
@@ -98,6 +138,18 @@ def _header(town: str, title: str, told: str, note: str) -> str:
         f'<header><div><div class="town">{escape(town)}</div><h1>{escape(title)}</h1>{told}</div>'
         f'<div class="note">{note}</div></header>'
     )
+
+
+def _due(section: Mapping[str, Any]) -> str:
+    """What the reader asks first."""
+    closing, currency = Decimal(section["closing"]), section["currency"]
+    told = "To pay" if closing > 0 else "In credit" if closing < 0 else "Nothing to pay"
+    return f'<div class="due"><span>{told}</span><strong>{_sum(str(abs(closing)))} {currency}</strong></div>'
+
+
+def _sum(amount: str) -> str:
+    """An amount for people: a comma before each three digits, a minus that does not break. Empty stays empty."""
+    return f"{Decimal(amount):,}".replace("-", "\N{MINUS SIGN}") if amount else ""
 
 
 def _empty() -> str:
@@ -113,9 +165,8 @@ def _pages(section: Mapping[str, Any]) -> Iterator[str]:
         after = part[-1]["balance"] if part else before
         is_last = place == len(starts) - 1
         first = _total("opening balance" if place == 0 else "brought forward", "", "", before)
-        last = _total(
-            "closing balance" if is_last else "carried forward", *_page_sums(part, currency), after, is_of_page=True
-        )
+        name = "closing balance" if is_last else "carried forward"
+        last = _total(f"{name}, this page" if len(starts) > 1 else name, *_page_sums(part, currency), after)
         ending = _total("in all", section["charged"], section["received"], section["closing"])
         rows = first + "".join(map(_line, part)) + last + (ending if is_last and place else "")
         before = after
@@ -136,33 +187,37 @@ def _page_sums(lines: Sequence[Mapping[str, Any]], currency: str) -> tuple[str, 
 
 
 def _line(line: Mapping[str, Any]) -> str:
-    what = ": ".join(part for part in (line["name"], line["what"]) if part)
-    sums = "".join(f'<td class="sum">{line[name]}</td>' for name in ("charged", "received", "balance"))
+    what = ": ".join(part for part in (line["name"], _in_words(line["what"])) if part)
+    sums = "".join(f'<td class="sum">{_sum(line[name])}</td>' for name in ("charged", "received", "balance"))
     return f'<tr><td class="day">{line["at"][:10]}</td><td>{escape(what)}</td>{sums}</tr>'
 
 
-def _total(name: str, charged: str, received: str, balance: str, *, is_of_page: bool = False) -> str:
-    sums = "".join(f'<td class="sum">{one}</td>' for one in (charged, received, balance))
-    told = f"{name}, this page" if is_of_page else name
-    return f'<tr class="total"><td></td><td>{told}</td>{sums}</tr>'
+def _in_words(what: str) -> str:
+    """The methods of payment have short names in the books."""
+    return what.removesuffix("momo") + "mobile money" if what == "momo" or what.endswith(": momo") else what
+
+
+def _total(name: str, charged: str, received: str, balance: str) -> str:
+    sums = "".join(f'<td class="sum">{_sum(one)}</td>' for one in (charged, received, balance))
+    return f'<tr class="total"><td></td><td>{name}</td>{sums}</tr>'
 
 
 def _drawer_sums(one: Mapping[str, Any]) -> str:
     currency = one["currency"]
     rows = "".join(
-        f'<tr><td>{name}</td><td class="sum">{one[key]}</td></tr>'
+        f'<tr><td>{name}</td><td class="sum">{_sum(one[key])}</td></tr>'
         for name, key in (
             ("float in the morning", "opening"),
-            (f"taken, {one['payments']} payments", "taken"),
+            (f"taken, {one['payments']} payment{'' if one['payments'] == 1 else 's'}", "taken"),
             ("given back", "given_back"),
         )
     )
     kind = "even" if one["difference"] == to_amount(0, currency) else "off"
     return (
         f'<h2>{currency}</h2><table><tbody>{rows}<tr class="total"><td>should be there</td>'
-        f'<td class="sum">{one["expected"]}</td></tr><tr><td>counted, without being told</td>'
-        f'<td class="sum">{one["counted"]}</td></tr><tr class="{kind}"><td>difference</td>'
-        f'<td class="sum">{one["difference"]}</td></tr></tbody></table>'
+        f'<td class="sum">{_sum(one["expected"])}</td></tr><tr><td>counted, without being told</td>'
+        f'<td class="sum">{_sum(one["counted"])}</td></tr><tr class="{kind}"><td>difference</td>'
+        f'<td class="sum">{_sum(one["difference"])}</td></tr></tbody></table>'
     )
 
 
@@ -170,13 +225,14 @@ def _drawer_payments(payments: Sequence[Mapping[str, Any]]) -> str:
     if not payments:
         return ""
     rows = "".join(
-        f'<tr><td class="day">{_moment(one["at"])}</td><td>{escape(one["what"])}</td><td>{one["status"].lower()}</td>'
-        f'<td class="sum">{one["amount"]} {one["currency"]}</td></tr>'
+        f'<tr><td class="day">{moment(one["at"])}</td><td>{escape(one["what"])}</td><td>{one["status"].lower()}</td>'
+        f'<td class="sum">{_sum(one["amount"])} {one["currency"]}</td></tr>'
         for one in payments
     )
     head = '<tr><th>taken</th><th>for</th><th></th><th class="sum">amount</th></tr>'
     return f"<h2>What went into it</h2><table><thead>{head}</thead><tbody>{rows}</tbody></table>"
 
 
-def _moment(at: str | None) -> str:
+def moment(at: str | None) -> str:
+    """A time of the books for people, to the minute."""
     return f"{at[:10]} {at[11:16]} UTC" if at else "-"

@@ -1,12 +1,13 @@
 """Replaying a town: fold its journal from the first line, check every link, and know what every table must hold.
 
-Pure: the caller brings journal entries and lines in order and afterwards compares its tables with `rows`, `feed` and
-`sums`. What does not fit becomes a finding that names the place; nothing raises because of what the journal says.
+Pure: the caller brings journal entries and lines in order and afterwards compares its tables with `rows` and the feed
+that follows from them. What does not fit becomes a finding that names the place; nothing raises because of what the
+journal says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,18 +27,19 @@ from sync.engine.chain import (
     parse_public_key,
     verdict_hash,
 )
-from sync.engine.evidence import TOWN_VERSION, version_row
-from sync.engine.feed import BucketSum, Stored, encode_body
+from sync.engine.evidence import version_row
+from sync.engine.feed import Stored, encode_body, feed_rows
+from sync.engine.rebuilt import InMemory, RebuiltRows
 from sync.engine.replacing import ForeignReplaced
-from sync.engine.town import RULE_FAILED, Answered, RuleFailed, Step, Submitted, TownHead, step
+from sync.engine.town import RULE_FAILED, Answered, ChangedRow, Decided, RuleFailed, Submitted, TownHead, decided
 from sync.kernel.cases import LINE_REJECTED
-from sync.kernel.changeset import ChangeSet, Effect, Fields, Replaced, RowKey, Status
+from sync.kernel.changeset import ChangeSet, Fields, Replaced, Status
 from sync.kernel.errors import Malformed
 from sync.kernel.module import Registry
 from sync.kernel.replacing import replacement_key
 
 FeedKey = tuple[str, str, str]
-"""(bucket, entity, id)."""
+"""(entity, id, bucket)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,17 +112,8 @@ class BookedLines:
         return encode_bytes(bytes(kept[end - HASH_BYTES : end])) == line.hash
 
 
-class _Rows(dict[RowKey, Stored | None]):
-    """Everything is known here: a row that was never written is not there."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.versions: dict[str, tuple[str, bytes]] = {}
-        """When each version was and its journal hash, beside the rows: no table holds them as rows."""
-
-    def __missing__(self, key: RowKey) -> Stored | None:
-        entry = self.versions.get(key[1]) if key[0] == TOWN_VERSION else None
-        return version_row(int(key[1]), *entry)[1] if entry else None
+LEFT, ASKED = "left", "asked"
+"""What a replay keeps beside the rows: in which version a row has left a bucket, and what was asked for outside."""
 
 
 @dataclass(kw_only=True)
@@ -134,9 +127,9 @@ class Replay:
     older_keys: Collection[str] = ()
     """Keys that have signed before `server_key` did, for the server too."""
     findings: list[Finding] = field(default_factory=list)
-    rows: _Rows = field(default_factory=_Rows)
-    feed: dict[FeedKey, tuple[int, bytes | None]] = field(default_factory=dict)
-    sums: dict[str, BucketSum] = field(default_factory=dict)
+    rows: RebuiltRows = field(default_factory=InMemory)
+    """Of every entity, and when each version was, `LEFT` and `ASKED`, which no table holds as rows."""
+    rows_made: int = 0
     chains: dict[str, ChainHead] = field(default_factory=dict)
     version: int = 0
     journal: bytes = bytes(32)
@@ -145,12 +138,10 @@ class Replay:
     """Where the journal goes over into another epoch, in order."""
     booked: BookedLines = field(default_factory=BookedLines)
     change_sets: int = 0
-    effects: dict[str, tuple[int, Effect]] = field(default_factory=dict)
-    """What was asked for outside the town, and the version that asked, by the id of the effect."""
     unsigned: dict[str, int] = field(default_factory=dict)
     """By device, the first of its last lines that no signed head stands at or above."""
-    failed: set[tuple[str, int]] = field(default_factory=set)
-    """The places of lines that were quarantined because deciding them had failed."""
+    failed: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    """The lines that were quarantined because deciding them had failed: place and hash."""
 
     def take(self, entry: KeptEntry, lines: Sequence[KeptLine]) -> None:
         """Check one entry and its lines, and fold them."""
@@ -175,7 +166,7 @@ class Replay:
         if self.epoch not in {None, body["epoch"]}:
             before, last = str(self.epoch), encode_bytes(self.journal)
             self.begun.append(Begun(epoch=body["epoch"], before=before, version=self.version, journal=last))
-        self.rows.versions[str(entry.version)] = (body["at"], entry.digest)
+        self.rows.put(*version_row(entry.version, body["at"], entry.digest))
         self.version, self.journal, self.epoch = entry.version, entry.digest, body["epoch"]
         self.change_sets += len(present)
 
@@ -260,7 +251,7 @@ class Replay:
         head = TownHead(town=self.town, epoch=body["epoch"], version=entry.version - 1, journal=self.journal)
         batch = [self._submitted(line) for line in lines]
         try:
-            made = step(head, batch, self.rows, self.registry, body["at"], rules=body.get("rules", 1))
+            made = decided(head, batch, self.rows, self.registry, body["at"], rules=body.get("rules", 1))
         except RuleFailed as failed:
             submitted = failed.submitted
             self._find(f"change set {submitted.seq} of device {submitted.device}", "deciding it again fails")
@@ -277,7 +268,7 @@ class Replay:
         rule, change_set = verdict.get("rule"), _as_it_was_read(line, verdict)
         if rule == RULE_FAILED:
             failure = _first_note(verdict)
-            self.failed.add((line.device, line.seq))
+            self.failed[line.device, line.seq] = line.digest
         elif rule == LINE_REJECTED.id and self.rows[replacement_key(encode_bytes(line.digest))] is not None:
             failure = _first_note(verdict)
         replaced = change_set.replaces if isinstance(change_set, ChangeSet) else None
@@ -299,14 +290,43 @@ class Replay:
             where = f"change set {line.seq} of device {line.device}"
             self._find(where, f"deciding it again gives {now}, the stored verdict says {kept}")
 
-    def _keep(self, made: Step) -> None:
+    def _keep(self, made: Decided) -> None:
+        version = made.head.version
         for row in made.rows:
-            self.rows[row.entity, row.row_id] = Stored(version=made.head.version, fields=row.after)
-        for line in made.feed:
-            self.feed[line.bucket, line.entity, line.row_id] = (line.version, line.body)
-        for bucket, difference in made.sums.items():
-            self.sums[bucket] = self.sums.get(bucket, BucketSum()) + difference
-        self.effects.update((effect.id, (made.head.version, effect)) for effect in made.effects)
+            self.rows_made += row.before is None
+            if row.before is not None:
+                self._note_buckets(row, row.before, version)
+            self.rows.put((row.entity, row.row_id), Stored(version=version, fields=row.after))
+        for effect in made.effects:
+            asked = {"kind": effect.kind, "data": dict(effect.data)}
+            self.rows.put((ASKED, effect.id), Stored(version=version, fields=asked))
+
+    def _note_buckets(self, row: ChangedRow, before: Stored, version: int) -> None:
+        """A tombstone for each bucket that the row has left, until it is back there."""
+        entity = self.registry.entities[row.entity]
+        were, are = entity.buckets(before.fields), entity.buckets(row.after)
+        if were == are:
+            return
+        key = (f"{LEFT} {row.entity}", row.row_id)
+        known = self.rows[key]
+        left = {bucket: at for bucket, at in (known.fields if known else {}).items() if bucket not in are}
+        left.update((bucket, version) for bucket in were if bucket not in are)
+        self.rows.put(key, Stored(version=version, fields=left))
+
+    def feed_of(self, entity: str) -> Iterator[tuple[FeedKey, tuple[int, bytes | None]]]:
+        """What the feed must hold of an entity, by id and bucket; None for a row that has left the bucket."""
+        kind, left = self.registry.entities[entity], self.rows.ordered(f"{LEFT} {entity}")
+        gone_id, gone = next(left, ("", None))
+        for row_id, stored in self.rows.ordered(entity):
+            lines: dict[str, tuple[int, bytes | None]] = {
+                line.bucket: (line.version, line.body)
+                for line in feed_rows(kind, row_id, None, stored.fields, stored.version)
+            }
+            if gone and gone_id == row_id:
+                lines.update((bucket, (version, None)) for bucket, version in gone.fields.items())
+                gone_id, gone = next(left, ("", None))
+            for bucket in sorted(lines):
+                yield (entity, row_id, bucket), lines[bucket]
 
     def _find(self, where: str, what: str) -> None:
         self.findings.append(Finding(where=where, what=what))

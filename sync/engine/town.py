@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 import orjson
 
@@ -30,8 +31,17 @@ RULE_FAILED = "engine.rule_failed"
 ROWS_WITHOUT_REST = 100
 """Changed rows that are written out before `folding` rests."""
 
-LoadedRows = Mapping[RowKey, Stored | None]
-"""Rows by key; None says that there is no such row, a missing key that it was not looked for."""
+
+class LoadedRows(Protocol):
+    """Rows by key; None says that there is no such row, a missing key that it was not looked for."""
+
+    def __getitem__(self, key: RowKey, /) -> Stored | None:
+        """The row; raises `KeyError` when it was not looked for."""
+        ...
+
+    def get(self, key: RowKey, /) -> Stored | None:
+        """The row, None also when it was not looked for."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,17 +92,26 @@ class ChangedRow:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
-    """Everything one version changes; a store writes it in one transaction."""
+class Decided:
+    """What a batch comes to: the next version with its journal entry, the verdicts, the rows and the effects."""
 
     head: TownHead
     at: str
     body: bytes
     answered: tuple[Answered, ...]
     rows: tuple[ChangedRow, ...]
+    effects: tuple[Effect, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step(Decided):
+    """Everything one version changes; a store writes it in one transaction. The feed follows from the rows."""
+
     feed: tuple[FeedRow, ...]
     sums: Mapping[str, BucketSum]
-    effects: tuple[Effect, ...]
+
+
+Made = TypeVar("Made", bound=Decided)
 
 
 class _BatchView:
@@ -156,12 +175,28 @@ def step(
     Raises `NeedRows` with everything the batch is known to read beyond `loaded`. An exception that a rule raises
     comes out as `RuleFailed`, naming the line. The town's `version` grows by exactly one.
     """
-    work = folding(head, batch, loaded, registry, at, rules=rules)
+    return _finished(folding(head, batch, loaded, registry, at, rules=rules))
+
+
+def decided(
+    head: TownHead,
+    batch: Sequence[Submitted],
+    loaded: LoadedRows,
+    registry: Registry,
+    at: str,
+    *,
+    rules: int = RULES,
+) -> Decided:
+    """As `step`, without the feed: for who rebuilds rows and sees what follows from them in the end."""
+    return _finished(_deciding(head, batch, loaded, registry, at, rules=rules))
+
+
+def _finished(work: Generator[None, None, Made]) -> Made:
     while True:
         try:
             next(work)
         except StopIteration as end:
-            made: Step = end.value
+            made: Made = end.value
             return made
 
 
@@ -178,6 +213,39 @@ def folding(
 
     `loaded` must not change while it rests. Thrown away half way, it has done nothing.
     """
+    made = yield from _deciding(head, batch, loaded, registry, at, rules=rules)
+    version = made.head.version
+    sums: dict[str, BucketSum] = {}
+    feed: list[FeedRow] = []
+    for place, row in enumerate(made.rows):
+        entity = registry.entities[row.entity]
+        feed.extend(feed_rows(entity, row.row_id, row.before, row.after, version))
+        for bucket, difference in sum_changes(entity, row.row_id, row.before, row.after, version):
+            sums[bucket] = sums.get(bucket, BucketSum()) + difference
+        if place % ROWS_WITHOUT_REST == 0:
+            yield
+    return Step(
+        head=made.head,
+        at=made.at,
+        body=made.body,
+        answered=made.answered,
+        rows=made.rows,
+        effects=made.effects,
+        feed=tuple(feed),
+        sums=sums,
+    )
+
+
+def _deciding(
+    head: TownHead,
+    batch: Sequence[Submitted],
+    loaded: LoadedRows,
+    registry: Registry,
+    at: str,
+    *,
+    rules: int,
+) -> Generator[None, None, Decided]:
+    """Every line in order, resting after each; then what all of them have changed."""
     view = _BatchView(loaded)
     answered: list[Answered] = []
     effects: list[Effect] = []
@@ -196,25 +264,13 @@ def folding(
         yield
     if view.missing:
         raise NeedRows(frozenset(view.missing))
-    rows = _changed_rows(view.changed, loaded)
     body = _journal_body(head, version, at, rules, answered)
-    sums: dict[str, BucketSum] = {}
-    feed: list[FeedRow] = []
-    for place, row in enumerate(rows):
-        entity = registry.entities[row.entity]
-        feed.extend(feed_rows(entity, row.row_id, row.before, row.after, version))
-        for bucket, difference in sum_changes(entity, row.row_id, row.before, row.after, version):
-            sums[bucket] = sums.get(bucket, BucketSum()) + difference
-        if place % ROWS_WITHOUT_REST == 0:
-            yield
-    return Step(
+    return Decided(
         head=TownHead(town=head.town, epoch=head.epoch, version=version, journal=journal_hash(body)),
         at=at,
         body=body,
         answered=tuple(answered),
-        rows=rows,
-        feed=tuple(feed),
-        sums=sums,
+        rows=_changed_rows(view.changed, loaded),
         effects=tuple(effects),
     )
 

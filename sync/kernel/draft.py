@@ -18,12 +18,13 @@ Mark = tuple[dict[RowKey, Fields], str | None, tuple[int, int, int]]
 """The rows, the rule, and how many notes, conflicts and effects there were."""
 
 
-RULES = 3
+RULES = 4
 """Which rules decide now. A journal entry says by which it was decided, and is decided again by the same.
 
 1: the first. 2: acts have bounds in time, movements of goods have numbers, a wrong clock is told; facts wait for what
 has not come, whose tour it is is asked, the office may mix facts and wishes. 3: money has books: invoices, credit,
-drawers, and entries in double entry.
+drawers, and entries in double entry. 4: a price that the list did not have is told, an invoice is asked for once at a
+time.
 """
 
 

@@ -264,6 +264,13 @@ class WipeOrder(_Down):
     sig: Signature
 
 
+class LastKept(_Down):
+    """Beside an order to wipe: the last line of the device that the server has; at 0 its certificate."""
+
+    seq: Count
+    hash: Digest
+
+
 class SealedReceipt(_Down):
     """The server holds the sealed lines of a revoked device up to `to_seq`; signed by a server key."""
 

@@ -106,11 +106,21 @@ async def test_a_request_that_was_answered_is_known_by_its_key(store: Store) -> 
 
 
 async def test_failures_of_a_line_are_counted(store: Store) -> None:
-    counts = [await store.towns.count_failure(store.town, store.tablet, 1) for _ in range(2)]
+    digest, other = line_hash(b"a line"), line_hash(b"another line")
+    counts = [await store.towns.count_failure(store.town, store.tablet, 1, digest) for _ in range(2)]
 
     async with store.towns.writing(store.town) as writer:
-        failures = await writer.failures([(store.tablet, 1), (store.tablet, 2)])
-    assert (counts, dict(failures)) == ([1, 2], {(store.tablet, 1): 2})
+        failures = await writer.failures([(store.tablet, digest), (store.tablet, other), (store.admin, digest)])
+    assert (counts, dict(failures)) == ([1, 2], {(store.tablet, digest): 2})
+
+
+async def test_a_line_is_not_blamed_for_another_one_that_failed_where_it_came_to_be(store: Store) -> None:
+    for _ in range(FAILURES_MAX):
+        await store.towns.count_failure(store.town, store.tablet, 1, line_hash(b"a line that never got in"))
+
+    [verdict] = await store.submit(1, store.first_line())
+    assert orjson.loads(verdict)["status"] == "adjusted"
+    assert await store.findings() == []
 
 
 @pytest.mark.parametrize("how", POISONS)
@@ -119,11 +129,14 @@ async def test_what_cannot_be_stored_is_refused_leaves_nothing_and_is_quarantine
 ) -> None:
     await store.receive(2)
     level = stock_level_id(store.warehouse, TEA)
-    [verdict] = await store.submit(1, store.line(1, genesis_hash("certificate"), Swallow(poison=how, level=level)))
+    line = store.line(1, genesis_hash("certificate"), Swallow(poison=how, level=level))
+    [verdict] = await store.submit(1, line)
 
     assert orjson.loads(verdict)["status"] == "quarantined"
     async with store.towns.writing(store.town) as writer:
-        assert await writer.failures([(store.tablet, 1)]) == {(store.tablet, 1): FAILURES_MAX}
+        assert await writer.failures([(store.tablet, line_hash(line))]) == {
+            (store.tablet, line_hash(line)): FAILURES_MAX
+        }
         stored = (await writer.load([("stock_level", level)]))["stock_level", level]
     assert stored is not None
     assert stored.fields["on_hand"] == 2

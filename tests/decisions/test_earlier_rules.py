@@ -12,8 +12,9 @@ from sync.kernel.changeset import RowKey
 from sync.kernel.clock import format_time
 from sync.kernel.draft import RULES
 from sync.kernel.ids import derived_id
-from sync.modules.billing import RequestRefund, TakePayment
+from sync.modules.billing import RequestPayment, RequestRefund, TakePayment
 from sync.modules.billing.audit import audit
+from sync.modules.billing.entities import invoice_id
 from sync.modules.commerce import CancelOrder, FailDelivery, PlaceOrder, ReceiveStock
 from sync.modules.commerce.operations import OrderLine
 from tests.support.decisions import depart, money
@@ -51,6 +52,21 @@ OLD_RULES: list[tuple[str, Callable[[MarketTown], Submitted], tuple[str, str | N
             ReceiveStock(warehouse=town.warehouse, product=town.tea, quantity=1),
         ),
         ("refused", "people.mixed_intents"),
+    ),
+    (
+        "nobody compares prices",
+        lambda town: town.line(
+            town.tablet,
+            town.picker,
+            PlaceOrder(
+                id=town.new_id(),
+                number="7",
+                warehouse=town.warehouse,
+                customer_name="c",
+                lines=[OrderLine(product=town.tea, quantity=1, price="0.10")],
+            ),
+        ),
+        ("accepted", None),
     ),
 ]
 
@@ -109,6 +125,18 @@ def test_money_of_before_there_were_books_comes_into_them_when_it_is_next_touche
     opening = [row["debit_minor"] for row in town.rows_of("journal_entry").values() if row["account"] == "opening"]
     assert sorted(opening) == [400, 1000]
     assert (money(town, late), money(town, known)) == ((900, 400, 0), (900, 0, 1000))
+
+
+def test_an_invoice_was_asked_for_twice_at_once_by_the_rules_of_before(town: MarketTown) -> None:
+    invoice = invoice_id(town.places())
+    asked = [
+        RequestPayment(id=town.new_id(), invoice=invoice, amount="1.00", currency="KES", payer="254700000001")
+        for _ in range(2)
+    ]
+
+    decided_by(town, 3, *(town.line(town.server, town.server.id, one) for one in asked))
+
+    assert [town.row("settlement", one.id)["status"] for one in asked] == ["PENDING", "PENDING"]
 
 
 def test_what_was_kept_beside_an_order_before_there_were_books_can_be_given_back(town: MarketTown) -> None:

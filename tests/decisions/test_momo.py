@@ -72,10 +72,9 @@ def test_payments_confirmed_twice_under_another_reference_counts_once(counters: 
 
 def test_payments_possible_duplicate_when_two_payments_are_confirmed_by_one_reference(counters: CounterTown) -> None:
     invoice = counters.bills("18.00")
-    first, second = counters.asks(invoice=invoice), counters.asks(invoice=invoice)
-    counters.hears(first)
+    counters.hears(counters.asks(invoice=invoice))
 
-    answered = counters.hears(second)
+    answered = counters.hears(counters.asks(invoice=invoice))
 
     assert answered.verdict.rule == "payments.possible_duplicate"
     assert (counters.invoice(invoice)[1], counters.credit(is_parked=True)) == (900, 900)

@@ -41,9 +41,9 @@ def charges(town: CounterTown, fee: str, *students: str) -> Told:
     return told(town, town.does(town.school_pc, town.secretary, said))
 
 
-def asks(town: CounterTown, order: str) -> tuple[str, Told]:
-    """The office asks for 9.00 of an order by mobile money; the payment and what was decided."""
-    payment = town.asks(order=order)
+def asks(town: CounterTown, target: str, *, of: str = "order") -> tuple[str, Told]:
+    """The office asks for 9.00 of an order or invoice by mobile money; the payment and what was decided."""
+    payment = town.asks(**{of: target})
     return payment, told(town, town.answered[-1])
 
 
@@ -77,13 +77,14 @@ def test_what_was_paid_on_a_fee_before_it_was_charged_counts_when_it_is(counters
     assert counters.row("stub", stub_id("invoice", fee_invoice_id(fee, left)))["state"] == "waiting"
 
 
-def test_payments_asked_already_until_the_end_of_that(counters: CounterTown) -> None:
-    order = counters.places()
-    first, _ = asks(counters, order)
+@pytest.mark.parametrize("of", ["order", "invoice"])
+def test_payments_asked_already_until_the_end_of_that(counters: CounterTown, of: str) -> None:
+    target = counters.places() if of == "order" else counters.bills()
+    first, _ = asks(counters, target, of=of)
 
-    second = asks(counters, order)[1]
+    second = asks(counters, target, of=of)[1]
     counters.does(counters.server, counters.server.id, ExpirePayment(payment=first))
-    third, again = asks(counters, order)
+    third, again = asks(counters, target, of=of)
 
     assert second == refused(
         "payments.asked_already", "9.00 KES are being asked for by mobile money; wait for the end of that."

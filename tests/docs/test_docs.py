@@ -14,6 +14,7 @@ from docs.generate import fault_classes
 from server.cli.app import whole_app
 from server.settings import Settings
 from sync.modules import registry
+from sync.protocol.version import SCHEMA
 from tests.support import markdown
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,6 +49,10 @@ def not_named(names: set[str], text: str) -> set[str]:
 def records() -> dict[str, str]:
     """Decision records by path, without the template and the index."""
     return {path: text for path, text in pages().items() if re.match(RECORDS + r"(?!0000)\d{4}-", path)}
+
+
+def test_the_page_on_the_wire_is_of_this_schema() -> None:
+    assert f"written for, {SCHEMA} for this page" in pages()["docs/reference/protocol.md"]
 
 
 def test_every_link_leads_somewhere() -> None:

@@ -212,8 +212,11 @@ def test_a_breaker_lets_one_try_through_after_its_time() -> None:
         breaker.failed()
     clock.seconds = OPEN_SECONDS
     assert not breaker.is_open
-    breaker.failed()
-    assert breaker.is_open
+    assert [breaker.may_ask() for _ in range(3)] == [True, False, False]
+    clock.seconds = 2 * OPEN_SECONDS  # nothing was heard of the one who asked
+    assert [breaker.may_ask() for _ in range(2)] == [True, False]
+    breaker.succeeded()
+    assert [breaker.may_ask() for _ in range(2)] == [True, True]
 
 
 def test_a_breaker_tells_that_it_was_mended_once() -> None:

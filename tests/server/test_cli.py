@@ -259,6 +259,10 @@ def test_a_town_is_told_what_it_decides_for_itself_and_keeps_what_is_not_named(u
         ("user add --town Germany --name A --login a --role driver --pin 12", "A PIN has 4 to 12 digits."),
         ("user add --town Germany --name A --login a --role driver --email a@b", "a new one needs a password"),
         ("user add --town Germany --name A --login a --role driver --email a", "This is no e-mail address."),
+        (
+            "user add --town Germany --name A --login a --role school_office --school North",
+            "there is no school 'North'",
+        ),
         ("user password nobody@example.org --password-file /dev/null", "There is no account with this e-mail address."),
         ("town set Germany --payment-max 0", "payment_units_max is 0"),
         ("order cancel 0 --town Germany --reason r", "there is no order '0'"),
@@ -291,6 +295,12 @@ def test_verify_finds_nothing_in_a_sound_system(up: Up) -> None:
 
     assert {report["name"] for report in reports} >= {"Germany", "EIRE", "United Kingdom"}
     assert [report["findings"] for report in reports if not report["good"]] == []
+
+
+def test_verify_says_the_same_of_large_towns_which_several_processes_look_at(up: Up) -> None:
+    always = "from server.cli import main, verifying; verifying.SMALL_VERSIONS = 0; main()"
+    command = [sys.executable, "-c", always, "verify", "--data", str(up.data_dir), "--json"]
+    assert json.loads(subprocess.check_output(command, env=os.environ | NOTHING_SET)) == up.good("verify")
 
 
 def test_verify_names_a_stock_level_that_somebody_has_changed_by_hand(up: Up) -> None:

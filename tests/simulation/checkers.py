@@ -31,10 +31,6 @@ POISON = Poison.op.encode()
 def acknowledged_kept(facts: Facts) -> Iterator[str]:
     """What anybody was told is in the journal, with that verdict; only a lost part of history is decided anew."""
     towns = _Towns(facts)
-    # What a device that is out of use still holds waits there for somebody to hand it in.
-    waits = {
-        encode_bytes(one.digest) for it in facts.replicas if not it.is_settled for one in it.state.entries.values()
-    }
     for told in facts.told:
         town = towns.of_device(told.device_id)
         where = f"change set {told.seq} of {told.device_id}, which was {told.status} at {told.version},"
@@ -44,7 +40,7 @@ def acknowledged_kept(facts: Facts) -> Iterator[str]:
                 yield f"{where} is {said} now"
         elif town.id not in facts.went_back:
             yield f"{where} is of a history that is gone, and nobody has lost it"
-        elif told.hash not in facts.lost | waits and not town.known(told.device_id) & {told.hash, told.stands_for}:
+        elif told.hash not in facts.lost and not town.known(told.device_id) & {told.hash, told.stands_for}:
             yield f"{where} was lost and has not come again"
     for promised in facts.promised:
         town = towns.of_town(promised.town_id)
@@ -141,8 +137,7 @@ def converged(facts: Facts) -> Iterator[str]:
             if served.get(key) != held.get(key):
                 yield f"{replica.name} holds {key[0]} {key[1]} otherwise than the server"
         yield from _sums(replica.name, replica.state.base, town, record.buckets)
-        if not town.halts:  # else it had gone on in the same epoch, and a version tells of either branch (known, open)
-            yield from _verdicts(replica, town)
+        yield from _verdicts(replica, town)
 
 
 def scoped(facts: Facts) -> Iterator[str]:
@@ -278,7 +273,7 @@ class _Towns:
     """The towns of a world, each looked through once."""
 
     def __init__(self, facts: Facts) -> None:
-        self._towns = {town_id: _Town(town_id, state) for town_id, state in facts.towns.items()}
+        self._towns = {town_id: _Town(town_id, state, facts.sealed) for town_id, state in facts.towns.items()}
         self._of = {replica.device_id: replica.town_id for replica in facts.replicas}
 
     def of_device(self, device_id: str) -> _Town:
@@ -291,7 +286,7 @@ class _Towns:
 class _Town:
     """What a town's journal holds, by hash."""
 
-    def __init__(self, town_id: str, state: TownState) -> None:
+    def __init__(self, town_id: str, state: TownState, sealed: Mapping[str, set[str]]) -> None:
         self.id = town_id
         self._journal = {entry.version: encode_bytes(entry.digest) for entry in state.journal}
         self.verdicts: dict[tuple[str, str], tuple[str, str | None, int]] = {}
@@ -302,6 +297,8 @@ class _Town:
             self._known[one.device].update((digest, *replaced(one.line)))
         for (device, _), kept in state.kept.items():
             self._known[device].add(encode_bytes(line_hash(kept.line)))
+        for device, handed_in in sealed.items():
+            self._known[device] |= handed_in
         self.hashes = {digest for _, digest in self.verdicts}
 
     def has_seen(self, seen: tuple[int, str]) -> bool:
@@ -309,7 +306,7 @@ class _Town:
         return self._journal.get(seen[0]) == seen[1]
 
     def known(self, device_id: str) -> set[str | None]:
-        """The lines of a device that are in the journal or kept aside, and those that lines in it stand for."""
+        """The lines of a device that are in the journal, kept aside or sealed, and those that lines in it stand for."""
         return self._known[device_id]
 
 

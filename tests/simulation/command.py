@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.markup import escape
@@ -11,7 +11,8 @@ from rich.table import Table
 
 from server.cli.output import err, out, print_json
 from tests.simulation.faults import KINDS
-from tests.simulation.many import Failed, Total, run_many, shrink
+from tests.simulation.many import Failed, Total, run_many, run_some, shrink
+from tests.simulation.real import real_stores
 from tests.simulation.run import Outcome, run_seed
 from tests.simulation.sometimes import NIGHTLY_SEEDS, missing
 
@@ -21,10 +22,16 @@ FAILURES_MAX = 20
 FINDINGS_SHOWN_MAX = 5
 
 
-def one(seed: int, *, faults: int | None, is_shrunk: bool, is_traced: bool, as_json: bool) -> bool:
+def one(
+    seed: int, *, faults: int | None, is_shrunk: bool, is_traced: bool, as_json: bool, is_real: bool = False
+) -> bool:
     """Make one world and tell of it; whether everything held."""
     limit = shrink(seed) if is_shrunk else faults
-    outcome = run_seed(seed, limit=limit)
+    if is_real:
+        with real_stores() as stores:
+            outcome = stores.run_seed(seed, limit=limit)
+    else:
+        outcome = run_seed(seed, limit=limit)
     if as_json:
         print_json(_as_dict(outcome, limit=limit, is_traced=is_traced))
         return not outcome.findings
@@ -40,8 +47,11 @@ def one(seed: int, *, faults: int | None, is_shrunk: bool, is_traced: bool, as_j
     return not outcome.findings
 
 
-def many(seeds: Sequence[int], *, jobs: int, as_json: bool) -> bool:
-    """Make a world of each seed and tell of all; whether everything held and, in a long run, everything happened."""
+def many(seeds: Sequence[int], *, jobs: int, as_json: bool, is_real: bool = False) -> bool:
+    """Make a world of each seed and tell of all; whether everything held and, in a long run, everything happened.
+
+    Over real stores it is one process, whatever `jobs` says.
+    """
     started = time.monotonic()
     with err.status("Starting") as status:
 
@@ -49,7 +59,11 @@ def many(seeds: Sequence[int], *, jobs: int, as_json: bool) -> bool:
             rate = total.seeds / max(time.monotonic() - started, 0.001)
             status.update(f"{total.seeds} of {len(seeds)} seeds, {rate:.0f} a second, {len(total.failed)} failed ...")
 
-        total = run_many(seeds, jobs=jobs, failures_max=FAILURES_MAX, progress=progress)
+        if is_real:
+            jobs = 1
+            total = _over_real_stores(seeds, progress)
+        else:
+            total = run_many(seeds, jobs=jobs, failures_max=FAILURES_MAX, progress=progress)
     seconds = time.monotonic() - started
     never = missing(total.sometimes)
     is_complete = total.seeds < NIGHTLY_SEEDS or not never
@@ -58,6 +72,15 @@ def many(seeds: Sequence[int], *, jobs: int, as_json: bool) -> bool:
     else:
         _show(total, seconds, jobs, never)
     return is_complete and not total.failed
+
+
+def _over_real_stores(seeds: Sequence[int], progress: Callable[[Total], None]) -> Total:
+    total = Total()
+    with real_stores() as stores:
+        for seed in seeds:
+            total.add(run_some([seed], stores.run_seed))
+            progress(total)
+    return total
 
 
 def _show(total: Total, seconds: float, jobs: int, never: Sequence[str]) -> None:

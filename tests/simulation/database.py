@@ -11,14 +11,15 @@ import copy
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
 from typing import Any, TypeVar
 
 from server.adapters.memory import MemoryEnrolments
 from server.adapters.memory_outbox import MemoryInbox, MemoryMessages, MemoryOutbox, OutboxRow, WrittenMessage
 from server.adapters.memory_town import TownState
-from server.adapters.memory_towns import MemoryTownReader, MemoryTowns, MemoryTownWriter, MemoryWriting
+from server.adapters.memory_towns import MemoryTownReader, MemoryTownWriter, MemoryWriting
 from server.application.history_ports import EpochRecord, Halt, Histories, KeptAside, ReleasedHead
 from server.application.ports import (
     BucketState,
@@ -29,15 +30,18 @@ from server.application.ports import (
     StoredLine,
     Unavailable,
 )
+from server.application.sealed_ports import SealedUpload
 from server.application.snapshot_ports import Snapshot
 from server.domain.requests import AnsweredRequest, RequestKey
 from sync.engine.chain import ChainHead
 from sync.engine.feed import Stored
 from sync.engine.town import Step
 from sync.kernel.changeset import RowKey
+from sync.kernel.errors import LimitExceeded
 from sync.kernel.module import Registry
 from tests.simulation.faults import Faults
 from tests.simulation.loop import Mortal, SimLoop
+from tests.simulation.told import Asked, Entry, ToldTowns, noted
 
 Result = TypeVar("Result")
 
@@ -53,6 +57,8 @@ class Backup:
     outbox: Mapping[tuple[str, str], OutboxRow]
     inbox: Mapping[tuple[str, str], OutboxRow]
     messages: Mapping[tuple[str, str], WrittenMessage]
+    sealed: Mapping[tuple[str, str, int, bytes], SealedUpload]
+    told: Sequence[Entry]
 
 
 class Database:
@@ -62,8 +68,9 @@ class Database:
         self.outbox = MemoryOutbox()
         self.inbox = MemoryInbox()
         self.messages = MemoryMessages()
+        self.sealed: dict[tuple[str, str, int, bytes], SealedUpload] = {}
         self.enrolments = MemoryEnrolments()
-        self.towns = MemoryTowns(registry, self.outbox)
+        self.towns = ToldTowns(registry, self.outbox)
         self._queues: dict[str, _Queue] = {}
 
     def queue(self, town_id: str, loop: SimLoop) -> _Queue:
@@ -82,16 +89,19 @@ class Database:
             outbox={key: copy.copy(row) for key, row in self.outbox.rows.items() if key[0] == town_id},
             inbox={key: copy.copy(row) for key, row in self.inbox.rows.items() if key[0] == town_id},
             messages={key: told for key, told in self.messages.written.items() if key[0] == town_id},
+            sealed={key: upload for key, upload in self.sealed.items() if key[0] == town_id},
+            told=tuple(self.towns.told[town_id]),
         )
 
     def restore(self, town_id: str, backup: Backup) -> None:
         """The copy takes the place of what there is; nobody may be connected."""
-        self.towns.states[town_id] = backup.state
+        self.towns.states[town_id], self.towns.told[town_id] = backup.state, list(backup.told)
         for work, kept in ((self.outbox, backup.outbox), (self.inbox, backup.inbox)):
             others = {key: row for key, row in work.rows.items() if key[0] != town_id}
             work.rows = others | {key: copy.copy(row) for key, row in kept.items()}
         told = {key: message for key, message in self.messages.written.items() if key[0] != town_id}
         self.messages.written = told | dict(backup.messages)
+        self.sealed = {key: upload for key, upload in self.sealed.items() if key[0] != town_id} | dict(backup.sealed)
 
 
 class _Queue:
@@ -222,47 +232,78 @@ class ProcessTowns:
     async def writing(self, town_id: str, *, founding: Founding | None = None) -> AsyncIterator[_ProcessWriter]:
         """As the port."""
         async with self._connection.transaction(town_id, founding) as writer:
-            yield _ProcessWriter(self._connection, writer)
+            yield _ProcessWriter(self._connection, writer, self._towns.begun(writer))
 
     @asynccontextmanager
     async def reading(self, town_id: str) -> AsyncIterator[_ProcessReader]:
         """As the port."""
         await self._connection.trip()
         async with self._towns.reading(town_id) as reader:
-            yield _ProcessReader(self._connection, reader)
+            yield _ProcessReader(self._connection, reader, self._towns.snapshot(town_id))
 
     async def list_towns(self) -> Sequence[tuple[str, str]]:
         """As the port."""
         return await self._connection.asked(self._towns.list_towns())
 
-    async def count_failure(self, town_id: str, device_id: str, seq: int) -> int:
+    async def count_failure(self, town_id: str, device_id: str, seq: int, digest: bytes) -> int:
         """As the port."""
-        return await self._connection.asked(self._towns.count_failure(town_id, device_id, seq))
+        return await self._connection.asked(self._towns.count_failure(town_id, device_id, seq, digest))
+
+
+class ProcessSealed:
+    """The `SealedUploads` port of one process."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def keep(self, upload: SealedUpload) -> None:
+        """As the port."""
+        await self._connection.trip()
+        kept = self._connection.database.sealed.setdefault(_place(upload), upload)
+        if kept.from_seq > upload.from_seq:
+            raise LimitExceeded("fewer lines are kept")
+        await self._connection.trip()
+
+    async def reviewed(self, upload: SealedUpload, lines: int, problem: str | None) -> None:
+        """As the port."""
+        await self._connection.trip()
+        kept = self._connection.database.sealed
+        kept[_place(upload)] = replace(kept[_place(upload)], reviewed=lines, problem=problem)
+
+    async def of_device(self, town_id: str, device_id: str) -> Sequence[SealedUpload]:
+        """As the port."""
+        kept = self._connection.database.sealed
+        return [upload for key, upload in sorted(kept.items()) if key[:2] == (town_id, device_id)]
+
+
+def _place(upload: SealedUpload) -> tuple[str, str, int, bytes]:
+    return upload.town_id, upload.device_id, upload.to_seq, upload.head
 
 
 class _ProcessWriter:
     """`TownWriter`, a round trip for each statement."""
 
-    def __init__(self, connection: Connection, inner: MemoryTownWriter) -> None:
+    def __init__(self, connection: Connection, inner: MemoryTownWriter, asked: list[Asked]) -> None:
         self._asked = connection.asked
+        self._noted = partial(noted, asked)
         self._inner = inner
         self.head = inner.head
         self.is_halted = inner.is_halted
 
     async def device_heads(self, device_ids: Iterable[str]) -> Mapping[str, ChainHead]:
-        return await self._asked(self._inner.device_heads(device_ids))
+        return await self._asked(self._noted(self._inner.device_heads, device_ids))
 
     async def stored_lines(self, positions: Iterable[tuple[str, int]]) -> Mapping[tuple[str, int], StoredLine]:
-        return await self._asked(self._inner.stored_lines(positions))
+        return await self._asked(self._noted(self._inner.stored_lines, positions))
 
     async def load(self, keys: Iterable[RowKey]) -> Mapping[RowKey, Stored | None]:
-        return await self._asked(self._inner.load(keys))
+        return await self._asked(self._noted(self._inner.load, keys))
 
-    async def failures(self, positions: Iterable[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
-        return await self._asked(self._inner.failures(positions))
+    async def failures(self, lines: Iterable[tuple[str, bytes]]) -> Mapping[tuple[str, bytes], int]:
+        return await self._asked(self._inner.failures(lines))
 
     async def answered(self, keys: Iterable[RequestKey]) -> Mapping[RequestKey, AnsweredRequest]:
-        return await self._asked(self._inner.answered(keys))
+        return await self._asked(self._noted(self._inner.answered, keys))
 
     async def write(
         self,
@@ -280,35 +321,36 @@ class _ProcessWriter:
 class _ProcessReader:
     """`TownReader`, a round trip for each statement."""
 
-    def __init__(self, connection: Connection, inner: MemoryTownReader) -> None:
+    def __init__(self, connection: Connection, inner: MemoryTownReader, asked: list[Asked]) -> None:
         self._asked = connection.asked
+        self._noted = partial(noted, asked)
         self._inner = inner
         self.head = inner.head
         self.is_halted = inner.is_halted
 
     async def journal_entry(self, version: int) -> JournalEntry | None:
-        return await self._asked(self._inner.journal_entry(version))
+        return await self._asked(self._noted(self._inner.journal_entry, version))
 
     async def epochs(self) -> Sequence[EpochRecord]:
-        return await self._asked(self._inner.epochs())
+        return await self._asked(self._noted(self._inner.epochs))
 
     async def halts(self) -> Sequence[Halt]:
-        return await self._asked(self._inner.halts())
+        return await self._asked(self._noted(self._inner.halts))
 
     async def device(self, device_id: str) -> DeviceRecord | None:
-        return await self._asked(self._inner.device(device_id))
+        return await self._asked(self._noted(self._inner.device, device_id))
 
     async def load(self, keys: Iterable[RowKey]) -> Mapping[RowKey, Stored | None]:
-        return await self._asked(self._inner.load(keys))
+        return await self._asked(self._noted(self._inner.load, keys))
 
     async def bucket_states(self, buckets: Sequence[str]) -> Mapping[str, BucketState]:
-        return await self._asked(self._inner.bucket_states(buckets))
+        return await self._asked(self._noted(self._inner.bucket_states, buckets))
 
     async def offers(self, buckets: Sequence[str]) -> Mapping[str, Snapshot]:
-        return await self._asked(self._inner.offers(buckets))
+        return await self._asked(self._noted(self._inner.offers, buckets))
 
     async def feed_page(self, bucket: str, after: int, rows_max: int, bytes_max: int) -> FeedPage:
-        return await self._asked(self._inner.feed_page(bucket, after, rows_max, bytes_max))
+        return await self._asked(self._noted(self._inner.feed_page, bucket, after, rows_max, bytes_max))
 
 
 class _ProcessHistories:

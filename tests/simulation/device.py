@@ -6,14 +6,13 @@ what it had not is gone; its clock may be anywhere, its monotonic clock and boot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from random import Random
 from threading import Event
 from typing import Protocol
 
-from client_sdk.adapters.memory import MemoryStore
 from client_sdk.adapters.memory_state import State
 from client_sdk.application.ports import ExchangeState, Identity, Settled
 from client_sdk.errors import DiskFailed, DiskFull
@@ -23,11 +22,13 @@ from sync.engine.chain import encode_bytes
 from sync.kernel.changeset import Fields
 from sync.kernel.module import Registry
 from sync.protocol.messages import Checkpoint, Welcome
-from tests.simulation.facts import Facts, Told, replaced
+from tests.simulation.facts import Facts, Told, held, replaced
 from tests.simulation.faults import Faults
 from tests.simulation.loop import Actor, Actors, Killed, SimLoop
 from tests.simulation.server import FOREVER_SECONDS, START_MS, Process
 from tests.simulation.signatures import remembering
+from tests.simulation.told_store import Told as StoreTold
+from tests.simulation.told_store import ToldStore
 from tests.simulation.wire import Wire
 
 BOOT_SECONDS = (5.0, 3600.0)
@@ -108,7 +109,15 @@ class DeviceSystem:
             raise Killed
 
 
-class Disk(MemoryStore):
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Saved:
+    """What is on a disk, and what it was told that has made it so."""
+
+    state: State
+    told: Sequence[StoreTold] = ()
+
+
+class Disk(ToldStore):
     """The store in memory on a disk that fills, fails and tears."""
 
     def __init__(self, around: Around, device: Device, system: DeviceSystem) -> None:
@@ -116,13 +125,14 @@ class Disk(MemoryStore):
         self._around = around
         self._device = device
 
-    def put(self, identity: Identity, state: State) -> None:
+    def put(self, identity: Identity, saved: Saved) -> None:
         """Hold what an earlier life of this device has left."""
-        self._identity, self._key, self._state = identity, identity.key, state.copied()
+        self._identity, self._key, self._state = identity, identity.key, saved.state.copied()
+        self.told = list(saved.told)
 
-    def state(self) -> State:
-        """What is on the disk."""
-        return self._state.copied()
+    def saved(self) -> Saved:
+        """A copy of what is on the disk."""
+        return Saved(state=self._state.copied(), told=tuple(self.told))
 
     def visible(self, entity: str) -> dict[str, Fields]:
         """All rows of an entity as the user sees them."""
@@ -134,7 +144,16 @@ class Disk(MemoryStore):
         """A row is not there any more."""
         rows = self._state.base
         if rows:
-            del rows[random.choice(sorted(rows))]
+            key = random.choice(sorted(rows))
+            del rows[key]
+            self.tell("rot", key)
+
+    def wipe(self, head_seq: int) -> None:
+        """As the store, and what was on it is noted."""
+        wiped = held(self.entries())
+        super().wipe(head_seq)
+        self._device.wiped = wiped
+        self._around.note(f"{self._device.name} is wiped")
 
     def settle(self, state: ExchangeState, welcome: Welcome, lines: object, checkpoint: Checkpoint) -> Settled:
         """As the store, and what was learned is noted."""
@@ -173,9 +192,12 @@ class Disk(MemoryStore):
 
 
 class Device:
-    """One machine. `is_out`: an admin has put it out of use. `is_rotten`: rows were ever lost from its disk."""
+    """One machine. `is_out`: an admin has put it out of use. `is_rotten`: rows were ever lost from its disk.
 
-    def __init__(self, around: Around, name: str, identity: Identity, state: State) -> None:
+    `wiped`: the hashes of the lines that it held when it destroyed itself, and of those that they stood for.
+    """
+
+    def __init__(self, around: Around, name: str, identity: Identity, saved: Saved) -> None:
         self.name = name
         identity = replace(identity, key=remembering(identity.key))
         self.identity = identity
@@ -183,6 +205,7 @@ class Device:
         self.is_out = False
         self.is_clone = False
         self.is_rotten = False
+        self.wiped: set[str] | None = None
         self.on_death: Callable[[], None] = lambda: None
         self._around = around
         self._actors: list[Actor] = []
@@ -194,7 +217,7 @@ class Device:
         )
         self.system = DeviceSystem(around, self)
         self.disk = Disk(around, self, self.system)
-        self.disk.put(identity, state)
+        self.disk.put(identity, saved)
         self.wire = Wire(around, name, self._caller)
         self.replica = self.opened()
 
@@ -206,7 +229,8 @@ class Device:
         """Start, with what is on the disk."""
         self.is_on = True
         self.system.boot()
-        self.replica = self.opened()
+        if self.wiped is None:
+            self.replica = self.opened()
 
     def runs(self, actor: Actor) -> None:
         """Whatever runs here dies with the machine."""

@@ -6,14 +6,16 @@ Checkers know nothing of the world; they compare these notes with what is stored
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import orjson
 
 from client_sdk.adapters.memory_state import State
+from client_sdk.application.ports import Entry
 from server.adapters.memory_town import TownState
 from server.application.queries.verify_town import Report
+from sync.engine.chain import encode_bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,6 +115,8 @@ class Facts:
     towns: dict[str, TownState] = field(default_factory=dict)
     reports: dict[str, Report] = field(default_factory=dict)
     replicas: list[Replicated] = field(default_factory=list)
+    sealed: dict[str, set[str]] = field(default_factory=dict)
+    """By device, the hashes of the lines that it has handed in sealed, and of those that they stand for."""
     holds: dict[str, frozenset[str]] = field(default_factory=dict)
     """By device, every bucket that it may ever have held."""
     orderly: list[str] = field(default_factory=list)
@@ -130,3 +134,8 @@ def replaced(line: bytes) -> Iterator[str]:
     """The hash of the line that this one stands for."""
     if b'"replaces"' in line:
         yield orjson.loads(line)["replaces"]["hash"]
+
+
+def held(entries: Iterable[Entry]) -> set[str]:
+    """The hashes of these lines of a device, and of those that they stand for."""
+    return {digest for one in entries for digest in (encode_bytes(one.digest), *replaced(one.line))}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from server.domain.devices import server_device_id
-from sync.kernel.changeset import Operation
+from sync.kernel.changeset import Fields, Operation
 from sync.kernel.money import to_amount
 from sync.modules.billing import (
     ApplyCredit,
@@ -27,6 +27,7 @@ from sync.modules.billing import (
     TakePayment,
 )
 from sync.modules.billing.operations import Money
+from sync.modules.identity import AddUser
 from sync.modules.schools import ScheduleFee, UpsertStudent
 from tests.simulation.office import Asked, Desk, Errand
 
@@ -97,7 +98,13 @@ def ask_refund(desk: Desk) -> Asked | None:
 
 def look_at_refund(desk: Desk) -> Asked | None:
     """A second person agrees or does not; now and then it is the first one."""
-    found = desk.one("refund", lambda row: row["state"] == "REQUESTED") or desk.one("refund")
+
+    def is_unfounded(refund: Fields) -> bool:
+        settlement = desk.state.rows["settlement", refund["payment_id"]].fields
+        return bool(refund["state"] == "REQUESTED" and settlement["status"] != "CONFIRMED")
+
+    found = desk.one("refund", is_unfounded) or desk.one("refund", lambda row: row["state"] == "REQUESTED")
+    found = found or desk.one("refund")
     if found is None:
         return None
     second = desk.random.choice((desk.town.admin, desk.town.dispatcher))
@@ -143,7 +150,8 @@ def close_drawers(desk: Desk) -> Asked | None:
 
 def take_back(desk: Desk) -> Asked | None:
     """The provider has taken something back."""
-    found = desk.one("settlement", lambda row: row["status"] == "CONFIRMED" and bool(row["reference"]))
+    given_back = desk.one("settlement", lambda row: _is_by_provider(row) and row["refunded_minor"] > 0)
+    found = given_back or desk.one("settlement", _is_by_provider)
     payment = desk.state.rows.get(("payment", found[0])) if found else None
     if found is None or payment is None or payment.fields["method"] != "momo":
         return None
@@ -151,9 +159,13 @@ def take_back(desk: Desk) -> Asked | None:
     return server_device_id(desk.town.id), [reversed_]
 
 
+def _is_by_provider(settlement: Fields) -> bool:
+    return settlement["status"] == "CONFIRMED" and bool(settlement["reference"])
+
+
 def say_again(desk: Desk) -> Asked | None:
     """A worker that had asked the provider before another one said it; the provider may have said it anew."""
-    found = desk.one("settlement", lambda row: row["status"] == "CONFIRMED" and bool(row["reference"]))
+    found = desk.one("settlement", _is_by_provider)
     payment = desk.state.rows.get(("payment", found[0])) if found else None
     if found is None or payment is None or payment.fields["method"] != "momo":
         return None
@@ -178,6 +190,18 @@ def charge(desk: Desk) -> Asked | None:
     return desk.town.admin, [enrolled, charged]
 
 
+def for_one_school(desk: Desk) -> Asked | None:
+    """Somebody in the office works for one school, and now and then takes a student of another one for theirs."""
+    school, clerk = desk.one("school"), desk.one("user", lambda row: bool(row["school_id"]))
+    if school is None:
+        return None
+    new = desk.new_id()
+    if clerk is None:
+        added = AddUser(id=new, name="Lea", login=new[-6:], user_roles=["school_office"], school=school[0])
+        return desk.town.admin, [added]
+    return clerk[0], [UpsertStudent(id=new, school=school[0], number=new[-4:], name="Ivo", class_name="2")]
+
+
 MONEY_ERRANDS: Sequence[tuple[int, Errand]] = (
     (4, bill),
     (3, take),
@@ -192,4 +216,5 @@ MONEY_ERRANDS: Sequence[tuple[int, Errand]] = (
     (1, take_back),
     (2, say_again),
     (2, charge),
+    (2, for_one_school),
 )

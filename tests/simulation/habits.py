@@ -273,6 +273,12 @@ def back_and_forth(eyes: Eyes) -> list[Operation] | None:
     return [step.model_copy() for _ in range(eyes.random.randint(1, 11)) for step in steps]
 
 
+def fail_late(eyes: Eyes) -> list[Operation] | None:
+    """What was given to somebody else meanwhile has failed, says who had it before."""
+    found = eyes.one("dispatch", lambda row: row["state"] == "WITHDRAWN")
+    return [FailDelivery(dispatch=found[0], reason="nobody was in")] if found else None
+
+
 def mixed(eyes: Eyes) -> list[Operation] | None:
     """What happened and what is asked for, at once."""
     received = ReceiveStock(warehouse=eyes.warehouse or eyes.new_id(), product=eyes.products[0], quantity=1)
@@ -308,6 +314,7 @@ SLIPS: Sequence[tuple[int, Habit]] = (
     (1, impossible_amount),
     (1, mixed),
     (1, back_and_forth),
+    (1, fail_late),
 )
 
 

@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING
 from client_sdk.application.record import Recorded as RecordedLine
 from client_sdk.application.record import record
 from client_sdk.replica import Replica
-from sync.engine.chain import encode_bytes
 from sync.kernel.errors import TallystickError
-from tests.simulation.device import Device
-from tests.simulation.facts import Pulled, Recorded
+from tests.simulation.device import Device, Saved
+from tests.simulation.facts import Pulled, Recorded, held
 from tests.simulation.habits import DRIVER, WAREHOUSE, Eyes, Habits, next_act
 from tests.simulation.loop import Actor, Killed
 from tests.simulation.rules import Newer, Poison
 from tests.simulation.tills import COUNTER, SCHOOL
 
 if TYPE_CHECKING:
-    from client_sdk.adapters.memory_state import State
     from sync.kernel.changeset import Operation
     from tests.simulation.stage import StagedTown
     from tests.simulation.world import World
@@ -56,7 +54,7 @@ class Resident:
         self.problem: str | None = None
         self.random = world.random(f"life {device.name}")
         self._acts = world.options.acts
-        self._backup: State | None = None
+        self._backup: Saved | None = None
         self._last: list[Operation] = []
         self._syncs: list[Actor] = []
         self._life: Actor | None = None
@@ -67,12 +65,13 @@ class Resident:
     @property
     def is_over(self) -> bool:
         """Whether the day is over here."""
-        return self._acts <= 0 and not self._is_coming_back and all(one.is_over for one in self._syncs)
+        is_done = self._acts <= 0 or self.device.wiped is not None
+        return is_done and not self._is_coming_back and all(one.is_over for one in self._syncs)
 
     def is_quiet(self) -> bool:
         """Whether nothing is left to be done: everything is answered, and it stands where the town stands."""
         if self.device.is_out:
-            return True
+            return self.device.wiped is not None
         state = self.device.disk.exchange_state()
         head = self.world.database.towns.standing(self.town.id).head
         return self.problem is None and not state.pending and (state.epoch, state.version) == (head.epoch, head.version)
@@ -95,6 +94,7 @@ class Resident:
         if (
             not self.world.is_healing
             and self.device.is_on
+            and self.device.wiped is None
             and not self._is_syncing()
             and self.random.random() < HINTED_SHARE
         ):
@@ -142,6 +142,8 @@ class Resident:
             self.start_sync()
         while self._acts > 0:
             world.actors.pause(random.expovariate(1 / mean_seconds))
+            if self.device.wiped is not None:
+                break
             self._acts -= 1
             self._mishap()
             self._act()
@@ -226,7 +228,7 @@ class Resident:
         """What happens to devices between two acts."""
         world, device, faults = self.world, self.device, self.world.faults
         if self._backup is None or self.random.random() < KEPT_SHARE:
-            self._backup = device.disk.state()
+            self._backup = device.disk.saved()
         if faults.strikes("device.clock_jump", device.name):
             device.jump_clock(faults.source("device.clock_jump"))
         if faults.strikes("device.bit_rot", device.name):
@@ -241,7 +243,7 @@ class Resident:
             if not any(one is not self._syncs[-1] and not one.is_over for one in self._syncs):
                 self.start_sync()
         if not device.is_clone and faults.strikes("device.cloned", device.name):
-            copy = Device(world, f"{device.name} copy", device.identity, device.disk.state())
+            copy = Device(world, f"{device.name} copy", device.identity, device.disk.saved())
             copy.is_clone = device.is_clone = True
             copy.is_rotten = device.is_rotten
             world.settle_in(self.town, copy, self.users, warehouse=self.warehouse, school=self.school)
@@ -260,10 +262,7 @@ class Resident:
     def _restore(self) -> None:
         """The disk is replaced by what it was some time ago: what was recorded since, and not sent, is lost."""
         assert self._backup is not None
-        kept = {entry.digest for entry in self._backup.entries.values()}
-        for entry in self.device.disk.entries():
-            if entry.digest not in kept:
-                self.world.facts.lost.add(encode_bytes(entry.digest))
+        self.world.facts.lost |= held(self.device.disk.entries()) - held(self._backup.state.entries.values())
         self.device.die()
         self.device.disk.put(self.device.identity, self._backup)
         raise Killed

@@ -179,8 +179,29 @@ MUTANTS = (
     Mutant(
         name="who saw a lost part is shut out for ever",
         path="server/application/histories.py",
-        before="        if is_contradicted and await _is_given_up(reader, hello.epoch, up_to=kept):",
-        after="        if is_contradicted and hello.epoch is None:",
+        before="        if (lost or is_contradicted) and await _is_given_up(",
+        after="        if hello.epoch is None and await _is_given_up(",
+        test="tests/server/application/test_given_up_histories.py",
+    ),
+    Mutant(
+        name="the verdicts of a lost branch are kept",
+        path="server/application/commands/begin_epoch.py",
+        before="    if may_be_branched(",
+        after="    if not epoch and may_be_branched(",
+        test="tests/server/application/test_given_up_histories.py",
+    ),
+    Mutant(
+        name="a revoked device keeps what was lost after it was answered",
+        path="client_sdk/application/wipe.py",
+        before="    return min(unsent, kept.seq + 1) if is_ours else 1",
+        after="    return unsent if is_ours else 1",
+        test="tests/client_sdk/test_wipe.py",
+    ),
+    Mutant(
+        name="a revoked device is wiped before it has handed in",
+        path="client_sdk/application/wipe.py",
+        before="            receipt = courier.deliver(claim, box)\n            _check_receipt(",
+        after="            receipt = courier\n            (lambda *_: None)(",
     ),
     Mutant(
         name="a line written anew does not name what it stands for",

@@ -209,6 +209,7 @@ def settings(desk: Desk) -> Asked | None:
         cash_ceiling_units=random.choice((None, 5, 50)),
         payment_units_max=random.choice((100_000_000, 500)),
         refund_units_max=random.choice((0, 20)),
+        price_difference_units_max=random.choice((0, 20)),
     )
     return desk.town.admin, [ChangeSettings(settings=chosen)]
 
@@ -275,7 +276,7 @@ def jobs(desk: Desk) -> Asked | None:
     """What the scheduler does by itself when it is due, and sometimes when it is not any more."""
     own = server_device_id(desk.town.id)
     chosen: list[Operation] = []
-    if stub := desk.one("stub", lambda row: row["state"] == "waiting"):
+    if stub := desk.one("stub", _is_long_awaited) or desk.one("stub", lambda row: row["state"] == "waiting"):
         chosen.append(ExpireStub(stub=stub[0]))
     if order := desk.one("order"):
         chosen.append(CancelOrder(order=order[0], reason="never paid", unpaid_only=True))
@@ -287,6 +288,10 @@ def jobs(desk: Desk) -> Asked | None:
         dispatches = [key[1] for key, row in desk.state.rows.items() if _is_of(key[0], row.fields, closed[0])]
         chosen.append(ArchiveOrder(order=closed[0], dispatches=dispatches))
     return (own, [desk.random.choice(chosen)]) if chosen else None
+
+
+def _is_long_awaited(stub: Fields) -> bool:
+    return (stub["state"], stub["awaited_entity"]) == ("waiting", "invoice")
 
 
 def _is_of(entity: str, row: Fields, order_id: str) -> bool:

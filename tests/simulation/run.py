@@ -37,9 +37,13 @@ class Outcome:
 def run_seed(seed: int, *, options: Options | None = None, limit: int | None = None) -> Outcome:
     """Make the world of this seed and check it; with `limit`, only the first so many faults happen."""
     world = World(seed, options, limit=limit)
-    findings = lived(world)
+    return outcome_of(world, lived(world))
+
+
+def outcome_of(world: World, findings: list[str]) -> Outcome:
+    """What a world that is over came to."""
     return Outcome(
-        seed=seed,
+        seed=world.seed,
         options=world.options,
         findings=findings,
         faults=Counter(world.faults.counts),

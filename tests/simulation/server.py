@@ -21,6 +21,7 @@ from server.api.exchange import post_exchange
 from server.api.parts import Parts
 from server.api.problems import answer_fault
 from server.application.commands.apply_change_sets import Appliers
+from server.application.commands.begin_epoch import begin_epoch
 from server.application.commands.settle_payments import PaymentDesk
 from server.application.commands.work_off_outbox import work_off_outbox
 from server.application.live_ports import Hint
@@ -138,7 +139,7 @@ class Process(Mortal):
             loop=around.loop,
             random=around.random(f"connection {number}"),
         )
-        self._connection = connection
+        self.connection = connection
         self.towns = ProcessTowns(connection)
         self.appliers = Appliers(
             towns=self.towns,
@@ -189,7 +190,7 @@ class Process(Mortal):
         if not self.is_alive:
             return
         self.is_alive = False
-        self._connection.cut()
+        self.connection.cut()
         for pipe in self._pipes:
             pipe.stop(is_broken=True)
         for call in self._calls:
@@ -205,6 +206,10 @@ class Process(Mortal):
         self._pipes.append(pipe)
         self._start(self._serve(device.town_id, token, body, pipe))
         return pipe
+
+    async def begin_epoch(self, town_id: str, reason: str) -> str:
+        """What an admin does at the command line."""
+        return await begin_epoch(town_id, reason, appliers=self.appliers, towns=self.towns)
 
     def call(self, work: Coroutine[Any, Any, Result], on_end: Callable[[], None]) -> asyncio.Task[Result]:
         """Have somebody of the office do this here; `on_end` is called when it is done, or the process is dead."""

@@ -238,7 +238,7 @@ class Keeper:
         while not world.is_healing:
             world.actors.pause(1.0)
             try:
-                Clerk.ask(world, lambda process: process.appliers.begin_epoch(town.id, "failover"))
+                Clerk.ask(world, lambda process: process.begin_epoch(town.id, "failover"))
             except Unavailable:
                 continue
             world.note(f"failover of {town.name}")

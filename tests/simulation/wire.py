@@ -5,6 +5,7 @@ The `Transport` of a device. What HTTP would do is done here by hand, in the sam
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Iterator, Sequence
 from random import Random
@@ -14,10 +15,13 @@ import orjson
 
 from client_sdk.errors import Offline, ServerProblem, TownHalted
 from server.domain.access import DeviceCaller
-from sync.protocol.messages import EnrolAnswer, EnrolRequest, Hello, HelloLine
+from sync.kernel.errors import TallystickError
+from sync.protocol.bundle import SealedClaim
+from sync.protocol.messages import EnrolAnswer, EnrolRequest, Hello, HelloLine, KeysAnswer, SealedReceipt
 from tests.simulation.facts import Facts, Heard
 from tests.simulation.faults import Faults
 from tests.simulation.loop import Actors, SimLoop
+from tests.simulation.sealed import named, taken
 from tests.simulation.server import Pipe, Process, problem_of
 
 TIMEOUT_SECONDS = 30.0
@@ -79,8 +83,34 @@ class Wire:
             self._note_rows(line, cursors)
             yield line
 
-    def _send(self, body: bytes) -> Pipe:
-        """The request on its way to a server. Raises `Offline`."""
+    def keys(self) -> KeysAnswer:
+        """The keys of a world's server are those of its stage."""
+        raise Offline("nobody asks for what is known")
+
+    def deliver(self, claim: SealedClaim, box: bytes) -> SealedReceipt:
+        """Hand in sealed lines at some process."""
+        around = self._around
+        tasks: list[asyncio.Task[SealedReceipt]] = []
+        process = self._reached()
+        work = taken(process, self._caller, claim, box)
+        around.actors.wait(lambda wake: tasks.append(process.call(work, wake)))
+        (task,) = tasks
+        if around.faults.strikes("net.answer_lost", self._name) or not process.is_alive or not task.done():
+            around.actors.pause(TIMEOUT_SECONDS)
+            raise Offline("no answer")
+        try:
+            receipt = task.result()
+        except TallystickError as fault:
+            code, status = named(fault)
+            around.note(f"{self._name} may not hand in: {code}")
+            if status == INTERNAL:
+                around.facts.orderly.append(f"{self._name} was answered 500 {code}")
+            raise ServerProblem(code, status=status) from None
+        around.note(f"{self._name} has handed in {claim.from_seq} to {claim.to_seq}")
+        return receipt
+
+    def _reached(self) -> Process:
+        """The server that a request comes to. Raises `Offline`."""
         faults, actors = self._around.faults, self._around.actors
         if self.is_cut_off:
             actors.pause(TIMEOUT_SECONDS)
@@ -94,6 +124,12 @@ class Wire:
         process = self._around.some_process()
         if process is None:
             raise Offline("no server is up")
+        return process
+
+    def _send(self, body: bytes) -> Pipe:
+        """The request on its way to a server. Raises `Offline`."""
+        faults, actors = self._around.faults, self._around.actors
+        process = self._reached()
         if faults.strikes("net.doubled", self._name):
             process.exchange(self._caller, body)
         if faults.strikes("net.late_copy", self._name):

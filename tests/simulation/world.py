@@ -22,7 +22,7 @@ from sync.kernel.clock import format_time
 from sync.kernel.errors import TallystickError
 from sync.kernel.ids import derived_id
 from tests.simulation.database import Backup, Database
-from tests.simulation.device import BOOT_SECONDS, Device
+from tests.simulation.device import BOOT_SECONDS, Device, Saved
 from tests.simulation.facts import Facts, Replicated
 from tests.simulation.faults import Faults
 from tests.simulation.lives import Resident
@@ -30,6 +30,7 @@ from tests.simulation.loop import Actor, Actors, SimLoop
 from tests.simulation.options import Options, draw_options
 from tests.simulation.provider import Provider
 from tests.simulation.rules import DEVICE_RULES, SERVER_RULES
+from tests.simulation.sealed import handed_in, known_of
 from tests.simulation.server import RESTART_SECONDS, Process, work_off
 from tests.simulation.staff import Clerk, Keeper
 from tests.simulation.stage import Stage, StagedTown, staged
@@ -141,7 +142,7 @@ class World:
         clerks = [Clerk(self, town) for town in self.stage.towns]
         for town in self.stage.towns:
             for one in town.devices:
-                device = Device(self, one.name, one.identity, one.state)
+                device = Device(self, one.name, one.identity, Saved(state=one.state))
                 self.settle_in(town, device, one.users, warehouse=one.warehouse, school=one.school)
         keeper = Keeper(self)
         end = self.options.hours * 3600 * 2
@@ -184,6 +185,11 @@ class World:
         self.database.restore(town_id, backup)
         self.swaps += 1
         self.facts.went_back.add(town_id)
+        handed = handed_in(backup.sealed, self.signer)
+        for one in self.residents:
+            device = one.device.identity.device_id
+            if one.town.id == town_id and one.device.wiped:  # what the older copy does not have is nowhere any more
+                self.facts.lost |= one.device.wiped - known_of(backup.state, device) - handed.get(device, set())
 
     def digest(self) -> str:
         """Of everything that happened."""
@@ -256,11 +262,11 @@ class World:
             is_altered = any(one.problem == "history_altered" for one in self.residents if one.town is town)
             if state.is_halted or is_altered:
                 self.note(f"begin epoch of {town.name}")
-                self.must(lambda process, town_id=town.id: process.appliers.begin_epoch(town_id, "repair"))
+                self.must(lambda process, town_id=town.id: process.begin_epoch(town_id, "repair"))
         for one in self.residents:
             state = self.database.towns.standing(one.town.id)
             record = state.device(one.device.identity.device_id)
-            if record is None or record.status == "revoked":
+            if record is None or record.status == "revoked" or one.device.wiped is not None:
                 one.device.is_out = True
             elif record.status == "suspended" or one.problem in {"old_copy", "chain_forked", "chain_gap"}:
                 self.note(f"release {one.device.name}")
@@ -303,12 +309,15 @@ class World:
                     name=one.device.name,
                     device_id=identity.device_id,
                     town_id=identity.town_id,
-                    state=one.device.disk.state(),
+                    state=one.device.disk.saved().state,
                     is_settled=not one.device.is_out,
-                    findings=verify(one.device.disk, DEVICE_RULES) if self.options.is_verified else (),
+                    findings=verify(one.device.disk, DEVICE_RULES)
+                    if self.options.is_verified and one.device.wiped is None
+                    else (),
                 )
             )
             facts.holds[identity.device_id] = one.may_hold()
+        facts.sealed = handed_in(self.database.sealed, self.signer)
         facts.orderly += [f"{type(fault).__name__}: {fault}" for fault in self.actors.faults]
         for fault in self.loop.faults:
             if not isinstance(fault, TallystickError):
@@ -318,7 +327,7 @@ class World:
         self.must(lambda process: work_off(process, [town.id for town in self.stage.towns], self.database, self.faults))
 
     def _sync_all(self) -> None:
-        self._finish([one.start_sync() for one in self.residents if not one.device.is_out])
+        self._finish([one.start_sync() for one in self.residents if one.device.wiped is None])
 
     def _is_at_rest(self) -> bool:
         return all(one.is_quiet() for one in self.residents)

@@ -21,8 +21,9 @@ from server.adapters.postgres import statements
 from server.adapters.postgres.connection import make_pool
 from server.adapters.postgres.towns import PostgresTowns
 from server.adapters.system import RealSystem
-from server.application.batch import Lane, Upload, Waiting
+from server.application.batch import Upload, Waiting
 from server.application.commands.apply_change_sets import Appliers
+from server.application.lanes import Lane
 from server.application.ports import Unavailable
 from sync.engine.chain import encode_bytes, genesis_hash, head_message, line_hash, sign
 from sync.kernel.changeset import ChangeSet

@@ -60,3 +60,12 @@ def take_and_hang_up(server: socket.socket) -> None:
     """Wait for a caller of a server that never says anything, and end the call."""
     caller, _ = server.accept()
     caller.close()
+
+
+def tamper(url: str, *statements: str) -> None:
+    """Run the statements as somebody whom nothing in the database stops."""
+    with psycopg.connect(url) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute("SET search_path = tallystick")
+        for statement in statements:
+            assert connection.execute(statement.encode()).rowcount != 0, f"nothing was changed by {statement}"

@@ -47,7 +47,7 @@ class Calls:
 
     async def guarded(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
         """What the call gives; raises `ProviderUnavailable` when there is no answer, or one that decides nothing."""
-        if self._breaker.is_open:
+        if not self._breaker.may_ask():
             raise ProviderUnavailable("the payment provider has not answered of late; it is left in peace for a moment")
         try:
             async with asyncio.timeout(self._call_seconds_max):

@@ -1,7 +1,7 @@
 """Accounts and sessions in PostgreSQL. The tables belong to no town; what an account is in its towns is read from them.
 
-Each method is one transaction. A session is opened in one round trip: which towns the account is in is set for
-row-level security before their users are read, in the same transaction.
+Each method is one transaction. A session is opened by one statement, a function of the schema: which towns the account
+is in is set for row-level security before their users are read.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from psycopg.errors import UniqueViolation
 from psycopg_pool import AsyncConnectionPool
 
-from server.adapters.postgres.connection import Connection, translated
+from server.adapters.postgres.connection import Connection, in_one_statement, translated
 from server.application.people_ports import Account, AlreadyLinked, EmailTaken, NewSession, OpenSession
 from server.domain.people import Membership
 
@@ -43,24 +43,8 @@ WHERE subject = %(subject)s AND failures > 0
 """
 
 _OPEN = """
-SELECT a.id, a.email, a.totp_is_confirmed, s.proven_at, s.expires_at
-FROM sessions AS s JOIN accounts AS a ON a.id = s.account_id
-WHERE s.token_hash = %(hash)s AND s.expires_at > %(now)s AND s.seen_at > %(idle_since)s
-"""
-_TOUCH = """
-UPDATE sessions SET seen_at = %(now)s
-WHERE token_hash = %(hash)s AND expires_at > %(now)s AND seen_at > %(idle_since)s AND seen_at < %(touched_since)s
-"""
-_SEE_OWN_TOWNS = """
-SELECT set_config('app.town_ids', '{' || coalesce(string_agg(m.town_id::text, ','), '') || '}', true)
-FROM account_towns AS m JOIN sessions AS s USING (account_id) WHERE s.token_hash = %(hash)s
-"""
-_MEMBERSHIPS = """
-SELECT u.town_id, n.name, u.id, u.name, u.roles, u.school_id
-FROM sessions AS s JOIN account_towns AS m USING (account_id)
-JOIN users AS u ON u.town_id = m.town_id AND u.id = m.user_id AND u.is_active
-JOIN town_names AS n ON n.town_id = m.town_id
-WHERE s.token_hash = %(hash)s ORDER BY n.name, u.town_id
+SELECT account_id, email, has_second_factor, proven_at, expires_at, memberships
+FROM open_session(%(hash)s, %(now)s, %(idle_since)s, %(touched_since)s)
 """
 
 
@@ -203,19 +187,14 @@ class PostgresSessions:
                 )
 
     async def open(self, token_hash: bytes, now: str, idle_since: str, touched_since: str) -> OpenSession | None:
-        """Users are read anew each time: whoever was deactivated has lost the town at once. One round trip for all."""
+        """Users are read anew each time: whoever was deactivated has lost the town at once. One statement for all."""
         values = {"hash": token_hash, "now": now, "idle_since": idle_since, "touched_since": touched_since}
         with translated():
-            async with self._pool.connection() as connection:
-                async with connection.pipeline(), connection.transaction():
-                    session = await connection.execute(_OPEN, values)
-                    await connection.execute(_SEE_OWN_TOWNS, values)
-                    memberships = await connection.execute(_MEMBERSHIPS, values)
-                    await connection.execute(_TOUCH, values)
-                found, rows = await session.fetchone(), await memberships.fetchall()
+            async with self._pool.connection() as connection, in_one_statement(connection):
+                found = await (await connection.execute(_OPEN, values)).fetchone()
         if found is None:
             return None
-        account_id, email, has_second_factor, proven_at, expires_at = found
+        account_id, email, has_second_factor, proven_at, expires_at, memberships = found
         return OpenSession(
             account_id=account_id,
             email=email,
@@ -231,7 +210,7 @@ class PostgresSessions:
                     roles=frozenset(roles),
                     school_id=school_id,
                 )
-                for town_id, town, user_id, user, roles, school_id in rows
+                for town_id, town, user_id, user, roles, school_id in memberships
             },
         )
 

@@ -129,3 +129,16 @@ async def _begun(connection: Connection, *, snapshot: bool) -> AsyncIterator[Non
             await connection.set_read_only(None)
         else:
             await connection.close()  # nobody else may get it as it is
+
+
+@asynccontextmanager
+async def in_one_statement(connection: Connection) -> AsyncIterator[None]:
+    """For a block of one statement, which is its own transaction: without BEGIN and COMMIT, each a round trip."""
+    await connection.set_autocommit(True)
+    try:
+        yield
+    finally:
+        if connection.info.transaction_status is TransactionStatus.IDLE:
+            await connection.set_autocommit(False)
+        else:
+            await connection.close()  # nobody else may get it as it is

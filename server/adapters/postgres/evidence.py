@@ -31,9 +31,18 @@ _STRAYS = """
 SELECT count(*) FROM change_sets c WHERE town_id = %s
 AND NOT EXISTS (SELECT FROM journal j WHERE j.town_id = c.town_id AND j.version = c.version)
 """
+_FEED = """
+SELECT entity, id, bucket, version, body FROM feed WHERE town_id = %s
+ORDER BY entity COLLATE "C", id, bucket COLLATE "C"
+"""
 _TOWNS = """
 SELECT town_id, name FROM town_names
 FULL JOIN (SELECT DISTINCT town_id FROM device_keys) AS devices USING (town_id) ORDER BY name, town_id
+"""
+_FAILURES = """
+SELECT device_id, hash, coalesce(l.failures, f.failures) FROM line_failures f
+JOIN change_sets c USING (town_id, device_id, seq) FULL JOIN failed_lines l USING (town_id, device_id, hash)
+WHERE town_id = %s
 """
 JOURNAL_PAGE = 100
 
@@ -68,6 +77,7 @@ class PostgresTownEvidence:
         self._connection = connection
         self.head = head
         self.is_halted = is_halted
+        self._streams = 0
 
     async def epochs(self) -> Sequence[EpochRecord]:
         """Every epoch that was begun."""
@@ -121,14 +131,13 @@ class PostgresTownEvidence:
     async def rows(self, entity: str) -> AsyncIterator[tuple[str, Stored]]:
         """Every row of an entity."""
         names = tuple(registry().entities[entity].fields)
-        async for row_id, version, *values in self._stream(statements.select_all(entity)):
+        async for row_id, version, *values in self._stream(f"{statements.select_all(entity)} ORDER BY id"):
             yield row_id, Stored(version=version, fields=dict(zip(names, values, strict=True)))
 
-    async def feed(self) -> AsyncIterator[tuple[FeedKey, int, bytes | None]]:
+    async def feed(self) -> AsyncIterator[tuple[FeedKey, tuple[int, bytes | None]]]:
         """Every feed row, tombstones too."""
-        statement = "SELECT bucket, entity, id, version, body FROM feed WHERE town_id = %s"
-        async for bucket, entity, row_id, version, body in self._stream(statement):
-            yield (bucket, entity, row_id), version, body.encode() if body is not None else None
+        async for entity, row_id, bucket, version, body in self._stream(_FEED):
+            yield (entity, row_id, bucket), (version, body.encode() if body is not None else None)
 
     async def all_buckets(self) -> Mapping[str, BucketState]:
         """Every bucket's checksum."""
@@ -155,13 +164,13 @@ class PostgresTownEvidence:
 
     async def outbox(self) -> AsyncIterator[StoredWork]:
         """Every row, done or not."""
-        statement = "SELECT id, kind, data, version, done_at IS NOT NULL FROM outbox WHERE town_id = %s"
+        statement = "SELECT id, kind, data, version, done_at IS NOT NULL FROM outbox WHERE town_id = %s ORDER BY id"
         async for work_id, kind, data, version, is_done in self._stream(statement):
             yield StoredWork(id=work_id, kind=kind, data=data, version=version, is_done=is_done)
 
     async def messages(self) -> AsyncIterator[tuple[str, str, str]]:
         """Every message."""
-        async for message in self._stream("SELECT id, order_id, text FROM messages WHERE town_id = %s"):
+        async for message in self._stream("SELECT id, order_id, text FROM messages WHERE town_id = %s ORDER BY id"):
             yield message[0], message[1], message[2]
 
     async def statements(self) -> AsyncIterator[StoredStatement]:
@@ -170,10 +179,9 @@ class PostgresTownEvidence:
         async for kind, owner_id, version, accounts, body in self._stream(statement):
             yield StoredStatement(kind=kind, owner_id=owner_id, version=version, accounts=accounts, body=body)
 
-    async def line_failures(self) -> Mapping[tuple[str, int], int]:
-        """Every count."""
-        statement = "SELECT device_id, seq, failures FROM line_failures WHERE town_id = %s"
-        return {(device, seq): failures async for device, seq, failures in self._stream(statement)}
+    async def line_failures(self) -> Mapping[tuple[str, bytes], int]:
+        """Every count; of lines that the release before counted alone, what it has by their place."""
+        return {(device, digest): failures async for device, digest, failures in self._stream(_FAILURES)}
 
     async def altered_fork_lines(self) -> Sequence[tuple[str, int]]:
         """Hashed again by PostgreSQL, as they were when they were kept."""
@@ -181,7 +189,8 @@ class PostgresTownEvidence:
         return [(device, seq) async for device, seq in self._stream(statement)]
 
     async def _stream(self, statement: str) -> AsyncIterator[tuple[Any, ...]]:
-        async with self._connection.cursor(name="evidence") as cursor:
+        self._streams += 1  # several may be read at the same time
+        async with self._connection.cursor(name=f"evidence_{self._streams}") as cursor:
             cursor.itersize = FETCH_ROWS
             await cursor.execute(statement, [self.head.town])
             async for row in cursor:

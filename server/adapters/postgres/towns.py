@@ -35,7 +35,7 @@ from server.domain.requests import AnsweredRequest, RequestKey
 from server.tracing import traceparent
 from sync.engine.chain import ChainHead, genesis_hash
 from sync.engine.evidence import TOWN_VERSION, version_row
-from sync.engine.feed import BucketSum, Stored
+from sync.engine.feed import BucketSum, FeedRow, Stored
 from sync.engine.town import Step, TownHead
 from sync.kernel.changeset import RowKey
 from sync.modules import registry
@@ -76,13 +76,18 @@ class PostgresTowns:
                 cursor = await connection.execute("SELECT town_id, name FROM town_names ORDER BY name, town_id")
                 return await cursor.fetchall()
 
-    async def count_failure(self, town_id: str, device_id: str, seq: int) -> int:
-        """Committed by itself, before the line is tried again."""
+    async def count_failure(self, town_id: str, device_id: str, seq: int, digest: bytes) -> int:
+        """Committed by itself, before the line is tried again; for the release before also by its place."""
         async with town_transaction(self._pool, town_id) as connection:
-            cursor = await connection.execute(
+            await connection.execute(
                 "INSERT INTO line_failures AS f (town_id, device_id, seq, failures) VALUES (%s, %s, %s, 1) "
-                "ON CONFLICT (town_id, device_id, seq) DO UPDATE SET failures = f.failures + 1 RETURNING failures",
+                "ON CONFLICT (town_id, device_id, seq) DO UPDATE SET failures = f.failures + 1",
                 [town_id, device_id, seq],
+            )
+            cursor = await connection.execute(
+                "INSERT INTO failed_lines AS f (town_id, device_id, hash, failures) VALUES (%s, %s, %s, 1) "
+                "ON CONFLICT (town_id, device_id, hash) DO UPDATE SET failures = f.failures + 1 RETURNING failures",
+                [town_id, device_id, digest],
             )
             row = await cursor.fetchone()
         assert row is not None
@@ -122,14 +127,15 @@ class PostgresTownWriter:
         """One statement per entity, sent together."""
         return await _load(self._connection, self.head.town, keys)
 
-    async def failures(self, positions: Iterable[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
+    async def failures(self, lines: Iterable[tuple[str, bytes]]) -> Mapping[tuple[str, bytes], int]:
         """How often deciding these lines has failed."""
+        devices, digests = zip(*lines, strict=True)
         cursor = await self._connection.execute(
-            "SELECT f.device_id, f.seq, f.failures FROM line_failures f "
-            "JOIN jsonb_to_recordset(%s) AS r (device_id uuid, seq bigint) USING (device_id, seq) WHERE town_id = %s",
-            [_rows({"device_id": device, "seq": seq} for device, seq in positions), self.head.town],
+            "SELECT device_id, hash, failures FROM failed_lines "
+            "WHERE town_id = %s AND (device_id, hash) IN (SELECT * FROM unnest(%s::uuid[], %s::bytea[]))",
+            [self.head.town, list(devices), list(digests)],
         )
-        return {(device, seq): failures async for device, seq, failures in cursor}
+        return {(device, digest): failures async for device, digest, failures in cursor}
 
     async def answered(self, keys: Iterable[RequestKey]) -> Mapping[RequestKey, AnsweredRequest]:
         """One statement for all keys of a batch."""
@@ -155,12 +161,8 @@ class PostgresTownWriter:
         town, version = step.head.town, step.head.version
         changed = defaultdict(list)
         for row in step.rows:
-            changed[row.entity].append({"id": row.row_id, **row.after})
+            changed[row.entity].append(row)
         heads = {answer.submitted.device: answer.submitted for answer in step.answered}
-        feed = [
-            {"bucket": row.bucket, "entity": row.entity, "id": row.row_id, "body": row.body and row.body.decode()}
-            for row in step.feed
-        ]
         buckets = [{"bucket": name, "rows": s.rows, "total": s.total} for name, s in step.sums.items()]
         effects = [
             {"id": effect.id, "kind": effect.kind, "data": effect.data, "due_at": step.at, "traceparent": traceparent()}
@@ -193,9 +195,10 @@ class PostgresTownWriter:
         ]
         async with self._connection.pipeline():
             await self._put(statements.INSERT_CHANGE_SETS, town, version, sets)
-            for entity, rows in changed.items():
-                await self._put(statements.upsert(entity), town, version, rows)
-            await self._put(statements.UPSERT_FEED, town, version, feed)
+            for entity, rows in changed.items():  # what goes out is made table by table: together it may be many MB
+                after = [{"id": row.row_id, **row.after} for row in rows]
+                await self._put(statements.upsert(entity), town, version, after)
+            await self._put(statements.UPSERT_FEED, town, version, [_feed_row(row) for row in step.feed])
             await self._put(statements.ADD_TO_BUCKETS, town, version, buckets)
             await self._put(statements.UPSERT_DEVICE_HEADS, town, version, device_heads)
             await self._put(statements.INSERT_OUTBOX, town, version, effects)
@@ -371,6 +374,10 @@ async def _load(connection: Connection, town_id: str, keys: Iterable[RowKey]) ->
         for row_id, version, *values in await cursor.fetchall():
             loaded[entity, row_id] = Stored(version=version, fields=dict(zip(names, values, strict=True)))
     return loaded
+
+
+def _feed_row(row: FeedRow) -> dict[str, Any]:
+    return {"bucket": row.bucket, "entity": row.entity, "id": row.row_id, "body": row.body and row.body.decode()}
 
 
 def _rows(rows: Iterable[Mapping[str, Any]]) -> str:

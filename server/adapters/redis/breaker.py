@@ -1,4 +1,7 @@
-"""A circuit breaker: after a few failures in a row nobody asks for a while, then one may try again."""
+"""A circuit breaker: after a few failures in a row nobody asks for a while, then one tries again for all.
+
+Closed, open, and half open while the one that tries has no answer yet.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,16 @@ class Breaker:
     def is_open(self) -> bool:
         """Whether to leave it for now."""
         return self._failures >= FAILURES_MAX and self._monotonic() < self._open_until
+
+    def may_ask(self) -> bool:
+        """Whether to ask now. Of those who come when it has been open for long enough, the first one asks."""
+        if self._failures < FAILURES_MAX:
+            return True
+        now = self._monotonic()
+        if now < self._open_until:
+            return False
+        self._open_until = now + OPEN_SECONDS  # if nothing is heard of this one, the next comes after as long
+        return True
 
     def failed(self) -> bool:
         """Count a failure; True when it is the one that opens the breaker, False when it only stays open."""

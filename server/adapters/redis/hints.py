@@ -97,7 +97,7 @@ class RedisHints:
             await self._source.aclose()
 
     async def _send(self) -> None:
-        while self._waiting and not self._breaker.is_open:
+        while self._waiting and self._breaker.may_ask():
             town_id = next(iter(self._waiting))
             hint = self._waiting.pop(town_id)
             said = {"t": town_id, "v": hint.version, "b": sorted(hint.buckets)[:BUCKETS_TOLD_MAX]}

@@ -83,7 +83,7 @@ class RedisBell:
 
     def _ring(self, town_id: str) -> None:
         self._waiting.discard(town_id)  # first: a ring from now on is not covered by the job that is put in below
-        if self._breaker.is_open:
+        if not self._breaker.may_ask():
             return
         try:
             self._enqueue(town_id)

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from server.adapters.redis.breaker import Breaker
 from server.adapters.redis.impatient import impatient_redis
+from server.application.patience import OutOfPatience, waiting
 from server.application.ports import Unavailable
 from server.domain.rates import WINDOW_SECONDS, Asked
 
@@ -57,19 +58,22 @@ class RedisRates:
         self._redis = impatient_redis(
             redis_url, timeout_seconds=socket_timeout_seconds, connections_max=CONNECTIONS_MAX
         )
+        self._seconds_max = socket_timeout_seconds
         self._script = self._redis.register_script(_TAKE)
         self._breaker = breaker or Breaker()
 
     async def take(self, asked: Sequence[Asked]) -> float:
         """One request out of each bucket, or none and the seconds to wait. Raises `Unavailable`."""
-        if self._breaker.is_open:
+        if not self._breaker.may_ask():
             raise Unavailable
         steps = [one.rate.step_seconds * 1000 for one in asked]
+        keys = [f"{KEY_PREFIX}{one.key}" for one in asked]
         try:
-            told = await self._script(
-                keys=[f"{KEY_PREFIX}{one.key}" for one in asked], args=[WINDOW_SECONDS * 1000, *steps]
-            )
-        except (RedisError, OSError) as fault:
+            async with waiting(self._seconds_max):
+                told = await self._script(keys=keys, args=[WINDOW_SECONDS * 1000, *steps])
+        except OutOfPatience as fault:
+            raise Unavailable from fault
+        except (RedisError, OSError, TimeoutError) as fault:
             if self._breaker.failed():
                 _log.warning("rates_not_shared", fault=type(fault).__name__, remedy="each process counts by itself")
             raise Unavailable from fault

@@ -1,7 +1,8 @@
 """Statements in Redis for a minute: `student:{id}:statement:v{n}`, where n is the account's counter.
 
-Behind a breaker and with short waits: a Redis that is away costs one wait of `SOCKET_TIMEOUT_SECONDS` in ten seconds,
-and everybody else goes to PostgreSQL at once. A counter that could not be moved leaves what was kept for its minute.
+Behind a breaker and with short waits out of the request's patience: of a Redis that is away, one request in ten seconds
+learns that it still is, and everybody else goes to PostgreSQL at once. A counter that could not be moved leaves
+what was kept for its minute.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from redis.exceptions import RedisError
 
 from server.adapters.redis.breaker import Breaker
 from server.adapters.redis.impatient import impatient_redis
+from server.application.patience import OutOfPatience, waiting
 from server.application.statement_ports import NOBODY_KEEPS, Kept, Of
 from sync.modules.billing.entities import party_id
 
@@ -62,11 +64,13 @@ class RedisStatementCache:
 
     async def find(self, of: Of, owner_id: str) -> Kept:
         """One round trip."""
-        if self._breaker.is_open:
+        if not self._breaker.may_ask():
             return NOBODY_KEEPS
         try:
-            async with asyncio.timeout(SOCKET_TIMEOUT_SECONDS):
+            async with waiting(SOCKET_TIMEOUT_SECONDS):
                 counter, body = await self._find(keys=[_counter(of, owner_id)], args=[_prefix(of, owner_id)])
+        except OutOfPatience:
+            return NOBODY_KEEPS
         except (RedisError, OSError, TimeoutError) as fault:
             self._failed(fault)
             return NOBODY_KEEPS
@@ -75,14 +79,16 @@ class RedisStatementCache:
 
     async def keep(self, of: Of, owner_id: str, counter: int | None, version: int, body: bytes) -> None:
         """One round trip; what cannot be kept is made again."""
-        if self._breaker.is_open:
+        if not self._breaker.may_ask():
             return
         number = version if counter is None else counter
         keys = [_counter(of, owner_id), f"{_prefix(of, owner_id)}{number}"]
         args = ["" if counter is None else counter, version, body, COUNTED_SECONDS, KEPT_SECONDS]
         try:
-            async with asyncio.timeout(SOCKET_TIMEOUT_SECONDS):
+            async with waiting(SOCKET_TIMEOUT_SECONDS):
                 await self._keep(keys=keys, args=args)
+        except OutOfPatience:
+            return
         except (RedisError, OSError, TimeoutError) as fault:
             self._failed(fault)
         else:

@@ -11,10 +11,20 @@ from starlette.responses import Response
 
 from server.api.documents import CREATED, gives, read_document, tagged, takes, understood
 from server.api.office.doing import KEYED, changes, do, path_id
-from server.api.office.lists import row_example, row_schema, rows_about, show_row
+from server.api.office.lists import (
+    CURSOR,
+    asked_of,
+    parameters_of,
+    row_example,
+    row_schema,
+    rows_about,
+    show_row,
+)
 from server.api.parts import parts_of, staff_door_of
 from server.api.shop import CODE
 from server.api.staff import InTown
+from server.application.queries.listings import check_reader, page_of
+from server.application.queries.overdue import is_overdue, only_overdue, today_in
 from server.domain.tracking import tracking_code
 from sync.kernel.ids import Id
 from sync.kernel.module import Ref
@@ -28,6 +38,15 @@ LINES = [{"text": "Hall, 3 hours", "amount": "45.00"}]
 router = APIRouter(prefix="/v1/towns/{town_id}", tags=["invoices"])
 
 _INVOICE = row_schema("invoices")
+_INVOICE["required"].append("is_overdue")
+_INVOICE["properties"]["is_overdue"] = {"type": "boolean"}
+_EXAMPLE = {**row_example("invoices"), "is_overdue": True}
+_PAGE = {
+    "type": "object",
+    "required": ["items", "next_cursor"],
+    "properties": {"items": {"type": "array", "items": _INVOICE}, "next_cursor": {"type": ["string", "null"]}},
+}
+_ONLY_OVERDUE = {"name": "is_overdue", "in": "query", "required": False, "schema": {"enum": ["true"]}}
 _WHOLE = {
     **_INVOICE,
     "required": [*_INVOICE["required"], "allocations", "pay_code"],
@@ -62,10 +81,30 @@ async def post_party(request: Request, staff: InTown) -> Response:
 
 
 @router.get(
+    "/invoices",
+    responses=gives(
+        "A page, with an ETag.", {"items": [_EXAMPLE], "next_cursor": CURSOR}, schema=_PAGE, problems=[400, 403]
+    ),
+    openapi_extra={"parameters": [*parameters_of("invoices"), _ONLY_OVERDUE]},
+)
+async def get_invoices(request: Request, staff: InTown) -> Response:
+    """The invoices of the town that the filters leave, page by page, and which of them are overdue."""
+    asked = asked_of(request)
+    told = asked.pop("is_overdue", None)
+    check_reader(staff, "invoices")
+    async with staff_door_of(request).listings.reading(staff.seen, staff.town_id) as reader:
+        today = await today_in(reader, staff.town_id, parts_of(request).system.now_ms())
+        within = only_overdue(told, today) if told is not None else ()
+        page = await page_of(staff, "invoices", reader, asked, within=within)
+    items = [{**item, "is_overdue": is_overdue(item, today)} for item in page.items]
+    return tagged(request, {"items": items, "next_cursor": page.next_cursor})
+
+
+@router.get(
     "/invoices/{invoice_id}",
     responses=gives(
         "The invoice with what was paid on it, with an ETag.",
-        {**row_example("invoices"), "allocations": [], "pay_code": CODE},
+        {**_EXAMPLE, "allocations": [], "pay_code": CODE},
         schema=_WHOLE,
         problems=[403],
     ),
@@ -77,6 +116,9 @@ async def get_invoice(request: Request, staff: InTown, invoice_id: str) -> Respo
     """
     async with staff_door_of(request).listings.reading(staff.seen, staff.town_id) as reader:
         invoice: dict[str, Any] = await show_row(reader, staff, "invoices", invoice_id)
+        invoice["is_overdue"] = is_overdue(
+            invoice, await today_in(reader, staff.town_id, parts_of(request).system.now_ms())
+        )
         invoice["pay_code"] = _pay_code(request, staff.town_id, invoice)
         invoice["allocations"] = await rows_about(reader, "allocation", "invoice_id", invoice["id"], "booked_at")
     return tagged(request, invoice)

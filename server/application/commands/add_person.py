@@ -1,7 +1,7 @@
 """Somebody new in a town who can sign in: a user by a change set, then the account's link, which is no part of it.
 
-Whoever is cut off between the two runs the same again: a user of the same login, name and roles who has no account yet
-is the one that was meant, and gets it.
+Whoever is cut off between the two runs the same again: a user of the same login, name, roles and school who has no
+account yet is the one that was meant, and gets it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ async def add_person(
     login: str,
     roles: Sequence[str],
     pin: str | None,
+    school_id: str | None = None,
     account_id: str,
     email: str,
     accounts: Accounts,
@@ -37,8 +38,8 @@ async def add_person(
     users = await rows_of(evidence, town_id, "user")
 
     def is_meant(row: Fields) -> bool:
-        told = (row["name"], row["login"], sorted(row["roles"]), row["has_pin"])
-        return bool(row["is_active"]) and told == (name, login, sorted(roles), pin is not None)
+        told = (row["name"], row["login"], sorted(row["roles"]), row["has_pin"], row["school_id"])
+        return bool(row["is_active"]) and told == (name, login, sorted(roles), pin is not None, school_id)
 
     linked = next((user_id for user_id, known_as in signs_in_as.items() if known_as == read_email(email)), None)
     if linked is not None:
@@ -50,7 +51,14 @@ async def add_person(
         user_id = max(meant)  # the newest: ids begin with their time
     else:
         user_id = await add_user(
-            town_id=town_id, name=name, login=login, roles=roles, pin=pin, appliers=appliers, system=system
+            town_id=town_id,
+            name=name,
+            login=login,
+            roles=roles,
+            pin=pin,
+            school_id=school_id,
+            appliers=appliers,
+            system=system,
         )
         system.reached("person.after_add")
     await accounts.link(account_id, town_id, user_id)

@@ -39,16 +39,26 @@ class PinUnusable(TallystickError):
 
 
 async def add_user(
-    *, town_id: str, name: str, login: str, roles: Sequence[str], pin: str | None, appliers: Appliers, system: System
+    *,
+    town_id: str,
+    name: str,
+    login: str,
+    roles: Sequence[str],
+    pin: str | None,
+    school_id: str | None = None,
+    appliers: Appliers,
+    system: System,
 ) -> str:
-    """Make a person of this town and return the id. `roles` are those of `identity.ROLES`.
+    """Make a person of this town, who works for one school if one is given, and return the id.
+
+    `roles` are those of `identity.ROLES`.
 
     Raises `PinUnusable`, pydantic's `ValidationError`, `OfficeRefused`, and what the store raises.
     """
     pin_hash = None if pin is None else hashed_pin(pin, system)
     user_id = make_id(system.now_ms(), system.random(RANDOM_BYTES))
     named = _ROLES.validate_python(list(roles))
-    user = AddUser(id=user_id, name=name, login=login, user_roles=named, pin_hash=pin_hash)
+    user = AddUser(id=user_id, name=name, login=login, user_roles=named, pin_hash=pin_hash, school=school_id)
     await have_done(appliers, town_id, user)
     return user_id
 

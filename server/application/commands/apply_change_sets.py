@@ -17,13 +17,11 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import replace
 
 from server.application.batch import (
-    CACHE_ROWS_MAX,
     FAILURES_MAX,
     WAITING_MAX,
     Authored,
     Book,
     Done,
-    Lane,
     TownBusy,
     Upload,
     Waiting,
@@ -36,6 +34,7 @@ from server.application.batch import (
     take_batch,
 )
 from server.application.history_ports import TownHalted
+from server.application.lanes import Lane, Lanes
 from server.application.live_ports import Hint, Hints
 from server.application.observed import observed
 from server.application.planning import Planner, replaced_positions
@@ -52,15 +51,11 @@ from server.application.ports import (
 )
 from server.application.recent import RecentTowns
 from server.application.released import check_released
+from server.application.room import Room
 from server.application.slices import in_slices
 from server.domain.devices import server_device_id
 from server.domain.requests import KeyedRequest
-from sync.engine.chain import (
-    Link,
-    check_links,
-    journal_message,
-    line_hash,
-)
+from sync.engine.chain import Link, check_links, journal_message, line_hash
 from sync.engine.evidence import version_row
 from sync.engine.feed import Stored
 from sync.engine.town import Step, Submitted, TownHead, first_keys, folding
@@ -97,7 +92,8 @@ class Appliers:
         self._hints = hints
         self._committed = committed or (lambda _step: None)
         self._planner = Planner(registry, signer, system)
-        self._lanes: dict[str, Lane] = {}
+        self._lanes = Lanes()
+        self._room = Room()
         self._tasks: set[asyncio.Task[None]] = set()
         self.recent = RecentTowns(towns)
 
@@ -107,6 +103,10 @@ class Appliers:
         Raises `LimitExceeded`, `ChainGap`, `ChainBroken`, `ChainForked`, `DeviceBarred`, `TownBusy` and the store's
         `Unavailable`. Lines before the fault are decided, those after it are not.
         """
+        async with self._room.taken(upload.town_id, sum(map(len, upload.lines))):
+            return await self._decided(upload)
+
+    async def _decided(self, upload: Upload) -> list[bytes]:
         links, submitted = await in_slices(self._reading(upload))
         check_links(links, None)
         waiting: list[Waiting] = []
@@ -188,7 +188,7 @@ class Appliers:
         links: Sequence[Link],
         submitted: Sequence[Submitted],
     ) -> Waiting:
-        lane = self._lanes.setdefault(town_id, Lane(town_id=town_id))
+        lane = self._lanes.of(town_id)
         if len(lane.queue) >= WAITING_MAX:
             raise TownBusy
         answer = asyncio.get_running_loop().create_future()
@@ -253,7 +253,7 @@ class Appliers:
                 except WriteRejected:
                     lane.head = None
                     line = alone.submitted[0]
-                    await self._towns.count_failure(lane.town_id, line.device, line.seq)
+                    await self._towns.count_failure(lane.town_id, line.device, line.seq, line.digest)
             if alone.answer.done() and alone.answer.exception():
                 break
         await self._apply(lane, [waiting])  # every line is decided now: this repeats the first verdicts
@@ -302,7 +302,7 @@ class Appliers:
         head = writer.head
         self.recent.stands(head)
         if lane.head != head:
-            lane.rows.clear()
+            lane.forget()
             lane.head = head
         record = self._planner.begun(head, batch)
         if record:
@@ -344,12 +344,12 @@ class Appliers:
             if submitted.device in heads and submitted.seq <= heads[submitted.device].seq
         ]
         repeated.extend(replaced_positions(batch))
-        positions = [(s.device, s.seq) for w in batch for s in w.submitted]
+        lines = [(s.device, s.digest) for w in batch for s in w.submitted]
         return Book(
             server=server,
             heads=heads,
             stored=dict(await writer.stored_lines(repeated)) if repeated else {},
-            failures=await writer.failures(positions) if positions else {},
+            failures=await writer.failures(lines) if lines else {},
             device_keys=frozenset(("device", device) for device in devices),
             answered=dict(answered),
         )
@@ -366,7 +366,7 @@ class Appliers:
     async def _load(self, lane: Lane, writer: TownWriter, keys: Iterable[RowKey]) -> None:
         missing = [key for key in keys if key not in lane.rows]
         if missing:
-            lane.rows.update(await writer.load(missing))
+            lane.keep(await writer.load(missing))
 
     def _signed(self, made: Step) -> JournalEntry:
         head = made.head
@@ -374,16 +374,15 @@ class Appliers:
         return JournalEntry(version=head.version, body=made.body, digest=head.journal, signature=signature)
 
     def _remember(self, lane: Lane, made: Step) -> None:
-        """The cache moves with the version; rows that the batch changed are known without reading them again."""
-        if len(lane.rows) > CACHE_ROWS_MAX:
-            lane.rows.clear()
+        """What is kept moves with the version; rows that the batch changed are known without reading them again."""
         for row in made.rows:
-            lane.rows.pop((row.entity, row.row_id), None)  # it may have been remembered as not there
+            lane.drop((row.entity, row.row_id))  # it may have been remembered as not there
             if not self._registry.entities[row.entity].is_append_only:  # there are many, and they are hardly read again
-                lane.rows[row.entity, row.row_id] = Stored(version=made.head.version, fields=row.after)
+                lane.keep({(row.entity, row.row_id): Stored(version=made.head.version, fields=row.after)})
         # A line may have named this version before it was: that it was not there is not to be remembered.
-        lane.rows.update([version_row(made.head.version, made.at, made.head.journal)])
+        lane.keep(dict([version_row(made.head.version, made.at, made.head.journal)]))
         lane.head = made.head
+        self._lanes.make_room(lane)
 
     async def _fork(self, upload: Upload, fork: ChainForked) -> None:
         """Keep both sides of a fork, and let nothing more of the device take effect until an admin has looked.

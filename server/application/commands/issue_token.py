@@ -65,7 +65,7 @@ async def find_device(towns: Towns, town_id: str, device_id: str) -> DeviceRecor
 def check_status(device: DeviceRecord) -> None:
     """Raise `DeviceBarred` or `DeviceRevoked` unless the device is active."""
     if device.status == "revoked":
-        raise DeviceRevoked(town_id=device.town_id, device_id=device.device_id)
+        raise DeviceRevoked(town_id=device.town_id, device_id=device.device_id, last=device.head)
     if device.status != "active":
         raise DeviceBarred
 

@@ -21,6 +21,7 @@ from server.application.commands.rescue_lines import (
 )
 from server.application.ports import Signer, System, Towns
 from server.application.rates import RateLimits
+from server.application.released import ChainReleased
 from server.application.sealed_ports import SealedUpload, SealedUploads
 from server.domain.access import NotFound
 from sync.engine.chain import HASH_BYTES, decode_bytes, encode_bytes, is_signed, line_hash, parse_public_key
@@ -32,7 +33,7 @@ from sync.protocol.bundle import Bundle, SealedClaim, receipt_message, sealed_me
 from sync.protocol.messages import SealedReceipt
 
 FOR_EVER = (
-    *(ChainBroken, ChainForked, ChainGap, LimitExceeded, Malformed),
+    *(ChainBroken, ChainForked, ChainGap, ChainReleased, LimitExceeded, Malformed),
     *(RescueForeign, RescueForged, RescueUnreadable),
 )
 """Faults of what was handed in itself: the same again would end the same way."""

@@ -191,10 +191,12 @@ def is_seen(staff: Staff, name: str, row: Row) -> bool:
     return all(row.fields[where.field] == where.value for where in bounds(staff, name))
 
 
-async def page_of(staff: Staff, name: str, reader: ListingReader, asked: Mapping[str, str]) -> Page:
-    """The page that the parameters of a query ask for. Raises `NotPermitted`, `InvalidQuery`."""
+async def page_of(
+    staff: Staff, name: str, reader: ListingReader, asked: Mapping[str, str], *, within: Sequence[Where] = ()
+) -> Page:
+    """The page that a query's parameters ask for, out of what is `within`. Raises `NotPermitted`, `InvalidQuery`."""
     check_reader(staff, name)
-    wanted = read_query(name, asked, bounds(staff, name))
+    wanted = read_query(name, asked, [*bounds(staff, name), *within])
     rows = await reader.page(wanted)
     limit = wanted.rows_max - 1  # one more was asked for, to see whether there is more
     last = rows[limit - 1] if len(rows) > limit else None

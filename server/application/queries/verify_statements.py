@@ -67,15 +67,13 @@ def _ledger(replay: Replay) -> _Ledger:
     """An act is one line, whatever accounts of a party it goes through; what only moves inside of them is none."""
     sums: dict[tuple[Any, ...], int] = defaultdict(int)
     students: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    for (entity, _), stored in replay.rows.items():
-        if stored is None:
-            continue
-        row = stored.fields
-        if entity == "student":
-            students[row["school_id"]].append((row["party_id"], stored.version))
-        elif entity == "journal_entry" and row["account"].startswith(("receivable:", "credit:")):
+    for _, student in replay.rows.ordered("student"):
+        students[student.fields["school_id"]].append((student.fields["party_id"], student.version))
+    for _, entry in replay.rows.ordered("journal_entry"):
+        row = entry.fields
+        if row["account"].startswith(("receivable:", "credit:")):
             about = (row["payment_id"], None if row["payment_id"] else row["invoice_id"])
-            act = (row["party_id"], stored.version, row["currency"], row["device_id"], row["seq"], *about)
+            act = (row["party_id"], entry.version, row["currency"], row["device_id"], row["seq"], *about)
             sums[act] += row["debit_minor"] - row["credit_minor"]
     acts: dict[str, list[Act]] = defaultdict(list)
     for (party, version, currency, *_), minor in sums.items():

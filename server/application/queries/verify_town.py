@@ -6,24 +6,32 @@ whole, every signature fits, and every table, feed row and checksum is exactly w
 
 from __future__ import annotations
 
+import gc
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from server.application.evidence import EvidenceStore, StoredSet, TownEvidence
 from server.application.ports import BucketState
+from server.application.queries.side_by_side import side_by_side, streamed
 from server.application.queries.verify_histories import compare_histories
 from server.application.queries.verify_statements import compare_statements
 from server.application.queries.verify_work import compare_work
 from server.domain.devices import server_device_id
 from sync.engine.feed import BucketSum, encode_body
+from sync.engine.rebuilt import InMemory, RebuiltRows, RowsOf
 from sync.engine.replay import FeedKey, Finding, KeptLine, Replay, differing_fields
 from sync.kernel.module import Registry
-from sync.modules.billing.audit import audit
+from sync.modules.billing.audit import BILLING, audit_rows
 from sync.protocol.codec import parse_line
 
 FINDINGS_MAX = 200
 """A report longer than this says no more than that everything is broken."""
+
+
+COLLECTIONS = (50_000, 20, 1_000_000)
+"""How often Python looks for cycles meanwhile (`gc.set_threshold`): among what is new, and never through everything."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,38 +59,60 @@ async def verify_town(
     server_key: str,
     older_keys: Collection[str] = (),
     progress: Callable[[int, int], None] = lambda _done, _all: None,
+    room: Callable[[], AbstractContextManager[RebuiltRows]] = lambda: nullcontext(InMemory()),
 ) -> Report:
     """Rebuild and compare; `progress` is told (versions done, versions in all).
 
-    `older_keys` have signed before `server_key` did.
+    `older_keys` have signed before `server_key` did. The rows are rebuilt in `room`, which a large town has not in
+    memory.
     """
     async with store.evidence(town_id) as evidence:
-        replay = Replay(
-            registry=registry,
-            town=town_id,
-            server_device=server_device_id(town_id),
-            server_key=server_key,
-            older_keys=older_keys,
-        )
+        with room() as rows:
+            replay = Replay(
+                registry=registry,
+                town=town_id,
+                server_device=server_device_id(town_id),
+                server_key=server_key,
+                older_keys=older_keys,
+                rows=rows,
+            )
+            feed_rows = await _rebuild_and_compare(replay, evidence, registry, progress)
+            return Report(
+                town_id=town_id,
+                version=evidence.head.version,
+                change_sets=replay.change_sets,
+                rows=replay.rows_made,
+                feed_rows=feed_rows,
+                findings=tuple(replay.findings[:FINDINGS_MAX]),
+                unsigned=tuple(
+                    Finding(where=f"device {device}", what=f"no signed head covers its lines from {seq} on")
+                    for device, seq in sorted(replay.unsigned.items())
+                ),
+            )
+
+
+async def _rebuild_and_compare(
+    replay: Replay, evidence: TownEvidence, registry: Registry, progress: Callable[[int, int], None]
+) -> int:
+    """How many rows the feed must hold, tombstones aside."""
+    with _rare_collections():
         async for entry, sets in evidence.journal():
-            replay.take(entry, [_read(one, town_id, registry) for one in sets])
+            replay.take(entry, [_read(one, replay.town, registry) for one in sets])
             progress(entry.version, evidence.head.version)
             if len(replay.findings) > FINDINGS_MAX:
-                break
-        else:
-            await _compare(replay, evidence, registry)
-        return Report(
-            town_id=town_id,
-            version=evidence.head.version,
-            change_sets=replay.change_sets,
-            rows=len(replay.rows),
-            feed_rows=sum(body is not None for _, body in replay.feed.values()),
-            findings=tuple(replay.findings[:FINDINGS_MAX]),
-            unsigned=tuple(
-                Finding(where=f"device {device}", what=f"no signed head covers its lines from {seq} on")
-                for device, seq in sorted(replay.unsigned.items())
-            ),
-        )
+                return 0
+        return await _compare(replay, evidence, registry)
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """What is rebuilt lives until the end and is no cycle: looking through it again and again took a quarter."""
+    before = gc.get_threshold()
+    gc.set_threshold(*COLLECTIONS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _read(one: StoredSet, town_id: str, registry: Registry) -> KeptLine:
@@ -101,7 +131,7 @@ def _read(one: StoredSet, town_id: str, registry: Registry) -> KeptLine:
     )
 
 
-async def _compare(replay: Replay, evidence: TownEvidence, registry: Registry) -> None:
+async def _compare(replay: Replay, evidence: TownEvidence, registry: Registry) -> int:
     head = evidence.head
     if (head.version, head.journal) != (replay.version, replay.journal):
         _find(replay, "town head", f"it says version {head.version}, the journal ends at version {replay.version}")
@@ -114,8 +144,7 @@ async def _compare(replay: Replay, evidence: TownEvidence, registry: Registry) -
         _find(replay, "change sets", f"{strays} are stored that no journal entry names")
     for entity in registry.entities:
         await _compare_rows(replay, evidence, entity)
-    await _compare_feed(replay, evidence)
-    _compare_buckets(replay, await evidence.all_buckets())
+    feed_rows = await _compare_feed(replay, evidence, sorted(registry.entities))
     heads = await evidence.all_device_heads()
     for device in sorted(heads.keys() | replay.chains.keys()):
         if heads.get(device) != replay.chains.get(device):
@@ -125,59 +154,58 @@ async def _compare(replay: Replay, evidence: TownEvidence, registry: Registry) -
     await compare_statements(replay, evidence)
     _check_stock(replay)
     _check_money(replay)
+    return feed_rows
 
 
 async def _compare_rows(replay: Replay, evidence: TownEvidence, entity: str) -> None:
-    missing = {row_id for name, row_id in replay.rows if name == entity}
-    async for row_id, stored in evidence.rows(entity):
-        missing.discard(row_id)
-        expected = replay.rows[entity, row_id]
+    ours = streamed(((row_id,), stored) for row_id, stored in replay.rows.ordered(entity))
+    theirs = (((row_id,), stored) async for row_id, stored in evidence.rows(entity))
+    async for (row_id,), expected, stored in side_by_side(ours, theirs):
         where = f"{entity} {row_id}"
         if expected is None:
             _find(replay, where, "no change set has made it")
+        elif stored is None:
+            _find(replay, where, "missing: the journal has made it")
         elif encode_body(expected.fields) != encode_body(stored.fields):
             _find(replay, where, differing_fields(expected.fields, stored.fields))
         elif expected.version != stored.version:
             _find(replay, where, f"its version is {stored.version}, the journal gives {expected.version}")
-    for row_id in sorted(missing):
-        _find(replay, f"{entity} {row_id}", "missing: the journal has made it")
 
 
-async def _compare_feed(replay: Replay, evidence: TownEvidence) -> None:
-    """Every row is there as the journal gives it; only tombstones up to their bucket's horizon may be gone."""
-    horizons = {bucket: state.horizon for bucket, state in (await evidence.all_buckets()).items()}
-    missing = set(replay.feed)
-    async for key, version, body in evidence.feed():
-        missing.discard(key)
-        if replay.feed.get(key) != (version, body):
-            _find(replay, _feed_place(key), "it is not what the journal gives")
-    for key in sorted(missing):
-        version, body = replay.feed[key]
-        if body is not None or version > horizons.get(key[0], 0):
-            _find(replay, _feed_place(key), "missing: the journal gives it")
+async def _compare_feed(replay: Replay, evidence: TownEvidence, entities: Sequence[str]) -> int:
+    """Every row is there as the journal gives it; only tombstones up to their bucket's horizon may be gone.
 
-
-def _compare_buckets(replay: Replay, stored: Mapping[str, BucketState]) -> None:
-    for bucket in sorted(stored.keys() | replay.sums.keys()):
-        expected, actual = replay.sums.get(bucket), stored.get(bucket)
-        if actual is None or expected != actual.total:
-            _find(
-                replay, f"bucket {bucket}", f"its checksum is {actual and actual.total}, the journal gives {expected}"
-            )
-    recomputed: dict[str, BucketSum] = {}
+    The buckets' checksums and versions follow from the rows too. Gives how many rows there must be, tombstones aside.
+    """
+    buckets = await evidence.all_buckets()
+    sums: dict[str, BucketSum] = defaultdict(BucketSum)
     newest: dict[str, int] = defaultdict(int)
-    for (bucket, entity, row_id), (version, body) in replay.feed.items():
-        newest[bucket] = max(newest[bucket], version)
-        total = recomputed.setdefault(bucket, BucketSum())
-        if body is not None:
-            recomputed[bucket] = total.with_row(entity, row_id, version)
-    for bucket in sorted(recomputed):
-        if recomputed[bucket] != replay.sums[bucket]:
-            _find(replay, f"bucket {bucket}", "its kept checksum is not the sum over its rows")
-    for bucket in sorted(newest.keys() & stored.keys()):
-        if stored[bucket].version != newest[bucket]:
-            what = f"it says that version {stored[bucket].version} changed it last, its rows say {newest[bucket]}"
-            _find(replay, f"bucket {bucket}", what)
+    ours = streamed(line for entity in entities for line in replay.feed_of(entity))
+    async for place, expected, stored in side_by_side(ours, evidence.feed()):
+        entity, row_id, bucket = place
+        if expected is not None:
+            version, body = expected
+            newest[bucket] = max(newest[bucket], version)
+            sums[bucket] = sums[bucket].with_row(entity, row_id, version) if body is not None else sums[bucket]
+            is_kept = body is not None or bucket not in buckets or version > buckets[bucket].horizon
+            if stored is None and is_kept:
+                _find(replay, _feed_place(place), "missing: the journal gives it")
+        if stored is not None and stored != expected:
+            _find(replay, _feed_place(place), "it is not what the journal gives")
+    for bucket in sorted(buckets.keys() | sums.keys()):
+        _compare_bucket(replay, bucket, buckets.get(bucket), sums.get(bucket), newest[bucket])
+    return sum(total.rows for total in sums.values())
+
+
+def _compare_bucket(
+    replay: Replay, bucket: str, stored: BucketState | None, total: BucketSum | None, newest: int
+) -> None:
+    if stored is None or total != stored.total:
+        what = f"its checksum is {stored and stored.total}, the journal gives {total}"
+        _find(replay, f"bucket {bucket}", what)
+    elif stored.version != newest:
+        what = f"it says that version {stored.version} changed it last, its rows say {newest}"
+        _find(replay, f"bucket {bucket}", what)
 
 
 def _check_stock(replay: Replay) -> None:
@@ -185,20 +213,16 @@ def _check_stock(replay: Replay) -> None:
     moved: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
     promised: dict[tuple[str, str], int] = defaultdict(int)
     levels: dict[tuple[str, str], tuple[int, int]] = {}
-    for (entity, _), stored in replay.rows.items():
-        if stored is None:
-            continue
-        row = stored.fields
-        if entity == "stock_movement":
-            moved[row["warehouse_id"], row["product_id"]][0] += row["on_hand_delta"]
-            moved[row["warehouse_id"], row["product_id"]][1] += row["reserved_delta"]
-        elif entity == "stock_level":
-            levels[row["warehouse_id"], row["product_id"]] = (row["on_hand"], row["reserved"])
-        elif entity == "order":
-            for line in row["lines"]:
-                promised[row["warehouse_id"], line["product_id"]] += line["reserved"]
-        elif entity == "stock_quota":
-            promised[row["warehouse_id"], row["product_id"]] += row["granted"] - row["used"] - row["returned"]
+    for row in RowsOf(replay.rows, "stock_movement").values():
+        moved[row["warehouse_id"], row["product_id"]][0] += row["on_hand_delta"]
+        moved[row["warehouse_id"], row["product_id"]][1] += row["reserved_delta"]
+    for row in RowsOf(replay.rows, "stock_level").values():
+        levels[row["warehouse_id"], row["product_id"]] = (row["on_hand"], row["reserved"])
+    for row in RowsOf(replay.rows, "order").values():
+        for line in row["lines"]:
+            promised[row["warehouse_id"], line["product_id"]] += line["reserved"]
+    for row in RowsOf(replay.rows, "stock_quota").values():
+        promised[row["warehouse_id"], row["product_id"]] += row["granted"] - row["used"] - row["returned"]
     for place in sorted(levels.keys() | moved.keys()):
         on_hand, reserved = levels.get(place, (0, 0))
         if [on_hand, reserved] != moved[place] or reserved != promised[place]:
@@ -210,12 +234,12 @@ def _check_stock(replay: Replay) -> None:
 
 def _check_money(replay: Replay) -> None:
     """The laws of money, by themselves: every cent is placed, and what is shown is what the books say."""
-    for where, what in audit((key, stored.fields) for key, stored in replay.rows.items() if stored is not None):
+    for where, what in audit_rows({entity: RowsOf(replay.rows, entity) for entity in BILLING}):
         _find(replay, where, what)
 
 
 def _feed_place(key: FeedKey) -> str:
-    return f"feed row {key[1]} {key[2]} in bucket {key[0]}"
+    return f"feed row {key[0]} {key[1]} in bucket {key[2]}"
 
 
 def _find(replay: Replay, where: str, what: str) -> None:

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
+from server.application.commands.first_admin import ADMIN_EMAIL
 from server.cli.demo import books, script
 from server.cli.demo.apps import PASSPHRASE, Device
 from server.cli.demo.day import OfflineDay, Screen
@@ -268,12 +269,15 @@ def show_proof(teller: Teller, checks: Sequence[Check], seconds: float) -> None:
 
 def show_kept(teller: Teller, directory: Path) -> None:
     """How to look at what was left."""
+    data = escape(str(directory / SERVER_FOLDER))
+    you = f"--name You --login you --role admin --email {ADMIN_EMAIL}"
     teller.title("Kept, to look at")
     teller.table(
         ("what", "how"),
         [
-            ("the town, served again", f"tallystick up --seed none --data {escape(str(directory / SERVER_FOLDER))}"),
-            ("its audit, while it is up", f"tallystick verify --data {escape(str(directory / SERVER_FOLDER))}"),
+            ("the town, served again", f"tallystick up --seed none --data {data}"),
+            ("its audit, while it is up", f"tallystick verify --data {data}"),
+            ("its office, over HTTP, for you", f"tallystick user add --town {script.TOWN} {you} --data {data}"),
             ("the devices", f"{escape(str(directory / DEVICES_FOLDER))}/*.db, passphrase: {PASSPHRASE}"),
         ],
     )

@@ -18,6 +18,9 @@ from sync.modules.billing.marks import claim_reference, last_asked, park
 from sync.modules.billing.operations import ConfirmPayment, ExpirePayment, FailPayment, RequestPayment, ReversePayment
 from sync.modules.billing.settlements import begin, checked_amount, payment_row, settlement_of, turn
 
+INVOICES_ASKED_SINCE = 4
+"""The rules since which also an invoice is asked for once at a time (`sync.kernel.draft.RULES`)."""
+
 
 def request(operation: RequestPayment, draft: Draft) -> None:
     """A claim: nothing is posted before the provider's word. A worker asks for the money, or whether it came."""
@@ -36,10 +39,13 @@ def request(operation: RequestPayment, draft: Draft) -> None:
 
 
 def _ask_once(operation: RequestPayment, draft: Draft) -> None:
-    """In the office nobody is asked for an order while they are being asked for it already."""
-    if not draft.context.is_server or not operation.order:
+    """The town asks nobody for what they are being asked for already; a claim of a device is taken as it is."""
+    target = operation.order
+    if draft.context.rules >= INVOICES_ASKED_SINCE:
+        target = target or operation.invoice
+    if not draft.context.is_server or not target:
         return
-    other = last_asked(draft, operation.order, operation.id)
+    other = last_asked(draft, target, operation.id)
     settlement = draft.get("settlement", other) if other else None
     if settlement is not None and settlement["status"] == "PENDING":
         is_card = _method(draft, str(other)) == "card"

@@ -240,6 +240,18 @@ PRICE_DIFFERENCE = Case(
     conflict="price_difference",
     task="Order {number}: find out why {difference} {currency} less than the list was asked for",
 )
+PRICE_UNLISTED = Case(
+    id="payments.price_unlisted",
+    sentence="Order {number} has prices that are not those of the list, which the device knew: they differ by "
+    "{difference} {currency}; what was told stands.",
+)
+PRICE_MADE_UP = Case(
+    id="payments.price_made_up",
+    sentence="Order {number} has prices that are not those of the list, which the device knew: they differ by "
+    "{difference} {currency}, which is more than nobody asks about; what was told stands.",
+    conflict="price_made_up",
+    task="Order {number}: ask who took it why its prices differ from the list by {difference} {currency}",
+)
 OVERPAYMENT = Case(
     id="payments.overpayment",
     sentence="{excess} {currency} more than order {number} owes were taken; they are kept as credit.",

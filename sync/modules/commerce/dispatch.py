@@ -8,7 +8,7 @@ from sync.kernel.module import Case
 from sync.kernel.money import to_amount, to_minor
 from sync.modules.billing import TakePayment
 from sync.modules.commerce import cases, stock
-from sync.modules.commerce.entities import IN_WAREHOUSE, OPEN_DISPATCHES
+from sync.modules.commerce.entities import IN_WAREHOUSE, OPEN_DISPATCHES, stock_level_id
 from sync.modules.commerce.operations import (
     AssignDispatch,
     CompleteDelivery,
@@ -286,6 +286,7 @@ def _take_from_stock(operation: CompleteDelivery, draft: Draft, order_id: str) -
     """What was handed over leaves the stock, and what was still reserved for it is free."""
     order = draft.need("order", order_id)
     gather_stock(draft, order)
+    _gather_products(draft, order)
     lines = []
     for line in order["lines"]:
         stock.move(
@@ -300,6 +301,17 @@ def _take_from_stock(operation: CompleteDelivery, draft: Draft, order_id: str) -
         )
         lines.append({**line, "reserved": 0})
     draft.update("order", order_id, lines=lines)
+
+
+def _gather_products(draft: Draft, order: Fields) -> None:
+    """What is said of a shelf that runs below nothing has its product's name.
+
+    Were each one asked for when it is found, a batch would be decided as often as it has such shelves.
+    """
+    warehouse, products = order["warehouse_id"], [line["product_id"] for line in order["lines"]]
+    draft.gather(
+        ("product", product) for product in products if draft.sees("stock_level", stock_level_id(warehouse, product))
+    )
 
 
 def _check_collected(operation: CompleteDelivery, draft: Draft, order_id: str) -> None:

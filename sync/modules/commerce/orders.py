@@ -235,7 +235,7 @@ def _payment_axis(total: int, paid: int, credit: int) -> str:
     return "partly" if paid else "unpaid"
 
 
-def _set_lines(draft: Draft, operation: Operation, order_id: str, wanted: Sequence[OrderLine]) -> None:
+def _set_lines(draft: Draft, operation: AmendOrder | PlaceOrder, order_id: str, wanted: Sequence[OrderLine]) -> None:
     order = draft.need("order", order_id)
     is_wish = operation.intent_from(is_server=draft.context.is_server) is Intent.WISH
     lines = []
@@ -269,8 +269,7 @@ def _set_lines(draft: Draft, operation: Operation, order_id: str, wanted: Sequen
     total(draft, order_id, lines)
     if unsaid:
         _note_list_prices(draft, operation, order_id, unsaid)
-    if isinstance(operation, PlaceOrder):
-        prices.book_difference(draft, operation, order_id)
+    prices.compare(draft, operation, order_id, {(line["product_id"], line["price_minor"]) for line in order["lines"]})
     for name, missing in oversold:
         draft.adjust(
             cases.OVERSOLD,

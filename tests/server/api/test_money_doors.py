@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import pytest
 
+from server.application.people_ports import ListingReader, Row
+from server.application.queries.overdue import today_in
+from sync.kernel.clock import parse_time
 from tests.support.staff_world import Browser, StaffWorld
+
+TODAY = "2026-11-21"
 
 
 def done(answer: httpx2.Response) -> str:
@@ -55,6 +60,32 @@ async def test_an_invoice_is_issued_listed_paid_and_shows_what_was_paid_on_it(st
     invoice = await shown(clerk, f"invoices/{early}")
     assert (invoice["state"], invoice["remaining_minor"]) == ("PARTIALLY_PAID", 400)
     assert [(one["payment_id"], one["amount_minor"]) for one in invoice["allocations"]] == [(payment, 500)]
+
+
+async def test_what_is_overdue_is_told_of_each_invoice_and_can_be_asked_for(staff: StaffWorld) -> None:
+    clerk = await staff.browser("counter_clerk")
+    late, paid, today = [await issued(clerk, "9.00", due_on) for due_on in ("2026-11-01", "2026-11-01", TODAY)]
+    await takes(clerk, late, "5.00")
+    await takes(clerk, paid, "9.00")
+
+    page = await shown(clerk, "invoices")
+
+    told = {one["id"]: one["is_overdue"] for one in page["items"]}
+    assert [told[invoice] for invoice in (late, paid, today)] == [True, False, False]
+    assert (await shown(clerk, f"invoices/{late}"))["is_overdue"] is True
+    assert await listed(clerk, "invoices?is_overdue=true") == [late]
+    assert refused(await clerk.get("invoices?is_overdue=false")) == (400, "invalid_query")
+
+
+@pytest.mark.parametrize(("zone", "today"), [("Pacific/Auckland", "2026-11-22"), ("America/New_York", "2026-11-21")])
+async def test_a_day_is_over_where_the_town_is(zone: str, today: str) -> None:
+    class Town:
+        async def row(self, entity: str, row_id: str) -> Row:
+            return Row(id=row_id, version=1, fields={"time_zone": zone, "entity": entity})
+
+    now_ms = parse_time("2026-11-21T12:00:00.000Z")
+
+    assert await today_in(cast("ListingReader", Town()), "town", now_ms) == today
 
 
 async def test_what_was_paid_on_a_cancelled_invoice_pays_another_as_credit(staff: StaffWorld) -> None:

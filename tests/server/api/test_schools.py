@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server.api.office import schools
+from server.application.commands.administer import add_user
 from sync.modules.billing.entities import party_id
 from tests.server.api.test_money_doors import done, listed, refused, shown
 from tests.support.staff_world import Browser, StaffWorld
@@ -156,3 +157,22 @@ async def test_a_counter_clerk_of_a_school_sees_every_open_invoice(staff: StaffW
     clerk = await staff.browser("counter_clerk", school=await opened(admin))
 
     assert await listed(clerk, "invoices?state=PARTIALLY_PAID") == [money.invoice]
+
+
+async def test_the_operator_adds_somebody_who_works_for_one_school(staff: StaffWorld) -> None:
+    office = await staff.browser()
+    school = await opened(office)
+    parts = staff.world.parts
+
+    added = await add_user(
+        town_id=staff.here.id,
+        name="Nora",
+        login="nora",
+        roles=["school_office"],
+        pin=None,
+        school_id=school,
+        appliers=parts.appliers,
+        system=parts.system,
+    )
+
+    assert (await shown(office, f"users/{added}"))["school_id"] == school

@@ -14,7 +14,7 @@ import pytest
 
 from server.application.rates import RateLimits
 from server.domain.rates import Rates
-from sync.engine.chain import encode_bytes, head_message, is_signed, line_hash, parse_public_key, sign
+from sync.engine.chain import encode_bytes, genesis_hash, head_message, is_signed, line_hash, parse_public_key, sign
 from sync.engine.keyring import follow, sealing_key_of
 from sync.engine.sealing import seal
 from sync.kernel.ids import derived_id
@@ -81,6 +81,7 @@ async def test_the_order_to_wipe_is_signed_and_about_the_device_that_asks(world:
     assert (order.town, order.device, order.kid) == (device.town_id, device.answer.device_id, world.parts.signer.kid)
     key = parse_public_key(world.parts.signer.public_key)
     assert is_signed(key, order.sig, wipe_message(order.town, order.device, order.at))
+    assert said["wipe"]["last"] == {"seq": 0, "hash": encode_bytes(genesis_hash(device.answer.certificate))}
 
 
 async def test_a_suspended_device_gets_no_order(world: ApiWorld) -> None:
@@ -93,6 +94,8 @@ async def test_a_suspended_device_gets_no_order(world: ApiWorld) -> None:
 async def test_a_device_that_held_a_token_is_told_with_its_next_request(world: ApiWorld) -> None:
     device = await world.device()
     token = await device.token()
+    line = device.line(ReceiveStock(id=world.new_id(), warehouse=NOWHERE, product=product_id("APPLE"), quantity=1))
+    await device.exchange(line)
     await world.author(RevokeDevice(device=device.answer.device_id, reason="stolen"))
 
     answer = await world.client.post(
@@ -102,6 +105,7 @@ async def test_a_device_that_held_a_token_is_told_with_its_next_request(world: A
     )
 
     assert (answer.status_code, answer.json()["wipe"]["device"]) == (403, device.answer.device_id)
+    assert answer.json()["wipe"]["last"] == {"seq": 1, "hash": encode_bytes(line_hash(line))}
 
 
 async def test_what_a_revoked_device_hands_in_is_signed_for_as_often_as_it_comes(world: ApiWorld) -> None:
@@ -252,6 +256,17 @@ async def test_of_one_device_so_many_bytes_are_kept_and_the_same_again_is_answer
 
     assert [answer.status_code for answer in answers] == [200, 413, 200]
     assert (await hand_in(other, bundle_of(other, 1), bytes(250))).status_code == 200
+
+
+async def test_nothing_is_signed_for_that_is_not_kept(world: ApiWorld) -> None:
+    device = await revoked(world)
+    first, second = bundle_of(device, 1), bundle_of(device, 1)
+    lines, signatures = [*first.lines, *second.lines], (*first.signatures, *second.signatures)
+    longer = replace(second, from_seq=1, lines=lines, signatures=signatures)
+
+    answers = [await hand_in(device, bundle, b"x") for bundle in (second, longer, second)]
+
+    assert [answer.status_code for answer in answers] == [200, 413, 200]
 
 
 async def test_the_keys_are_there_for_whoever_asks_and_lead_to_the_newest(world: ApiWorld) -> None:

@@ -7,6 +7,7 @@ import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from server.adapters.keys import KeySigner
 from sync.engine.chain import decode_bytes
 from sync.modules.identity import RevokeDevice, SuspendDevice
 from tests.support.api_world import PUBLIC_URL, ApiWorld, api_world
@@ -202,6 +203,18 @@ async def test_a_forged_token_is_not_believed(world: ApiWorld) -> None:
     statuses = {name: await exchange_status(world, token) for name, token in forged.items()}
 
     assert statuses == {name: 400 if name == "an unknown device" else 401 for name in forged}
+
+
+async def test_a_token_is_believed_under_the_newest_key_and_the_one_before_and_no_older_one(
+    migrated_database: str,
+) -> None:
+    keys = [Ed25519PrivateKey.generate() for _ in range(3)]
+    async with api_world(migrated_database, signer=KeySigner(keys[0], keys[1:])) as world:
+        token = await (await world.device()).token()
+        claims = jwt.decode(token, options={"verify_signature": False})
+        statuses = [await exchange_status(world, KeySigner(key).jws(claims, "at+jwt")) for key in keys]
+
+    assert statuses == [400, 400, 401]
 
 
 async def test_a_request_without_a_token_is_told_what_to_bring(world: ApiWorld) -> None:

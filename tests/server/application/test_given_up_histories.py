@@ -15,6 +15,7 @@ from server.adapters.memory import MemorySystem, memory_signer
 from server.adapters.memory_outbox import MemoryOutbox
 from server.adapters.memory_towns import MemoryTowns
 from server.application.commands.apply_change_sets import Appliers
+from server.application.commands.begin_epoch import begin_epoch
 from server.application.commands.found_town import found_town
 from server.application.histories import HistoryAltered, Sight, look_at, sound_alarm
 from server.application.history_ports import TownHalted
@@ -41,6 +42,16 @@ class Restored:
     async def look(self, hello: Hello) -> Sight:
         async with self.towns.reading(self.town) as reader:
             return await look_at(reader, hello)
+
+    async def begin_epoch(self, reason: str) -> str:
+        return await begin_epoch(self.town, reason, appliers=self.appliers, towns=self.towns)
+
+    def signed(self, version: int, digest: bytes) -> Hello:
+        """What a device says that has seen this head, which the server has signed and does not have."""
+        epoch = self.towns.shared(self.town).head.epoch
+        signature = memory_signer().sign(journal_message(self.town, epoch, version, digest))
+        witness = Witness(version=version, journal=encode_bytes(digest), sig=signature)
+        return self.witnesses[0].model_copy(update={"witness": witness})
 
     async def alarm(self, hello: Hello) -> None:
         sight, signer = await self.look(hello), memory_signer()
@@ -94,7 +105,7 @@ def hello_of(towns: MemoryTowns, town: str) -> Hello:
 async def test_after_an_epoch_every_device_of_the_lost_part_is_let_in(restored: Restored) -> None:
     with pytest.raises(TownHalted):
         await restored.alarm(restored.witnesses[1])
-    epoch = await restored.appliers.begin_epoch(restored.town, "an old backup was restored")
+    epoch = await restored.begin_epoch("an old backup was restored")
 
     for hello in restored.witnesses:
         sight = await restored.look(hello)
@@ -105,11 +116,43 @@ async def test_after_an_epoch_every_device_of_the_lost_part_is_let_in(restored: 
 async def test_a_device_that_contradicts_the_epoch_itself_is_let_into_the_one_after_it(restored: Restored) -> None:
     with pytest.raises(TownHalted):
         await restored.alarm(restored.witnesses[0])
-    first = await restored.appliers.begin_epoch(restored.town, "an old backup was restored")
-    last = await restored.appliers.begin_epoch(restored.town, "once more")
+    await restored.begin_epoch("an old backup was restored")
+    first = (await restored.towns.histories.epochs(restored.town))[-1].epoch
+    last = await restored.begin_epoch("once more")
 
     [record] = (await restored.look(restored.witnesses[-1])).news
     assert (record.before, record.epoch) == (first, last)
+
+
+async def test_no_device_of_a_lost_branch_is_told_that_versions_of_its_epoch_are_kept(restored: Restored) -> None:
+    with pytest.raises(TownHalted):
+        await restored.alarm(restored.witnesses[1])
+    beyond = restored.signed(restored.towns.shared(restored.town).head.version + 5, bytes(range(32)))
+    await restored.begin_epoch("an old backup was restored")
+
+    for hello in (*restored.witnesses, beyond):
+        [record] = (await restored.look(hello)).news
+        assert record.before != hello.epoch
+
+
+async def test_a_device_that_saw_the_lost_end_does_not_rely_on_what_the_town_decided_before_its_halt(
+    restored: Restored,
+) -> None:
+    beyond = restored.signed(restored.towns.shared(restored.town).head.version + 5, bytes(range(32)))
+    with pytest.raises(TownHalted):
+        await restored.alarm(beyond)
+    await restored.begin_epoch("a failover lost the end")
+
+    [record] = (await restored.look(beyond)).news
+    assert record.before != beyond.epoch
+
+
+async def test_where_nobody_was_stopped_one_epoch_is_begun_and_what_is_before_it_is_kept(restored: Restored) -> None:
+    beyond = restored.signed(restored.towns.shared(restored.town).head.version + 5, bytes(range(32)))
+    epoch = await restored.begin_epoch("a failover lost the end")
+
+    [record] = (await restored.look(beyond)).news
+    assert (record.before, record.epoch) == (beyond.epoch, epoch)
 
 
 async def test_without_a_halt_that_ended_in_an_epoch_it_is_an_alarm(restored: Restored) -> None:
@@ -129,12 +172,10 @@ async def test_a_halt_that_was_resumed_lets_nobody_in(restored: Restored) -> Non
 
 
 async def test_the_loss_of_an_end_excuses_nothing_that_does_not_fit_before_it(restored: Restored) -> None:
-    state, seen = restored.towns.shared(restored.town), restored.witnesses[0]
-    beyond, digest = state.head.version + 5, bytes(range(32))
-    signature = memory_signer().sign(journal_message(restored.town, state.head.epoch, beyond, digest))
-    witness = Witness(version=beyond, journal=encode_bytes(digest), sig=signature)
+    seen = restored.witnesses[0]
+    beyond = restored.signed(restored.towns.shared(restored.town).head.version + 5, bytes(range(32)))
     with pytest.raises(TownHalted):
-        await restored.alarm(seen.model_copy(update={"witness": witness}))
+        await restored.alarm(beyond)
     await restored.appliers.begin_epoch(restored.town, "a failover lost the end")
 
     with pytest.raises(TownHalted):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from server.domain.papers import LINES_ON_PAGE, statement_page
 from server.domain.statements import Booked, shown, statement_of
 
@@ -26,7 +28,7 @@ def totals(lines: int) -> list[list[str]]:
 
 
 def test_a_short_statement_is_one_page_between_its_balances() -> None:
-    assert totals(2) == [["opening balance", "", "", "0.00"], ["closing balance, this page", "2.00", "0.00", "2.00"]]
+    assert totals(2) == [["opening balance", "", "", "0.00"], ["closing balance", "2.00", "0.00", "2.00"]]
 
 
 def test_a_long_statement_is_carried_over_from_page_to_page() -> None:
@@ -39,6 +41,26 @@ def test_a_long_statement_is_carried_over_from_page_to_page() -> None:
         ["closing balance, this page", "1.00", "0.00", f"{LINES_ON_PAGE + 1}.00"],
         ["in all", f"{LINES_ON_PAGE + 1}.00", "0.00", f"{LINES_ON_PAGE + 1}.00"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("minor", "told"),
+    [
+        (1_234_500, "<span>To pay</span><strong>12,345.00 GBP</strong>"),
+        (-1_200, "<span>In credit</span><strong>12.00 GBP</strong>"),
+        (0, "<span>Nothing to pay</span><strong>0.00 GBP</strong>"),
+    ],
+)
+def test_a_statement_says_first_what_is_to_be_paid(minor: int, told: str) -> None:
+    booked = [Booked(version=1, at="2026-11-21T08:00:00.000Z", currency="GBP", minor=minor, what="Fees")]
+    page = statement_page(SAID, shown(statement_of(booked)), is_for_print=True)
+    assert told in page[: page.index("<table>")]
+
+
+@pytest.mark.parametrize(("what", "told"), [("momo", "mobile money"), ("paid back: momo", "paid back: mobile money")])
+def test_a_statement_has_no_short_names_of_methods(what: str, told: str) -> None:
+    booked = [Booked(version=1, at="2026-11-21T08:00:00.000Z", currency="GBP", minor=-100, what=what)]
+    assert f"<td>{told}</td>" in statement_page(SAID, shown(statement_of(booked)), is_for_print=True)
 
 
 def test_an_account_without_lines_says_so() -> None:

@@ -17,9 +17,9 @@ from sync.kernel.clock import format_time
 from sync.modules.billing import InvoiceLine, IssueInvoice, RegisterParty, TakePayment
 from sync.modules.commerce import PlaceOrder
 from sync.modules.commerce.operations import OrderLine
-from tests.server.postgres.test_verify import NOBODY, places, tamper, verified
+from tests.server.postgres.test_verify import NOBODY, places, verified
 from tests.support.real_town import PRODUCT, RealTown, real_town
-from tests.support.stack import database_from
+from tests.support.stack import database_from, tamper
 
 TOWN = "00000000-0000-7000-8000-0000000000aa"
 ENTRIES: LiteralString = """

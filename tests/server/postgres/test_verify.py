@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -17,6 +18,7 @@ import pytest
 from server.adapters.memory import memory_signer
 from server.adapters.postgres.connection import make_pool
 from server.adapters.postgres.evidence import PostgresEvidence
+from server.adapters.rebuilt import rebuilt_in_file
 from server.application.commands.work_off_outbox import work_off_outbox
 from server.application.ports import Signer
 from server.application.queries.verify_town import Report, verify_town
@@ -29,11 +31,13 @@ from sync.modules.commerce.entities import stock_level_id
 from sync.modules.commerce.operations import OrderLine
 from sync.modules.identity import AddUser
 from tests.support.real_town import PRODUCT, RealDevice, RealTown, real_town
-from tests.support.stack import database_from
+from tests.support.stack import database_from, tamper
 from tests.support.write_path import POISONED, other_appliers, poison, receive, stored
 
 NOBODY = "00000000-0000-7000-8000-000000000001"
 OTHER_KEY_SEED = 2
+ROOM = partial(rebuilt_in_file, 30)
+"""So little that most of what is compared has been in the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,22 +110,14 @@ async def _place_and_pack(tablet: RealDevice) -> tuple[str, int]:
     return order, verdict["version"]
 
 
-def tamper(url: str, *statements: str) -> None:
-    """Run the statements as somebody whom nothing in the database stops."""
-    with psycopg.connect(url) as connection:
-        connection.execute("SET session_replication_role = replica")
-        connection.execute("SET search_path = tallystick")
-        for statement in statements:
-            assert connection.execute(statement.encode()).rowcount != 0, f"nothing was changed by {statement}"
-
-
 def verified(url: str, town_id: str) -> Report:
     """The report on the town."""
 
     async def run() -> Report:
         async with make_pool(url) as pool:
             evidence = PostgresEvidence(pool)
-            return await verify_town(evidence, town_id, registry=POISONED, server_key=memory_signer().public_key)
+            key = memory_signer().public_key
+            return await verify_town(evidence, town_id, registry=POISONED, server_key=key, room=ROOM)
 
     return asyncio.run(run())
 
@@ -220,6 +216,7 @@ HISTORY = {
 }
 """What, how, and the place of the first finding: the rest of the history no longer follows from a changed past."""
 
+_FAILURES = "failures of change set 1 of device {sick}"
 TABLES = {
     "a change set that no entry names": (
         (
@@ -305,14 +302,8 @@ TABLES = {
         "UPDATE fork_lines SET line = 'yet another line'",
         "forked line 2 of device {tablet}",
     ),
-    "the failures of a quarantined line": (
-        "UPDATE line_failures SET failures = 1",
-        "failures of change set 1 of device {sick}",
-    ),
-    "the failures of a quarantined line, removed": (
-        "DELETE FROM line_failures",
-        "failures of change set 1 of device {sick}",
-    ),
+    "the failures of a quarantined line": ("UPDATE failed_lines SET failures = 1", _FAILURES),
+    "those failures, removed": ("WITH gone AS (DELETE FROM failed_lines) DELETE FROM line_failures", _FAILURES),
     "the hash of the town's head": ("UPDATE town_heads SET journal_hash = sha256(journal_hash)", "town head"),
 }
 """What, how, and the only place with a finding."""
@@ -340,9 +331,13 @@ def test_the_last_journal_entry_is_missed_although_nothing_follows_it(copy: str,
 def test_lines_that_no_signed_head_covers_are_reported(copy: str, kept: Kept) -> None:
     assert verified(copy, kept.names["town"]).unsigned == ()
     tamper(copy, "UPDATE change_sets SET signature = NULL WHERE device_id = '{tablet}'".format(**kept.names))
-    report = verified(copy, kept.names["town"])
-    said = [(tail.where, tail.what) for tail in report.unsigned]
+    said = [(tail.where, tail.what) for tail in verified(copy, kept.names["town"]).unsigned]
     assert said == [("device {tablet}".format(**kept.names), "no signed head covers its lines from 1 on")]
+
+
+def test_failures_that_the_release_before_has_counted_by_their_place_are_enough(copy: str, kept: Kept) -> None:
+    tamper(copy, "DELETE FROM failed_lines")
+    assert places(verified(copy, kept.names["town"])) == []
 
 
 def test_a_town_is_verified_though_its_name_was_removed(copy: str, kept: Kept) -> None:
@@ -351,11 +346,8 @@ def test_a_town_is_verified_though_its_name_was_removed(copy: str, kept: Kept) -
             return await PostgresEvidence(pool).towns()
 
     assert asyncio.run(listed()) == {kept.names["town"]: "Ashford"}
-    tamper(
-        copy,
-        "DELETE FROM town_names",
-        "INSERT INTO device_keys VALUES ('a key', '{town}', '{tablet}')".format(**kept.names),
-    )
+    orphan = "INSERT INTO device_keys VALUES ('a key', '{town}', '{tablet}')".format(**kept.names)
+    tamper(copy, "DELETE FROM town_names", orphan)
     assert asyncio.run(listed()) == {kept.names["town"]: kept.names["town"]}
 
 

@@ -152,12 +152,22 @@ class Message(SQLModel, table=True):
 
 
 class LineFailure(SQLModel, table=True):
-    """How often deciding a line has failed; counted before it is tried again."""
+    """How often deciding has failed at a place of a chain, whatever line was there; for the release before."""
 
     __tablename__ = "line_failures"
     town_id: UUID = Field(primary_key=True)
     device_id: UUID = Field(primary_key=True)
     seq: int = Field(primary_key=True, sa_type=BigInteger)
+    failures: int = whole()
+
+
+class FailedLine(SQLModel, table=True):
+    """How often deciding a line has failed; counted before it is tried again."""
+
+    __tablename__ = "failed_lines"
+    town_id: UUID = Field(primary_key=True)
+    device_id: UUID = Field(primary_key=True)
+    hash: bytes = Field(primary_key=True, sa_type=LargeBinary)
     failures: int = whole()
 
 
