@@ -49,12 +49,14 @@ def hand_in_and_wipe(
     store: Store, transport: Transport, courier: Courier, system: System, kept: LastKept | None
 ) -> None:
     """Seal and hand in what is not there, then destroy the replica; repeated while more is being recorded."""
+    first = _first_missing(store, kept)
     while True:
         last = store.exchange_state().head_seq
-        for part in parts_from(store, _first_missing(store, kept), limits.SEALED_LINES_BYTES):
+        for part in parts_from(store, first, limits.SEALED_LINES_BYTES):
             box, claim = _sealed(store.identity(), part, system)
             receipt = courier.deliver(claim, box)
             _check_receipt(store, transport, claim, receipt)
+            first = part[-1].seq + 1
         system.reached("wipe.handed_in")
         try:
             store.wipe(last)

@@ -31,7 +31,7 @@ class SealedUploads(Protocol):
     """What revoked devices have handed in; kept for ever."""
 
     async def keep(self, upload: SealedUpload) -> None:
-        """Durable when it returns; what is kept already changes nothing. Raises `LimitExceeded` for too many."""
+        """Durable when it returns; the same lines again change nothing. Raises `LimitExceeded` for too many."""
         ...
 
     async def reviewed(self, upload: SealedUpload, lines: int, problem: str | None) -> None:

@@ -274,6 +274,7 @@ MUTANTS = (
         path="server/api/exchange.py",
         before="    acked = max(device.head.seq, hello.head.seq if lines else 0)",
         after="    acked = max(device.head.seq, hello.head.seq)",
+        test="tests/server/api/test_exchange.py",
     ),
     Mutant(
         name="a device that wrote anew lets go of what was answered",

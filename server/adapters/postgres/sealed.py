@@ -20,9 +20,7 @@ WHERE (SELECT count(*) < %(uploads_max)s AND coalesce(sum(octet_length(box)), 0)
        FROM sealed_uploads WHERE town_id = %(town)s AND device_id = %(device)s)
 ON CONFLICT DO NOTHING
 """
-_KEPT = """
-SELECT FROM sealed_uploads WHERE town_id = %s AND device_id = %s AND to_seq = %s AND head_hash = %s AND from_seq <= %s
-"""
+_KEPT = "SELECT FROM sealed_uploads WHERE town_id = %s AND device_id = %s AND to_seq = %s AND head_hash = %s"
 _REVIEWED = """
 UPDATE sealed_uploads SET reviewed = %s, problem = %s
 WHERE town_id = %s AND device_id = %s AND to_seq = %s AND head_hash = %s
@@ -76,7 +74,7 @@ class PostgresSealedUploads:
                 },
             )
             if cursor.rowcount == 0:
-                cursor = await connection.execute(_KEPT, [*place, upload.from_seq])
+                cursor = await connection.execute(_KEPT, place)
                 if await cursor.fetchone() is None:
                     limits = f"{SEALED_UPLOADS_MAX} sealed uploads, and {SEALED_KEPT_BYTES_MAX} bytes of them"
                     raise LimitExceeded(f"of one device {limits} are kept")

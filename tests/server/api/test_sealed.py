@@ -258,17 +258,6 @@ async def test_of_one_device_so_many_bytes_are_kept_and_the_same_again_is_answer
     assert (await hand_in(other, bundle_of(other, 1), bytes(250))).status_code == 200
 
 
-async def test_nothing_is_signed_for_that_is_not_kept(world: ApiWorld) -> None:
-    device = await revoked(world)
-    first, second = bundle_of(device, 1), bundle_of(device, 1)
-    lines, signatures = [*first.lines, *second.lines], (*first.signatures, *second.signatures)
-    longer = replace(second, from_seq=1, lines=lines, signatures=signatures)
-
-    answers = [await hand_in(device, bundle, b"x") for bundle in (second, longer, second)]
-
-    assert [answer.status_code for answer in answers] == [200, 413, 200]
-
-
 async def test_the_keys_are_there_for_whoever_asks_and_lead_to_the_newest(world: ApiWorld) -> None:
     device = await world.device()
 
