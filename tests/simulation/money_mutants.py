@@ -50,6 +50,7 @@ MONEY_MUTANTS = (
         path="sync/modules/billing/marks.py",
         before="    return other if other != payment else None\n\n\ndef last_asked",
         after="    return None\n\n\ndef last_asked",
+        test="tests/decisions/test_momo.py",
     ),
     Mutant(
         name="a drawer that is closed stays open",
