@@ -69,6 +69,7 @@ MONEY_MUTANTS = (
         path=INVOICES,
         before='        change_credit(draft, invoice["party_id"], invoice["currency"], paid_minor,',
         after='        change_credit(draft, invoice["party_id"], invoice["currency"], 0,',
+        test="tests/decisions/test_invoices.py",
     ),
     Mutant(
         name="a statement adds what came in",
