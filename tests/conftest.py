@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from server import embedded
 from server.embedded import EmbeddedPostgres, EmbeddedRedis
 from server.stack import Stack
 from tests.support.guards import COSTS_KIB, cheapen_guards, restore_guards
@@ -29,8 +30,16 @@ def dear_guards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
-    with scratch_directory() as directory, EmbeddedPostgres.start(directory / "postgres") as server:
-        yield server
+    """One that leaves its files to the system's cache: what it holds outlives every process, but no loss of power.
+
+    Stacks, and who starts a server, have the settings of the product.
+    """
+    with scratch_directory() as directory:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(embedded, "POSTGRES_SETTINGS", {**embedded.POSTGRES_SETTINGS, "fsync": "off"})
+            server = EmbeddedPostgres.start(directory / "postgres")
+        with server:
+            yield server
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-ROOM_BYTES_MAX = 2 * 1024 * 1024
-"""Lines that are read and not yet decided, of all towns: eight full batches; in memory some twenty times as much."""
+TOWN_BYTES_MAX = 512 * 1024
+"""Lines of one town that are read and not yet decided: a full batch, and the next one."""
 
-TOWN_BYTES_MAX = ROOM_BYTES_MAX // 4
-"""The same of one town: a batch that is decided, and the next one."""
+ROOM_BYTES_MAX = 3 * TOWN_BYTES_MAX
+"""The same of all towns; in memory some twenty times as much."""
 
 
 @dataclass(eq=False, kw_only=True, slots=True)

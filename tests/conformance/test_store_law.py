@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -21,6 +22,7 @@ from tests.support.stores import everything, jobs, new_store, note
 from tests.support.toy import (
     OTHER_EPOCH,
     REGISTRY,
+    START_MS,
     FinishJob,
     MoveJob,
     PlaceJob,
@@ -55,7 +57,7 @@ def test_both_stores_show_the_same_and_the_kept_overlay_is_the_rebuilt_one(
     shown = []
     for store in stores:
         store.enrolled(toy_identity(store.device_key()))
-        town = town_with_jobs(6)
+        town = replace(town_with_jobs(6), now=START_MS)
         exchange(store, town)
         for step in steps:
             _take_step(store, town, *step)
@@ -133,7 +135,7 @@ def test_whatever_was_torn_or_lost_in_however_many_epochs_both_stores_end_with_w
     shown = []
     for store in stores:
         store.enrolled(toy_identity(store.device_key()))
-        town = town_with_jobs(3)
+        town = replace(town_with_jobs(3), now=START_MS)
         exchange(store, town)
         backup = deepcopy(town)
         for number, (what, one, two) in enumerate(steps):

@@ -50,6 +50,13 @@ def write_a_row(server: EmbeddedPostgres) -> None:
         connection.execute("INSERT INTO kept VALUES (1)")
 
 
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """One with the settings of the product, which the one that all tests share has not."""
+    with scratch_directory() as directory, EmbeddedPostgres.start(directory / "postgres") as server:
+        yield server
+
+
 def rows_of(server: EmbeddedPostgres) -> list[tuple[int, ...]]:
     with psycopg.connect(server.url) as connection:
         return connection.execute("SELECT id FROM kept").fetchall()

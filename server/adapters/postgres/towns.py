@@ -35,7 +35,7 @@ from server.domain.requests import AnsweredRequest, RequestKey
 from server.tracing import traceparent
 from sync.engine.chain import ChainHead, genesis_hash
 from sync.engine.evidence import TOWN_VERSION, version_row
-from sync.engine.feed import BucketSum, Stored
+from sync.engine.feed import BucketSum, FeedRow, Stored
 from sync.engine.town import Step, TownHead
 from sync.kernel.changeset import RowKey
 from sync.modules import registry
@@ -161,12 +161,8 @@ class PostgresTownWriter:
         town, version = step.head.town, step.head.version
         changed = defaultdict(list)
         for row in step.rows:
-            changed[row.entity].append({"id": row.row_id, **row.after})
+            changed[row.entity].append(row)
         heads = {answer.submitted.device: answer.submitted for answer in step.answered}
-        feed = [
-            {"bucket": row.bucket, "entity": row.entity, "id": row.row_id, "body": row.body and row.body.decode()}
-            for row in step.feed
-        ]
         buckets = [{"bucket": name, "rows": s.rows, "total": s.total} for name, s in step.sums.items()]
         effects = [
             {"id": effect.id, "kind": effect.kind, "data": effect.data, "due_at": step.at, "traceparent": traceparent()}
@@ -199,9 +195,10 @@ class PostgresTownWriter:
         ]
         async with self._connection.pipeline():
             await self._put(statements.INSERT_CHANGE_SETS, town, version, sets)
-            for entity, rows in changed.items():
-                await self._put(statements.upsert(entity), town, version, rows)
-            await self._put(statements.UPSERT_FEED, town, version, feed)
+            for entity, rows in changed.items():  # what goes out is made table by table: together it may be many MB
+                after = [{"id": row.row_id, **row.after} for row in rows]
+                await self._put(statements.upsert(entity), town, version, after)
+            await self._put(statements.UPSERT_FEED, town, version, [_feed_row(row) for row in step.feed])
             await self._put(statements.ADD_TO_BUCKETS, town, version, buckets)
             await self._put(statements.UPSERT_DEVICE_HEADS, town, version, device_heads)
             await self._put(statements.INSERT_OUTBOX, town, version, effects)
@@ -377,6 +374,10 @@ async def _load(connection: Connection, town_id: str, keys: Iterable[RowKey]) ->
         for row_id, version, *values in await cursor.fetchall():
             loaded[entity, row_id] = Stored(version=version, fields=dict(zip(names, values, strict=True)))
     return loaded
+
+
+def _feed_row(row: FeedRow) -> dict[str, Any]:
+    return {"bucket": row.bucket, "entity": row.entity, "id": row.row_id, "body": row.body and row.body.decode()}
 
 
 def _rows(rows: Iterable[Mapping[str, Any]]) -> str:
