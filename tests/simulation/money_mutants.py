@@ -50,6 +50,7 @@ MONEY_MUTANTS = (
         path="sync/modules/billing/marks.py",
         before="    return other if other != payment else None\n\n\ndef last_asked",
         after="    return None\n\n\ndef last_asked",
+        test="tests/decisions/test_momo.py",
     ),
     Mutant(
         name="a drawer that is closed stays open",
@@ -68,6 +69,7 @@ MONEY_MUTANTS = (
         path=INVOICES,
         before='        change_credit(draft, invoice["party_id"], invoice["currency"], paid_minor,',
         after='        change_credit(draft, invoice["party_id"], invoice["currency"], 0,',
+        test="tests/decisions/test_invoices.py",
     ),
     Mutant(
         name="a statement adds what came in",
