@@ -41,13 +41,13 @@ BREACHES = [
     ("sync/modules/school.py", "import sync.protocol", "protocol and engine above modules above kernel"),
     ("sync/engine/decide.py", "import sync.modules", "engine knows modules only through kernel.module"),
     ("sync/kernel/ids.py", "import random", "sync is pure"),
-    ("server/domain/people.py", "import server.application", "entry points above bootstrap above edges"),
-    ("server/api/app.py", "import server.adapters.postgres", "entry points above bootstrap above edges"),
+    ("server/domain/people.py", "import server.application", "entry points above serving and bootstrap above edges"),
+    ("server/api/app.py", "import server.adapters.postgres", "entry points above serving and bootstrap above edges"),
     ("server/application/ports.py", "import psycopg", "only adapters speak SQL, Redis and HTTP-out"),
     (
         "server/main.py",
         "import server.adapters.postgres",
-        "only bootstrap names concrete adapters",
+        "providers and serving name concrete adapters",
     ),
     ("client_sdk/replica.py", "import sqlalchemy", "client_sdk needs no server package"),
 ]
