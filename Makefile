@@ -9,7 +9,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-JOBS ?= 2
+# One more than there are cores: tests wait for processes that start and stop.
+JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 UPGRADE ?=
 PACKAGES = client_sdk loadtests migrations server sync
 UV_VERSION = 0.13.8
@@ -28,12 +29,13 @@ up: $(STAMP)
 	$(BIN)/tallystick up
 
 # The tests start some hundred processes of ours: none of them is to compile what it loads, whatever the environment says.
+# Files go in their order: otherwise those with a few long tests come last, and one worker is left with them.
 test: lint
 	$(BIN)/python -m compileall -q $(PACKAGES)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 faults: $(STAMP)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "long or not long" tests/faults
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "long or not long" tests/faults
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
