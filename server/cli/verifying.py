@@ -20,8 +20,9 @@ from server.bootstrap import Core, rebuilt_in_file
 from server.cli.connect import with_server
 from sync.modules import registry
 
-SMALL_VERSIONS = 2_000
-"""Versions of all towns together below which starting more processes takes longer than it saves."""
+SMALL_VERSIONS = 200
+"""Versions of all towns together below which starting more processes takes longer than it saves; a version may hold
+one act or thousands."""
 
 TOLD_SECONDS = 0.2
 
