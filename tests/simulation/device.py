@@ -153,6 +153,7 @@ class Disk(ToldStore):
         wiped = held(self.entries())
         super().wipe(head_seq)
         self._device.wiped = wiped
+        self._device.is_out = True  # an admin may have put it out of use since anybody looked
         self._around.note(f"{self._device.name} is wiped")
 
     def settle(self, state: ExchangeState, welcome: Welcome, lines: object, checkpoint: Checkpoint) -> Settled:

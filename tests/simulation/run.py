@@ -67,6 +67,8 @@ def lived(world: World) -> list[str]:
             return check(world.facts)
         except Stuck as stuck:
             return [f"orderly: {stuck}"]
+        except Exception as fault:  # noqa: BLE001  one world that breaks ends no run of many
+            return [f"orderly: {type(fault).__name__}: {fault}"]
         finally:
             world.bury()
             if was_collecting:
