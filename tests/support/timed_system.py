@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
 from dataclasses import dataclass
-from functools import cached_property
 from queue import Queue
 
 from client_sdk.adapters.system import RealSystem
@@ -35,7 +33,7 @@ class Waits:
     def wait(self, event: threading.Event, seconds: float) -> bool:
         """Wait as the test wants it."""
         wait = Wait(event=event, seconds=seconds)
-        self._waits[threading.current_thread().name].put(wait)
+        self._of(threading.current_thread().name).put(wait)
         event.wait()
         if wait.is_passed:
             event.clear()
@@ -43,11 +41,12 @@ class Waits:
 
     def next_wait(self, thread_name: str) -> Wait:
         """The next time that this thread waits."""
-        return self._waits[thread_name].get(timeout=PATIENCE_SECONDS)
+        return self._of(thread_name).get(timeout=PATIENCE_SECONDS)
 
-    @cached_property
-    def _waits(self) -> defaultdict[str, Queue[Wait]]:
-        return defaultdict(Queue)
+    def _of(self, thread_name: str) -> Queue[Wait]:
+        """One queue for a name, whichever thread asks first: what one of two had put would be lost with the other."""
+        waits: dict[str, Queue[Wait]] = vars(self).setdefault("_waits", {})
+        return waits.setdefault(thread_name, Queue())
 
 
 class TimedSystem(Waits, StillSystem):
