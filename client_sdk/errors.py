@@ -238,6 +238,12 @@ class ActingAsMissing(TallystickError):
     code = "acting_as_missing"
 
 
+class NothingToName(TallystickError):
+    """This operation makes nothing that an id could name: leave `id` out. Recorded again, it would count again."""
+
+    code = "nothing_to_name"
+
+
 class NoQrCode(TallystickError):
     """QR codes need the extra `qr`: install tallystick[qr], or print the receipt's code as text."""
 

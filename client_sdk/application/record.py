@@ -24,7 +24,7 @@ from client_sdk.application.ports import (
     System,
 )
 from client_sdk.application.receipts import PrintedReceipt, printed_receipt, takes_money
-from client_sdk.errors import NeverSynced, Refused
+from client_sdk.errors import NeverSynced, NothingToName, Refused
 from sync.engine.chain import encode_bytes, head_message, line_hash, sign
 from sync.engine.leases import MONEY
 from sync.kernel.changeset import ChangeSet, Operation, Status, Verdict
@@ -63,7 +63,8 @@ def record(store: Store, system: System, registry: Registry, actor: str, operati
     """Append one change set by `actor`; durable when this returns.
 
     Raises `Refused` with the rule's code when the rules or the offline lease do not allow it, `NeverSynced`,
-    `UnknownOperation`, `LimitExceeded`, `Malformed`, and the store's named errors; in each case nothing was recorded.
+    `NothingToName` when an operation says an id and makes nothing, `UnknownOperation`, `LimitExceeded`, `Malformed`,
+    and the store's named errors; in each case nothing was recorded.
     """
     if not 1 <= len(operations) <= limits.OPERATIONS_MAX:
         raise LimitExceeded(f"a change set holds 1 to {limits.OPERATIONS_MAX} operations, not {len(operations)}")
@@ -135,9 +136,11 @@ def _change_set(
 
 
 def _with_id(operation: Operation, now_ms: int, system: System) -> Operation:
-    if operation.id:
-        return operation
-    return operation.model_copy(update={"id": make_id(now_ms, system.random(RANDOM_BYTES))})
+    if not operation.id:
+        return operation.model_copy(update={"id": make_id(now_ms, system.random(RANDOM_BYTES))})
+    if operation.made() is None:  # whoever says an id counts on the second one being refused, and nothing would
+        raise NothingToName
+    return operation
 
 
 def _anchor(standing: Standing, system: System) -> dict[str, Any] | None:

@@ -71,8 +71,8 @@ def stub_keys(operations: Iterable[Operation], registry: Registry) -> Iterable[R
 
 def _brought(operation: Operation, registry: Registry) -> Iterable[RowKey]:
     """The rows of an operation that facts may wait for, the one of its own first."""
-    own = [(operation.creates, operation.id)] if operation.creates else []
-    return [row for row in (*own, *operation.brings()) if registry.entities[row[0]].is_awaited]
+    own = operation.made()
+    return [row for row in (*([own] if own else []), *operation.brings()) if registry.entities[row[0]].is_awaited]
 
 
 def may_wait(unknown: UnknownRow, draft: Draft, registry: Registry) -> bool:

@@ -149,8 +149,8 @@ def first_keys(batch: Sequence[Submitted], registry: Registry) -> frozenset[RowK
         keys.update(stub_keys(submitted.change_set.ops, registry))
         keys.update(replacement_keys(submitted.change_set))
         for operation in submitted.change_set.ops:
-            if operation.creates:
-                keys.add((operation.creates, operation.id))
+            if own := operation.made():
+                keys.add(own)
             for field, entity in registry.references[operation.op]:
                 value = getattr(operation, field)
                 if value is not None:

@@ -48,11 +48,15 @@ class Operation(BaseModel):
     """Whether a device may record it in nobody's name: the actor of the change set is the device itself."""
 
     id: Id = ""
-    """Names the operation and whatever it creates; `Replica.record` fills it in."""
+    """Names what the operation makes, and tells it from others; `Replica.record` fills it in."""
 
     def intent_from(self, *, is_server: bool) -> Intent:
         """The intent of this operation when it comes from the server itself or from a device."""
         return self.intent if is_server or self.offline_intent is None else self.offline_intent
+
+    def made(self) -> RowKey | None:
+        """The row that its id names; None when it makes none."""
+        return (self.creates, self.id) if self.creates else None
 
     def reads(self) -> Iterable[RowKey]:
         """Rows that its rules will read beyond those it refers to, as far as the operation alone tells which.

@@ -117,6 +117,10 @@ class UpsertStudent(Operation):
     class_name: ClassName
     phone: Text = ""
 
+    def made(self) -> RowKey | None:
+        """Nobody is made of whom is known."""
+        return None if self.student else super().made()
+
 
 class WithdrawStudent(Operation):
     """The student leaves the school; what is owed is owed."""

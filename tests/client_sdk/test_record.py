@@ -11,7 +11,7 @@ import pytest
 from client_sdk.adapters.memory import MemoryStore
 from client_sdk.application.record import Recorded, record
 from client_sdk.application.verify import verify
-from client_sdk.errors import NeverSynced, Refused
+from client_sdk.errors import NeverSynced, NothingToName, Refused
 from sync.engine.chain import encode_bytes, genesis_hash, head_message, is_signed
 from sync.kernel.changeset import Operation, Status
 from sync.kernel.errors import LimitExceeded, Malformed, UnknownOperation
@@ -152,6 +152,15 @@ def test_an_id_that_the_app_gave_is_kept(desk: Desk) -> None:
     done = desk.record(PlaceJob(id=job_id(50), name="Mine"))
     assert done.id == job_id(50)
     assert desk.store.row("job", job_id(50)) is not None
+
+
+def test_an_id_is_for_what_an_operation_makes(desk: Desk) -> None:
+    desk.record(PlaceJob(id=job_id(50), name="Mine"))
+    with pytest.raises(Refused, match="already used"):
+        desk.record(PlaceJob(id=job_id(50), name="Mine"))
+    with pytest.raises(NothingToName):
+        desk.record(FinishJob(id=job_id(51), job=job_id(0)))
+    assert len(desk.store.entries()) == 1
 
 
 @pytest.mark.parametrize("count", [0, 101])

@@ -185,6 +185,7 @@ class Resident:
             world.sometimes(f"rule {refusal.code}")
             world.note(f"{device.name} may not: {refusal.code}")
             return
+        self._last = [one.model_copy(update={"id": made}) for one, made in zip(operations, recorded.ids, strict=True)]
         world.facts.recorded.append(Recorded(device_id=device.identity.device_id, seq=recorded.seq, hash=recorded.hash))
         said = " ".join(operation.op for operation in operations)
         world.note(f"{device.name} records {recorded.seq} {said} {recorded.hash[:8]}")

@@ -55,6 +55,12 @@ MUTANTS = (
         after="    repeated: list[Link] = []",
     ),
     Mutant(
+        name="an act that makes nothing may be recorded again under its id",
+        path="client_sdk/application/record.py",
+        before="    if operation.made() is None:",
+        after="    if False:",
+    ),
+    Mutant(
         name="no head lock: rows of another process are not read again",
         path=APPLY,
         before="        if lane.head != head:",

@@ -77,6 +77,7 @@ class PlaceJob(Operation):
     op: ClassVar = "job.place"
     intent: ClassVar = Intent.WISH
     roles: ClassVar = STAFF
+    creates: ClassVar = "job"
     name: str
     zone: str = "a"
 
@@ -115,7 +116,7 @@ class Explode(Operation):
 def _place(operation: PlaceJob, draft: Draft) -> None:
     if not operation.name:
         raise draft.refuse(NO_NAME)
-    draft.put("job", operation.id, job_row(operation.name, operation.zone))
+    draft.create("job", operation.id, job_row(operation.name, operation.zone))
 
 
 def _finish(operation: FinishJob, draft: Draft) -> None:
