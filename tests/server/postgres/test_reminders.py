@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from server.adapters.postgres.reminders import PostgresReminders
+from server.application.ports import WriteRejected
+from server.application.reminder_ports import Overdue
 from server.jobs.reminders import PERIOD_SECONDS, REMINDERS_MAX
 from sync.kernel.clock import format_time
-from tests.support.debts import DAY_SECONDS, PHONE, Debt, debt_in
+from tests.support.debts import DAY_SECONDS, PHONE, Debt, debt_in, reminder
 from tests.support.write_path import stored
 
 
@@ -44,12 +49,32 @@ async def test_two_schedulers_at_once_write_it_once(debt: Debt) -> None:
     debt.system.advance(DAY_SECONDS)
     now = format_time(debt.system.now_ms())
     due = await debt.reminders.due(debt.town.id, now, told_before=now, most=3, rows_max=10)
-    await debt.remind()
+    assert (len(due), await debt.remind()) == (1, 1)
+
+    class Before(PostgresReminders):
+        async def due(self, *_: Any, **__: Any) -> Sequence[Overdue]:
+            """What the other one saw before this one wrote."""
+            return due
+
+    debt.reminder_desk = replace(debt.reminder_desk, reminders=Before(debt.town.pool))
+
+    assert await debt.remind(1) == 1
+
+
+async def test_what_is_written_already_is_not_put_on_the_agenda_later(debt: Debt) -> None:
+    await debt.remind(DAY_SECONDS)
     written = [told.reminder for told in await debt.told()]
 
-    assert len(due) == 1
     assert await debt.reminders.write(debt.town.id, written, {written[0].id: 3000}) == 0
     assert await stored(debt.town, "SELECT count(*) FROM agenda") == [(0,)]
+
+
+async def test_a_row_and_its_work_are_written_together_or_not_at_all(debt: Debt) -> None:
+    good, bad = reminder(1), replace(reminder(2), invoice_id="none")
+    with pytest.raises(WriteRejected):
+        await debt.reminders.write(debt.town.id, [good, bad], {good.id: 3000, bad.id: 3000})
+
+    assert (await debt.told(), await stored(debt.town, "SELECT count(*) FROM agenda")) == ([], [(0,)])
 
 
 async def test_who_has_paid_is_not_told(debt: Debt) -> None:
