@@ -105,6 +105,11 @@ def test_the_ready_file_tells_how_to_reach_the_system_and_is_for_its_owner_only(
     assert up.ready_file.stat().st_mode & 0o777 == 0o600
 
 
+def test_the_api_describes_itself_where_no_other_machine_is_let_in(up: Up) -> None:
+    described = httpx2.get(f"{up.ready['url']}/openapi.json").raise_for_status().json()
+    assert "/v1/towns/{town_id}/exchange" in described["paths"]
+
+
 def test_the_admin_of_the_ready_file_signs_in_and_has_every_sample_town(up: Up) -> None:
     session = sign_in(up, up.ready["admin_email"], up.ready["admin_password"]).json()
 

@@ -80,7 +80,7 @@ class MemoryBooks:
                 if minor
             ]
             version, at = reader.head.version, orjson.loads(reader.state.journal[-1].body)["at"]
-            return Account(name=owner_id, town_name="", version=version, at=at, booked=booked)
+            return Account(name=owner_id, town_name="", time_zone="UTC", version=version, at=at, booked=booked)
 
     @property
     def statements(self) -> Statements:

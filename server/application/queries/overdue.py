@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 from server.application.people_ports import ListingReader, Where
 from server.application.queries.paging import InvalidQuery
+from server.domain.local_time import day
+from sync.kernel.clock import format_time
 
 OPEN_STATES: Final = ("PENDING", "PARTIALLY_PAID")
 
@@ -17,7 +17,7 @@ async def today_in(reader: ListingReader, town_id: str, now_ms: int) -> str:
     """The day that it is in the town, like `2026-11-21`."""
     town = await reader.row("town", town_id)
     assert town is not None
-    return datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(ZoneInfo(town.fields["time_zone"])).date().isoformat()
+    return day(format_time(now_ms), town.fields["time_zone"])
 
 
 def is_overdue(invoice: Mapping[str, Any], today: str) -> bool:
