@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,24 +33,24 @@ class Sent:
 
     debt: Debt
     sandbox: ReminderSandbox
-    database_url: str
+    environment: dict[str, str]
 
     async def list_as_json(self) -> Any:
         """What the command line says; a command has an event loop of its own, so it gets a thread."""
-        environment = {"DATABASE_URL": self.database_url, "REDIS_URL": NOBODY}
         words = ["reminders", "list", "--town", self.debt.town.id, "--json"]
-        done = await asyncio.to_thread(CliRunner().invoke, whole_app(), words, env=environment)
+        done = await asyncio.to_thread(CliRunner().invoke, whole_app(), words, env=self.environment)
         return json.loads(done.stdout)
 
 
 @pytest.fixture
-async def sent(migrated_database: str) -> AsyncIterator[Sent]:
+async def sent(migrated_database: str, tmp_path: Path) -> AsyncIterator[Sent]:
     system = MemorySystem()
+    environment = {"DATABASE_URL": migrated_database, "REDIS_URL": NOBODY, "TALLYSTICK_DATA_DIR": str(tmp_path)}
     async with (
         gateway_at(system) as (gateway, sandbox, _),
         debt_in(migrated_database, gateway=gateway, system=system) as debt,
     ):
-        yield Sent(debt=debt, sandbox=sandbox, database_url=migrated_database)
+        yield Sent(debt=debt, sandbox=sandbox, environment=environment)
 
 
 async def test_a_reminder_leaves_once_and_says_when(sent: Sent) -> None:
