@@ -21,6 +21,7 @@ from server.cli.towns import InTown
 from sync.modules.identity import ROLES, DeactivateUser
 
 STDIN = Path("-")
+SCHOOL_OFFICE = "school_office"
 PASSWORD_FILE_CHARACTERS_MAX = 4096
 
 PasswordFile = Annotated[
@@ -111,16 +112,19 @@ def _add(
 
 
 def _list(*, town: InTown, data: DataDir = None, as_json: AsJson = False) -> None:
-    """The people of a town, by name: what they are, and with which e-mail address they sign in."""
+    """The people of a town, by name: what they are, for which school, and with which e-mail address they sign in."""
 
     async def read(core: Core) -> list[dict[str, Any]]:
         town_id = await find_town(core.towns, town)
         emails = await core.people.accounts.emails(town_id)
         users = await rows_of(core.evidence, town_id, "user")
+        schools = await rows_of(core.evidence, town_id, "school")
         return [
             {
                 "id": user_id,
                 **{field: row[field] for field in ("name", "login", "roles", "is_active", "has_pin")},
+                "school_id": row.get("school_id"),  # before there were schools, nobody had one
+                "school": schools[row["school_id"]]["name"] if row.get("school_id") else None,
                 "email": emails.get(user_id),
             }
             for user_id, row in sorted(users.items(), key=lambda item: (item[1]["name"], item[0]))
@@ -131,13 +135,14 @@ def _list(*, town: InTown, data: DataDir = None, as_json: AsJson = False) -> Non
         print_json(users)
         return
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-    for column in ("name", "login", "roles", "works here", "signs in as"):
+    for column in ("name", "login", "roles", "school", "works here", "signs in as"):
         table.add_column(column)
     table.add_column("id", no_wrap=True)
     for one in users:
         works = "[green]yes[/]" if one["is_active"] else "[red]no[/]"
-        row = (escape(one["name"]), escape(one["login"]), ", ".join(one["roles"]), works, escape(one["email"] or "-"))
-        table.add_row(*row, one["id"])
+        school = one["school"] or ("all" if SCHOOL_OFFICE in one["roles"] else "-")
+        row = (escape(one["name"]), escape(one["login"]), ", ".join(one["roles"]), escape(school), works)
+        table.add_row(*row, escape(one["email"] or "-"), one["id"])
     out.print(table if users else "Nobody works here yet: tallystick user add")
 
 

@@ -36,11 +36,19 @@ class Answer:
 class Calls:
     """Calls to one provider; connects when it is first used. One instance for one event loop.
 
-    `breaker` may be shared by instances that follow one another.
+    `breaker` may be shared by instances that follow one another; `whom` is who does not answer, in a problem.
     """
 
-    def __init__(self, base_url: str, *, call_seconds_max: float, breaker: Breaker | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        call_seconds_max: float,
+        breaker: Breaker | None = None,
+        whom: str = "the payment provider",
+    ) -> None:
         self._base_url = base_url
+        self._whom = whom
         self._call_seconds_max = call_seconds_max
         self._breaker = breaker or Breaker()
         self._http: httpx2.AsyncClient | None = None
@@ -48,7 +56,7 @@ class Calls:
     async def guarded(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
         """What the call gives; raises `ProviderUnavailable` when there is no answer, or one that decides nothing."""
         if not self._breaker.may_ask():
-            raise ProviderUnavailable("the payment provider has not answered of late; it is left in peace for a moment")
+            raise ProviderUnavailable(f"{self._whom} has not answered of late; it is left in peace for a moment")
         try:
             async with asyncio.timeout(self._call_seconds_max):
                 answer = await call()
@@ -57,7 +65,7 @@ class Calls:
         if answer.status >= _BROKEN or answer.status == _TOO_MANY:
             raise self._unavailable(f"HTTP {answer.status}")
         if self._breaker.succeeded():
-            _log.info("payment_provider_answers_again")
+            _log.info("provider_answers_again", provider=self._whom)
         return answer
 
     async def send(
@@ -87,8 +95,8 @@ class Calls:
 
     def _unavailable(self, why: str) -> ProviderUnavailable:
         if self._breaker.failed():
-            _log.warning("payment_provider_silent", why=why, remedy="it is asked again later")
-        return ProviderUnavailable(f"the payment provider does not answer ({why})")
+            _log.warning("provider_silent", provider=self._whom, why=why, remedy="it is asked again later")
+        return ProviderUnavailable(f"{self._whom} does not answer ({why})")
 
 
 def said_code(body: bytes) -> str:
