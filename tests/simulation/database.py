@@ -63,13 +63,13 @@ class Backup:
 class Database:
     """What outlives every process."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, clock: Callable[[], float]) -> None:
         self.outbox = MemoryOutbox()
         self.inbox = MemoryInbox()
         self.messages = MemoryMessages()
         self.sealed: dict[tuple[str, str, int, bytes], SealedUpload] = {}
         self.enrolments = MemoryEnrolments()
-        self.towns = ToldTowns(registry, self.outbox)
+        self.towns = ToldTowns(registry, self.outbox, clock)
         self._queues: dict[str, _Queue] = {}
 
     def queue(self, town_id: str, loop: SimLoop) -> _Queue:
@@ -94,7 +94,7 @@ class Database:
 
     def restore(self, town_id: str, backup: Backup) -> None:
         """The copy takes the place of what there is; nobody may be connected."""
-        self.towns.states[town_id], self.towns.told[town_id] = backup.state, list(backup.told)
+        self.towns.put_back(town_id, backup.state, backup.told)
         for work, kept in ((self.outbox, backup.outbox), (self.inbox, backup.inbox)):
             others = {key: row for key, row in work.rows.items() if key[0] != town_id}
             work.rows = others | {key: copy.copy(row) for key, row in kept.items()}

@@ -1,4 +1,4 @@
-"""The slower mode: what the stores of a world were told and asked, once more over a real PostgreSQL and SQLite files.
+"""The slower mode: what a world told and asked, once more of a real PostgreSQL, a real Redis and SQLite files.
 
 The world runs as ever, in virtual time and over stores in memory. Then a new database is told the same, transaction for
 transaction, and asked the same, where it was asked; every answer has to be the same, and so has everything that is
@@ -21,8 +21,9 @@ from server.adapters.postgres.towns import PostgresTowns
 from server.application.evidence import EvidenceStore, TownEvidence
 from server.application.ports import TownReader, Towns, TownWriter
 from server.application.queries.verify_town import verify_town
-from server.embedded import EmbeddedPostgres
+from server.embedded import EmbeddedPostgres, EmbeddedRedis
 from tests.simulation.real_disk import replayed
+from tests.simulation.real_redis import retold
 from tests.simulation.rules import SERVER_RULES
 from tests.simulation.run import Outcome, lived, outcome_of
 from tests.simulation.told import Asked, Commit, Entry, Snapshot
@@ -31,11 +32,12 @@ from tests.support.stack import database_from, database_template, scratch_direct
 
 
 class RealStores:
-    """A PostgreSQL with a migrated database in it that can be copied, for any number of worlds."""
+    """A PostgreSQL with a migrated database in it that can be copied, and a Redis, for any number of worlds."""
 
-    def __init__(self, server: EmbeddedPostgres, template: str) -> None:
+    def __init__(self, server: EmbeddedPostgres, template: str, redis: EmbeddedRedis) -> None:
         self._server = server
         self._template = template
+        self._redis = redis
 
     def run_seed(self, seed: int, *, limit: int | None = None) -> Outcome:
         """Make the world of this seed and check it, then its stores."""
@@ -47,6 +49,7 @@ class RealStores:
         """Where real stores that are told the same come to something else."""
         with database_from(self._server, self._template) as url:
             findings = [f"postgres: {one}" for one in asyncio.run(_compared(world, url))]
+        findings += [f"redis: {one}" for one in asyncio.run(retold(world.redis.told, self._redis.url))]
         for resident in world.residents:
             with scratch_directory() as directory:
                 name = resident.device.name
@@ -61,8 +64,9 @@ def real_stores() -> Iterator[RealStores]:
         scratch_directory() as directory,
         EmbeddedPostgres.start(directory / "postgres") as server,
         database_template(server) as template,
+        EmbeddedRedis.start(directory / "redis") as redis,
     ):
-        yield RealStores(server, template)
+        yield RealStores(server, template, redis)
 
 
 async def _compared(world: World, url: str) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from types import SimpleNamespace
 from typing import Any, Protocol, TypeVar, cast
@@ -24,7 +25,7 @@ from server.application.commands.apply_change_sets import Appliers
 from server.application.commands.begin_epoch import begin_epoch
 from server.application.commands.settle_payments import PaymentDesk
 from server.application.commands.work_off_outbox import work_off_outbox
-from server.application.live_ports import Hint
+from server.application.queries.statements import Statements, tell_changes
 from server.application.rate_ports import Tries
 from server.application.rates import RateLimits
 from server.domain.access import DeviceCaller
@@ -35,6 +36,7 @@ from tests.simulation.database import Connection, Database, ProcessTowns
 from tests.simulation.faults import Faults
 from tests.simulation.loop import RUNS_IN, Mortal, SimLoop
 from tests.simulation.provider import Provider
+from tests.simulation.redis import WorldRedis, hints, statement_cache
 from tests.simulation.rules import SERVER_RULES
 
 Result = TypeVar("Result")
@@ -59,6 +61,7 @@ class Surroundings(Protocol):
     database: Database
     signer: KeySigner
     provider: Provider
+    redis: WorldRedis
 
     def random(self, name: str) -> Random:
         """A source of chance of its own."""
@@ -66,10 +69,6 @@ class Surroundings(Protocol):
 
     def sometimes(self, what: str) -> None:
         """This has happened."""
-        ...
-
-    def hinted(self, town_id: str) -> None:
-        """The rows of a town have changed, says a hint."""
         ...
 
     def process_died(self, process: Process) -> None:
@@ -141,15 +140,18 @@ class Process(Mortal):
         )
         self.connection = connection
         self.towns = ProcessTowns(connection)
+        cache = statement_cache(around.redis, around.loop)
         self.appliers = Appliers(
             towns=self.towns,
             registry=SERVER_RULES,
             signer=around.signer,
             system=self.system,
             bell=_Bell(around),
-            hints=cast("Any", _Hints(around)),
+            hints=hints(around.redis, around.loop),
+            committed=partial(tell_changes, cache),
         )
         self.books = MemoryBooks(connection)
+        self.statements = Statements(book=self.books, cache=cache)
         self.desk = PaymentDesk(
             momo=around.provider,
             card=around.provider,
@@ -262,19 +264,6 @@ def _sender(pipe: Pipe) -> Callable[[Message], Coroutine[Any, Any, None]]:
             pipe.stop(is_broken=False)
 
     return send
-
-
-class _Hints:
-    """The `Hints` port: whoever is listening hears of a commit, unless Redis is away just then."""
-
-    def __init__(self, around: Surroundings) -> None:
-        self._around = around
-
-    def publish(self, town_id: str, hint: Hint) -> None:
-        """As the port."""
-        del hint
-        if not self._around.faults.strikes("redis.hint_lost"):
-            self._around.hinted(town_id)
 
 
 class _Bell:
