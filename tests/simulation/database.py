@@ -39,6 +39,7 @@ from sync.engine.town import Step
 from sync.kernel.changeset import RowKey
 from sync.kernel.module import Registry
 from tests.simulation.faults import Faults
+from tests.simulation.files import WorldBlobs
 from tests.simulation.loop import Mortal, SimLoop
 from tests.simulation.told import Asked, Entry, ToldTowns, noted
 
@@ -70,6 +71,7 @@ class Database:
         self.sealed: dict[tuple[str, str, int, bytes], SealedUpload] = {}
         self.enrolments = MemoryEnrolments()
         self.towns = ToldTowns(registry, self.outbox, clock)
+        self.blobs = WorldBlobs(clock)
         self._queues: dict[str, _Queue] = {}
 
     def queue(self, town_id: str, loop: SimLoop) -> _Queue:
@@ -175,6 +177,11 @@ class Connection:
         await turn
         if self.faults.strikes("database.unavailable"):
             raise Unavailable
+
+    async def moment(self) -> None:
+        """A step that takes a moment, and is not the database's."""
+        self._may_die()
+        await asyncio.sleep(self._random.uniform(*ROUND_TRIP_SECONDS))
 
     async def asked(self, answer: Coroutine[Any, Any, Result]) -> Result:
         """The answer of one statement."""

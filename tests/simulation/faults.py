@@ -64,6 +64,10 @@ KINDS: Final[Mapping[str, float]] = {
     "redis.answer_lost": 0.2,
     "redis.slow": 0.2,
     "redis.flushed": 0.1,
+    # Files: for each that is asked for, each piece of one that comes.
+    "blob.gone": 0.15,
+    "blob.altered": 0.15,
+    "blob.torn": 0.2,
 }
 """Every kind of fault and the highest chance it is given, each time that it could strike."""
 

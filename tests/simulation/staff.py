@@ -11,13 +11,15 @@ from server.application.commands.pay_order import OnlineTill, Paying, Target, pa
 from server.application.commands.release_device import reject_lines, release_device
 from server.application.ports import Unavailable
 from server.domain.requests import KeyedRequest, RequestKey
+from server.jobs.snapshots import build_snapshots
 from sync.engine.chain import encode_bytes
 from sync.kernel.errors import TallystickError
 from tests.simulation.accounts import Debtor
 from tests.simulation.facts import Promised
 from tests.simulation.finance import MONEY_ERRANDS
+from tests.simulation.loop import START_MS
 from tests.simulation.office import ERRANDS, Desk, next_errand
-from tests.simulation.server import START_MS, Process, work_off
+from tests.simulation.server import Process, work_off
 
 if TYPE_CHECKING:
     from sync.kernel.changeset import Operation
@@ -29,6 +31,7 @@ RETRY_SECONDS = (1.0, 30.0)
 AWAY_SHARE = 0.2
 KEPT_SHARE = 0.3
 SORTED_SHARE = 0.5
+FILES_SHARE = 0.15
 REPEATED_SHARE = 0.05
 BACKUPS_MAX = 4
 DIGEST_BYTES = 32
@@ -172,6 +175,14 @@ class Clerk:
         return task.result()
 
 
+def make_files(world: World) -> None:
+    """What the scheduler does: snapshots of buckets that have grown, and away with what is of no use."""
+    try:
+        Clerk.ask(world, lambda process: build_snapshots(process.files))
+    except TallystickError as fault:
+        world.note(f"no snapshots: {fault.code}")
+
+
 class Keeper:
     """Who looks after the machines: copies, failovers, workers."""
 
@@ -202,6 +213,8 @@ class Keeper:
                     self._fail_over(town)
                 if world.faults.strikes("database.restored", town.name):
                     world.swap(town.id, kept[0])
+            if self._random.random() < FILES_SHARE:
+                make_files(world)
             try:
                 Clerk.ask(
                     world,

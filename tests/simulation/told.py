@@ -49,11 +49,13 @@ class Commit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Statement:
-    """One call of the store (`histories` for a call of that port) in a transaction of its own."""
+    """One call of a port (the store of towns, `histories`, `snapshots`) in a transaction of its own, and its answer."""
 
     name: str
     arguments: tuple[Any, ...]
     named: dict[str, Any] = field(default_factory=dict)
+    port: str = "towns"
+    answer: Any = None
 
 
 Entry = Snapshot | Commit | Statement
@@ -130,12 +132,13 @@ class _ToldHistories(MemoryHistories):
 
     async def halt(self, town_id: str, halt: Halt) -> None:
         await super().halt(town_id, halt)
-        self._towns.tell(town_id, Statement(name="halt", arguments=(town_id, halt)))
+        self._towns.tell(town_id, Statement(port="histories", name="halt", arguments=(town_id, halt)))
 
     async def keep_lines(
         self, town_id: str, device_id: str, seq: int, lines: Sequence[bytes], *, signature: str, at: str
     ) -> None:
         await super().keep_lines(town_id, device_id, seq, lines, signature=signature, at=at)
         named = {"signature": signature, "at": at}
-        said = Statement(name="keep_lines", arguments=(town_id, device_id, seq, list(lines)), named=named)
+        arguments = (town_id, device_id, seq, list(lines))
+        said = Statement(port="histories", name="keep_lines", arguments=arguments, named=named)
         self._towns.tell(town_id, said)

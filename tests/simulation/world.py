@@ -33,11 +33,14 @@ from tests.simulation.redis import WorldRedis
 from tests.simulation.rules import DEVICE_RULES, SERVER_RULES
 from tests.simulation.sealed import handed_in, known_of
 from tests.simulation.server import RESTART_SECONDS, Process, work_off
-from tests.simulation.staff import Clerk, Keeper
+from tests.simulation.staff import Clerk, Keeper, make_files
 from tests.simulation.stage import Stage, StagedTown, staged
 
 HEAL_ROUNDS_MAX: Final = 12
 """Rounds in which everybody syncs once, after which a healed world must have come to rest."""
+
+FILES_SHARE: Final = 0.3
+"""Worlds in which there are snapshots before anybody syncs for the first time."""
 
 ROUND_SECONDS_MAX: Final = 24 * 3600
 
@@ -142,6 +145,8 @@ class World:
         """Both phases."""
         for _ in range(self.options.processes):
             self.start_process()
+        if self.random("files").random() < FILES_SHARE:
+            self._do(lambda: make_files(self))
         clerks = [Clerk(self, town) for town in self.stage.towns]
         for town in self.stage.towns:
             for one in town.devices:
