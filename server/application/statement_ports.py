@@ -93,8 +93,9 @@ NOBODY_KEEPS = Kept(counter=None, body=None, is_away=True)
 class StatementCache(Protocol):
     """Statements that were made, for a minute; it may lose everything and may be away, and is never the truth.
 
-    An account has a counter, which is the town version of its last change as far as is known here. A statement is kept
-    under its account's counter, so one from before a change is not found any more. Nothing here raises or waits long.
+    An account has a counter, which every change that is known here moves, mostly to its town version. A statement is
+    kept under its account's counter, so one from before a change is not found any more. Nothing here raises or waits
+    long.
     """
 
     async def find(self, of: Of, owner_id: str) -> Kept: ...

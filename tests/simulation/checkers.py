@@ -19,7 +19,7 @@ from sync.engine.feed import row_sum
 from sync.engine.town import RULE_FAILED
 from sync.kernel.changeset import Fields, Status
 from tests.simulation.expected import KINDS_OF, STEPS
-from tests.simulation.facts import Facts, Replicated, replaced
+from tests.simulation.facts import Facts, Replicated, Told, replaced
 from tests.simulation.money import allocated, money, statement
 from tests.simulation.rules import SERVER_RULES, Poison
 
@@ -40,7 +40,7 @@ def acknowledged_kept(facts: Facts) -> Iterator[str]:
                 yield f"{where} is {said} now"
         elif town.id not in facts.went_back:
             yield f"{where} is of a history that is gone, and nobody has lost it"
-        elif told.hash not in facts.lost and not town.known(told.device_id) & {told.hash, told.stands_for}:
+        elif told.hash not in facts.lost | facts.strange and not _is_known(town, told):
             yield f"{where} was lost and has not come again"
     for promised in facts.promised:
         town = towns.of_town(promised.town_id)
@@ -48,6 +48,10 @@ def acknowledged_kept(facts: Facts) -> Iterator[str]:
             yield f"the office was answered about {promised.hash}, which is not in the journal"
         elif not town.has_seen(promised.seen) and town.id not in facts.went_back:
             yield f"the office was answered at {promised.seen[0]}, which is gone, and nobody has lost it"
+
+
+def _is_known(town: _Town, told: Told) -> bool:
+    return bool(town.known(told.device_id) & {told.hash, told.stands_for})
 
 
 def recorded_kept(facts: Facts) -> Iterator[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +15,6 @@ from functools import partial
 from random import Random
 from typing import Any, TypeVar
 
-from server.adapters.memory import MemoryEnrolments
 from server.adapters.memory_outbox import MemoryInbox, MemoryMessages, MemoryOutbox, OutboxRow, WrittenMessage
 from server.adapters.memory_town import TownState
 from server.adapters.memory_towns import MemoryTownReader, MemoryTownWriter, MemoryWriting
@@ -38,9 +36,11 @@ from sync.engine.feed import Stored
 from sync.engine.town import Step
 from sync.kernel.changeset import RowKey
 from sync.kernel.module import Registry
+from tests.simulation.enrolments import Copied, WorldEnrolments
 from tests.simulation.faults import Faults
 from tests.simulation.files import WorldBlobs
 from tests.simulation.loop import Mortal, SimLoop
+from tests.simulation.queues import TownQueue
 from tests.simulation.told import Asked, Entry, ToldTowns, noted
 
 Result = TypeVar("Result")
@@ -61,6 +61,7 @@ class Backup:
     messages: Mapping[tuple[str, str], WrittenMessage]
     sealed: Mapping[BoxPlace, SealedUpload]
     told: Sequence[Entry]
+    enrolments: Copied
 
 
 class Database:
@@ -71,14 +72,14 @@ class Database:
         self.inbox = MemoryInbox()
         self.messages = MemoryMessages()
         self.sealed: dict[BoxPlace, SealedUpload] = {}
-        self.enrolments = MemoryEnrolments()
+        self.enrolments = WorldEnrolments()
         self.towns = ToldTowns(registry, self.outbox, clock)
         self.blobs = WorldBlobs(clock)
-        self._queues: dict[str, _Queue] = {}
+        self._queues: dict[str, TownQueue] = {}
 
-    def queue(self, town_id: str, loop: SimLoop) -> _Queue:
+    def queue(self, town_id: str, loop: SimLoop) -> TownQueue:
         """Who waits for the town's lock."""
-        return self._queues.setdefault(town_id, _Queue(loop))
+        return self._queues.setdefault(town_id, TownQueue(loop))
 
     def forget(self, process: Mortal) -> None:
         """Nothing of a dead process holds a lock."""
@@ -94,6 +95,7 @@ class Database:
             messages={key: told for key, told in self.messages.written.items() if key[0] == town_id},
             sealed={key: upload for key, upload in self.sealed.items() if key[0] == town_id},
             told=tuple(self.towns.told[town_id]),
+            enrolments=self.enrolments.back_up(town_id),
         )
 
     def restore(self, town_id: str, backup: Backup) -> None:
@@ -102,49 +104,10 @@ class Database:
         for work, kept in ((self.outbox, backup.outbox), (self.inbox, backup.inbox)):
             others = {key: row for key, row in work.rows.items() if key[0] != town_id}
             work.rows = others | {key: copy.copy(row) for key, row in kept.items()}
+        self.enrolments.put_back(town_id, backup.enrolments)
         told = {key: message for key, message in self.messages.written.items() if key[0] != town_id}
         self.messages.written = told | dict(backup.messages)
         self.sealed = {key: upload for key, upload in self.sealed.items() if key[0] != town_id} | dict(backup.sealed)
-
-
-class _Queue:
-    """A lock that is handed on to the next one who is still alive."""
-
-    def __init__(self, loop: SimLoop) -> None:
-        self._loop = loop
-        self._holder: tuple[Mortal, object] | None = None
-        self._waiting: deque[tuple[Mortal, object, asyncio.Future[None]]] = deque()
-
-    async def take(self, owner: Mortal, ticket: object) -> None:
-        """Wait for it."""
-        if self._holder is None:
-            self._holder = (owner, ticket)
-            return
-        turn: asyncio.Future[None] = self._loop.create_future()
-        self._waiting.append((owner, ticket, turn))
-        try:
-            await turn
-        except asyncio.CancelledError:
-            self.give(ticket)
-            raise
-
-    def give(self, ticket: object) -> None:
-        """Hand it on; does nothing for who has not got it."""
-        if self._holder is not None and self._holder[1] is ticket:
-            self._hand_on()
-
-    def forget(self, owner: Mortal) -> None:
-        """The owner is dead; what it holds, or was just given, is the next one's."""
-        if self._holder is not None and self._holder[0] is owner:
-            self._hand_on()
-
-    def _hand_on(self) -> None:
-        self._holder = None
-        while self._waiting and self._holder is None:
-            owner, following, turn = self._waiting.popleft()
-            if owner.is_alive and not turn.done():
-                self._holder = (owner, following)
-                turn.set_result(None)
 
 
 class Connection:
@@ -166,14 +129,14 @@ class Connection:
         self._may_die = may_die
         self.faults = faults
         self.loop = loop
-        self._random = random
+        self.random = random
         self._open: dict[object, MemoryWriting] = {}
 
     async def trip(self) -> None:
         """One round trip, in which anything may happen. Raises `Unavailable`."""
         self._may_die()
         is_slow = self.faults.strikes("database.slow")
-        seconds = self._random.uniform(*(SLOW_SECONDS if is_slow else ROUND_TRIP_SECONDS))
+        seconds = self.random.uniform(*(SLOW_SECONDS if is_slow else ROUND_TRIP_SECONDS))
         turn = self.loop.create_future()
         self.loop.call_later(seconds, turn.set_result, None)
         await turn
@@ -183,7 +146,7 @@ class Connection:
     async def moment(self) -> None:
         """A step that takes a moment, and is not the database's."""
         self._may_die()
-        await asyncio.sleep(self._random.uniform(*ROUND_TRIP_SECONDS))
+        await asyncio.sleep(self.random.uniform(*ROUND_TRIP_SECONDS))
 
     async def asked(self, answer: Coroutine[Any, Any, Result]) -> Result:
         """The answer of one statement."""

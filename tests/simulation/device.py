@@ -257,6 +257,7 @@ class _Files(MemoryDownloads):
 class Device:
     """One machine. `is_out`: an admin has put it out of use. `is_rotten`: rows were ever lost from its disk.
 
+    `is_stranger`: its town does not know it any more.
     `wiped`: the hashes of the lines that it held when it destroyed itself, and of those that they stood for.
     """
 
@@ -266,6 +267,7 @@ class Device:
         self.identity = identity
         self.is_on = True
         self.is_out = False
+        self.is_stranger = False
         self.is_clone = False
         self.is_rotten = False
         self.wiped: set[str] | None = None

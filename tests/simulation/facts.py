@@ -118,6 +118,8 @@ class Facts:
     heard: list[Heard] = field(default_factory=list)
     pulled: list[Pulled] = field(default_factory=list)
     lost: set[str] = field(default_factory=set)
+    strange: set[str] = field(default_factory=set)
+    """Hashes of lines on the disks of devices whose enrolment was lost with the end of a history."""
     towns: dict[str, TownState] = field(default_factory=dict)
     reports: dict[str, Report] = field(default_factory=dict)
     replicas: list[Replicated] = field(default_factory=list)

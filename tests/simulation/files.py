@@ -6,9 +6,11 @@ when it has a row for every thousand that it would need.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from random import Random
 from typing import TYPE_CHECKING, Protocol, cast
 
 from server.adapters.memory_blobs import MemoryBlobs
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from tests.simulation.database import Connection, ProcessTowns
 
 ROWS_PER_ROW = 1_000
+LONG_SHARE, LONG_SECONDS = 0.3, (1.0, 3600.0)
+"""How often a large bucket takes its time, and how long a page of it does."""
+
 PAGE_ROWS = 4
 """Rows of a page while a snapshot is made: others write in between."""
 
@@ -42,10 +47,12 @@ class WorldBlobs(MemoryBlobs):
         self.lines: dict[str, list[bytes]] = {}
         """By hash, the lines of each file as it was made."""
 
-    def alter(self, folder: str, sha256: str) -> None:
+    def alter(self, folder: str, sha256: str, random: Random) -> None:
         """A bit of the file is another one from now on."""
         held, written_ms = self._files[folder, sha256]
-        self._files[folder, sha256] = bytes([held[0] ^ 1]) + held[1:], written_ms
+        place = random.randrange(len(held))
+        altered = bytes([held[place] ^ 1 << random.randrange(8)])
+        self._files[folder, sha256] = held[:place] + altered + held[place + 1 :], written_ms
 
 
 class ProcessBlobs:
@@ -69,7 +76,7 @@ class ProcessBlobs:
             if faults.strikes("blob.gone"):
                 await self._files.remove(folder, sha256)
             elif faults.strikes("blob.altered"):
-                self._files.alter(folder, sha256)
+                self._files.alter(folder, sha256, faults.source("blob.altered"))
         return await self._files.size(folder, sha256)
 
     async def read(self, folder: str, sha256: str, start: int, stop: int) -> AsyncIterator[bytes]:
@@ -115,7 +122,8 @@ class ProcessSnapshots:
             lines = [line async for _, page in held.pages() for line in page]
             self._lines[town_id, bucket] = lines
             self._tell("bucket", town_id, bucket, answer=lines)
-            yield _SlowRows(held=held, connection=self._connection)
+            is_long = self._connection.random.random() < LONG_SHARE
+            yield _SlowRows(held=held, connection=self._connection, is_long=is_long)
         if self._towns.standing(town_id).head.version > held.version:
             self._sights.sometimes("a snapshot is made while the town writes")
 
@@ -169,6 +177,7 @@ class _SlowRows:
 
     held: MemoryBucketRows
     connection: Connection
+    is_long: bool
 
     @property
     def epoch(self) -> str:
@@ -181,6 +190,8 @@ class _SlowRows:
     async def pages(self) -> AsyncIterator[tuple[int, Sequence[bytes]]]:
         async for page in self.held.pages():
             await self.connection.trip()
+            if self.is_long:
+                await asyncio.sleep(self.connection.random.uniform(*LONG_SECONDS))
             yield page
 
 

@@ -71,7 +71,7 @@ class Resident:
     def is_quiet(self) -> bool:
         """Whether nothing is left to be done: everything is answered, and it stands where the town stands."""
         if self.device.is_out:
-            return self.device.wiped is not None
+            return self.device.wiped is not None or self.device.is_stranger
         state = self.device.disk.exchange_state()
         head = self.world.database.towns.standing(self.town.id).head
         return self.problem is None and not state.pending and (state.epoch, state.version) == (head.epoch, head.version)

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.simulation.edge_mutants import EDGE_MUTANTS
 from tests.simulation.money_mutants import MONEY_MUTANTS
 from tests.simulation.mutant import Mutant
 
@@ -304,6 +305,7 @@ MUTANTS = (
         test="tests/server/api/test_histories.py",
     ),
     *MONEY_MUTANTS,
+    *EDGE_MUTANTS,
 )
 
 

@@ -125,8 +125,7 @@ class WorldRedis:
     def _move(self, keys: Sequence[str], args: Sequence[Any]) -> None:
         version, seconds = args
         for key in keys:
-            if int(self._get(key) or 0) < version:
-                self._set(key, version, seconds)
+            self._set(key, max(int(self._get(key) or 0) + 1, version), seconds)
 
     def _publish(self, _: Sequence[str], args: Sequence[Any]) -> None:
         """Whoever is listening hears of it, unless nobody is just then."""

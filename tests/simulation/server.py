@@ -25,6 +25,7 @@ from server.api.problems import answer_fault
 from server.api.snapshots import get_snapshot
 from server.application.commands.apply_change_sets import Appliers
 from server.application.commands.begin_epoch import begin_epoch
+from server.application.commands.enrol_device import enrol
 from server.application.commands.settle_payments import PaymentDesk
 from server.application.commands.work_off_outbox import work_off_outbox
 from server.application.queries.statements import Statements, tell_changes
@@ -33,8 +34,10 @@ from server.application.rates import RateLimits
 from server.domain.access import DeviceCaller
 from server.domain.rates import Rates
 from sync.kernel.errors import TallystickError
+from sync.protocol.messages import EnrolAnswer, EnrolRequest
 from tests.simulation.books import MemoryBooks
 from tests.simulation.database import Connection, Database, ProcessTowns
+from tests.simulation.enrolments import ProcessEnrolments
 from tests.simulation.faults import Faults
 from tests.simulation.files import FileKeeper, ProcessBlobs, ProcessSnapshots
 from tests.simulation.loop import RUNS_IN, START_MS, Mortal, SimLoop
@@ -143,6 +146,7 @@ class Process(Mortal):
         self.connection = connection
         self.towns = ProcessTowns(connection)
         cache = statement_cache(around.redis, around.loop)
+        self.enrolments = ProcessEnrolments(connection)
         self.appliers = Appliers(
             towns=self.towns,
             registry=SERVER_RULES,
@@ -177,7 +181,7 @@ class Process(Mortal):
         return Parts(
             public_url=PUBLIC_URL,
             towns=self.towns,
-            enrolments=self._around.database.enrolments,
+            enrolments=self.enrolments,
             appliers=self.appliers,
             signer=self._around.signer,
             system=self.system,
@@ -217,6 +221,18 @@ class Process(Mortal):
         """One request for a file from a place on."""
         request = self._request("GET", f"snapshots/{sha256}", device, b"", range=f"bytes={start}-".encode())
         return self._answered(request, get_snapshot(request, device.town_id, sha256))
+
+    async def enrolled(self, request: EnrolRequest) -> EnrolAnswer:
+        """What is answered to a machine that wants to be a device."""
+        parts = self.parts
+        return await enrol(
+            request,
+            enrolments=parts.enrolments,
+            appliers=parts.appliers,
+            towns=parts.towns,
+            signer=parts.signer,
+            system=parts.system,
+        )
 
     async def begin_epoch(self, town_id: str, reason: str) -> str:
         """What an admin does at the command line."""

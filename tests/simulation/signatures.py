@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Self, cast
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from server.adapters.keys import KeySigner
 from sync.engine import chain
@@ -37,7 +38,7 @@ class SigningKey:
 
     def public_key(self) -> Ed25519PublicKey:
         """What verifies it."""
-        return cast("Ed25519PublicKey", VerifyingKey(self._raw))
+        return VerifyingKey(self._raw)
 
 
 def remembering(key: Ed25519PrivateKey) -> Ed25519PrivateKey:
@@ -45,7 +46,7 @@ def remembering(key: Ed25519PrivateKey) -> Ed25519PrivateKey:
     return key if isinstance(key, SigningKey) else cast("Ed25519PrivateKey", SigningKey(key))
 
 
-class VerifyingKey:
+class VerifyingKey(Ed25519PublicKey):
     """A public key that does not verify again what this world has signed with it."""
 
     def __init__(self, raw: bytes) -> None:
@@ -53,13 +54,36 @@ class VerifyingKey:
 
     @classmethod
     def from_public_bytes(cls, raw: bytes) -> Self:
-        """As the class that it stands for; nobody is enrolled in a world, so every key here is a good one."""
+        """As the class that it stands for; every key of a world was made by it, so it is a good one."""
         return cls(raw)
 
-    def verify(self, signature: bytes, message: bytes) -> None:
+    def verify(self, signature: bytes, message: bytes) -> None:  # type: ignore[override]  # nothing else is given
         """Raise `InvalidSignature` when it does not fit."""
         if _signed.get((self._raw, message)) != signature:
-            Ed25519PublicKey.from_public_bytes(self._raw).verify(signature, message)
+            self._real().verify(signature, message)
+
+    def public_bytes(self, encoding: Encoding, format: PublicFormat) -> bytes:  # noqa: A002  as the class names it
+        """As the class."""
+        return self._real().public_bytes(encoding, format)
+
+    def public_bytes_raw(self) -> bytes:
+        """As the class."""
+        return self._raw
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ed25519PublicKey) and other.public_bytes_raw() == self._raw
+
+    def __hash__(self) -> int:
+        return hash(self._raw)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self
+
+    def _real(self) -> Ed25519PublicKey:
+        return Ed25519PublicKey.from_public_bytes(self._raw)
 
 
 class WorldSigner(KeySigner):

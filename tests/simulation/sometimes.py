@@ -19,7 +19,6 @@ NIGHTLY_SEEDS: Final = 20_000
 
 NOT_REACHED: Final[Mapping[str, str]] = {
     "step archive": "a job over tables of PostgreSQL; its operation is authored here",
-    "step enrol": "devices are enrolled before a world begins",
     "step forget": "a job over tables of PostgreSQL",
     "step missing": "a job over tables of PostgreSQL; its operation is authored here",
     "step overdue": "a job over tables of PostgreSQL; its operation is authored here",
@@ -40,7 +39,7 @@ NOT_REACHED: Final[Mapping[str, str]] = {
     "conflict sum_too_large": "takes more money than there is",
     "rule payments.invoice_sum_too_large": "takes more money than there is",
     "rule engine.signed_amount": "the SDK writes no amount below zero",
-    "rule people.device_needs": "nobody enrols in the middle of a world",
+    "rule people.device_needs": "the command that makes a code asks for what a device needs before",
 }
 """By name, or by story: why it does not happen here. Each of them has tests elsewhere."""
 
@@ -53,6 +52,9 @@ EVENTS: Final = frozenset(
         "a snapshot without its file is forgotten",
         "a download goes on where it was torn",
         "a device goes on without files",
+        "a device is enrolled during the day",
+        "an enrolment is asked for again",
+        "an enrolment is lost with the end of a history",
     }
 )
 """What else has to happen, by the words in which worlds tell of it."""

@@ -119,6 +119,13 @@ def staged(number: int) -> Stage:
     return Stage(signer=builder.signer, towns=towns)
 
 
+def enrolled_state(identity: Identity) -> State:
+    """What is on the disk of a device that was just enrolled."""
+    store = MemoryStore(DEVICE_RULES, FakeSystem())
+    store.enrolled(identity)
+    return store._state
+
+
 class _Builder:
     """Founds towns in a database of its own."""
 
@@ -220,11 +227,8 @@ class _Builder:
         )
         key = Ed25519PrivateKey.from_private_bytes(self._system.random(32))
         identity = enrol_device(_Door(self), server_url="https://sync.example", code=code, key=key, name=name)
-        store = MemoryStore(DEVICE_RULES, FakeSystem())
-        store.enrolled(identity)
-        return StagedDevice(
-            name=name, identity=identity, state=store._state, warehouse=warehouse, users=users, school=school
-        )
+        state = enrolled_state(identity)
+        return StagedDevice(name=name, identity=identity, state=state, warehouse=warehouse, users=users, school=school)
 
     def _author(self, town_id: str, actor: str, *operations: Operation) -> None:
         verdict = orjson.loads(self._run(self._appliers.author(town_id, actor, operations)))

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 import orjson
 import pytest
@@ -60,28 +60,28 @@ FATES = {"redis.away": 0.2, "redis.answer_lost": 0.2, "redis.hint_lost": 0.2}
 def told() -> Sequence[Call]:
     """A hundred commands to the Redis of a world, in which connections are lost and hours pass."""
     world = World(SEED, replace(quiet_options(), rates=FATES))
-    redis, random = world.redis, world.random("accounts")
+    redis, random, town = world.redis, world.random("accounts"), world.stage.towns[0]
 
-    def command() -> tuple[str, list[str], list[Any]]:
-        account, version = random.choice(ACCOUNTS), random.randrange(1, 20)
+    async def look(account: str, version: int) -> None:
         counter, prefix = f"{account}:version", f"{account}:statement:v"
-        body = f"as of {version}".encode()
-        commands: list[tuple[str, list[str], list[Any]]] = [
-            ("find", [counter], [prefix]),
-            ("find", [counter], [prefix]),
-            ("keep", [counter, f"{prefix}{version}"], ["", version, body, 3600, 60]),
-            ("keep", [counter, f"{prefix}{version}"], [version, version, body, 3600, 60]),
-            ("move", [f"{one}:version" for one in ACCOUNTS], [version, 3600]),
-            ("publish", [CHANNEL], [orjson.dumps({"t": world.stage.towns[0].id, "v": version, "b": []})]),
-        ]
-        return random.choice(commands)
+        found, body = await redis.call("find", [counter], [prefix])
+        if body is None:
+            number, made = int(found or version), f"as of {version}".encode()
+            await redis.call("keep", [counter, f"{prefix}{number}"], [found or "", version, made, 3600, 60])
 
     async def work() -> None:
-        for place in range(100):
+        for version in range(1, 100):
             with suppress(RedisError):
-                await redis.call(*command())
+                await random.choice(
+                    [
+                        partial(look, ACCOUNTS[0], version),
+                        partial(look, ACCOUNTS[1], version),
+                        partial(redis.call, "move", [f"{one}:version" for one in ACCOUNTS], [version % 20, 3600]),
+                        partial(redis.call, "publish", [CHANNEL], [orjson.dumps({"t": town.id, "v": version})]),
+                    ]
+                )()
             await asyncio.sleep(random.choice((0, 0, 20, 2000)))
-            if place % 40 == 39:
+            if version % 40 == 39:
                 redis.flush()
 
     with using(world.loop) as loop:

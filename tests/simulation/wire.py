@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import orjson
 
@@ -24,6 +24,8 @@ from tests.simulation.faults import Faults
 from tests.simulation.loop import Actors, SimLoop
 from tests.simulation.sealed import named, taken
 from tests.simulation.server import Pipe, Process, problem_of
+
+Result = TypeVar("Result")
 
 TIMEOUT_SECONDS = 30.0
 LATENCY_SECONDS = (0.01, 0.4)
@@ -72,8 +74,9 @@ class Wire:
         self.bytes_down = 0
 
     def enrol(self, request: EnrolRequest) -> EnrolAnswer:
-        """Devices of a world are enrolled before it begins."""
-        raise Offline(f"{request.name} is enrolled already")
+        """Ask some process to be a device."""
+        process = self._reached()
+        return self._answer(process, process.enrolled(request))
 
     def exchange(self, hello: Hello, lines: Sequence[bytes]) -> Iterator[bytes]:
         """Send one request and yield the answer line by line."""
@@ -110,25 +113,28 @@ class Wire:
 
     def deliver(self, claim: SealedClaim, box: bytes) -> SealedReceipt:
         """Hand in sealed lines at some process."""
-        around = self._around
-        tasks: list[asyncio.Task[SealedReceipt]] = []
         process = self._reached()
-        work = taken(process, self._caller, claim, box)
+        receipt = self._answer(process, taken(process, self._caller, claim, box))
+        self._around.note(f"{self._name} has handed in {claim.from_seq} to {claim.to_seq}")
+        return receipt
+
+    def _answer(self, process: Process, work: Coroutine[Any, Any, Result]) -> Result:
+        """What comes of a small request. Raises `Offline`, `ServerProblem`."""
+        around = self._around
+        tasks: list[asyncio.Task[Result]] = []
         around.actors.wait(lambda wake: tasks.append(process.call(work, wake)))
         (task,) = tasks
         if around.faults.strikes("net.answer_lost", self._name) or not process.is_alive or not task.done():
             around.actors.pause(TIMEOUT_SECONDS)
             raise Offline("no answer")
         try:
-            receipt = task.result()
+            return task.result()
         except TallystickError as fault:
             code, status = named(fault)
-            around.note(f"{self._name} may not hand in: {code}")
+            around.note(f"{self._name} is answered {code}")
             if status == INTERNAL:
                 around.facts.orderly.append(f"{self._name} was answered 500 {code}")
             raise ServerProblem(code, status=status) from None
-        around.note(f"{self._name} has handed in {claim.from_seq} to {claim.to_seq}")
-        return receipt
 
     def _reached(self) -> Process:
         """The server that a request comes to. Raises `Offline`."""

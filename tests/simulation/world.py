@@ -23,10 +23,11 @@ from sync.kernel.errors import TallystickError
 from sync.kernel.ids import derived_id
 from tests.simulation.database import Backup, Database
 from tests.simulation.device import BOOT_SECONDS, Device, Saved
-from tests.simulation.facts import Facts, Replicated
+from tests.simulation.facts import Facts, Replicated, held
 from tests.simulation.faults import Faults
 from tests.simulation.lives import Resident
 from tests.simulation.loop import Actor, Actors, SimLoop
+from tests.simulation.newcomers import Newcomer
 from tests.simulation.options import Options, draw_options
 from tests.simulation.provider import Provider
 from tests.simulation.redis import WorldRedis
@@ -152,14 +153,15 @@ class World:
             for one in town.devices:
                 device = Device(self, one.name, one.identity, Saved(state=one.state))
                 self.settle_in(town, device, one.users, warehouse=one.warehouse, school=one.school)
+        newcomers = [Newcomer(self, town) for town in self.stage.towns]
         keeper = Keeper(self)
         end = self.options.hours * 3600 * 2
-        self.loop.run_while(
-            lambda: (
-                self.loop.now < end
-                and not (keeper.is_over and all(clerk.is_over for clerk in clerks) and self._are_resting())
-            )
-        )
+
+        def is_day() -> bool:
+            are_over = keeper.is_over and all(one.is_over for one in clerks) and all(one.is_over for one in newcomers)
+            return self.loop.now < end and not (are_over and self._are_resting())
+
+        self.loop.run_while(is_day)
         self._heal()
         self._look()
 
@@ -277,6 +279,7 @@ class World:
             record = state.device(one.device.identity.device_id)
             if record is None or record.status == "revoked" or one.device.wiped is not None:
                 one.device.is_out = True
+                one.device.is_stranger = record is None
             elif record.status == "suspended" or one.problem in {"old_copy", "chain_forked", "chain_gap"}:
                 self.note(f"release {one.device.name}")
                 one.problem = None
@@ -326,6 +329,9 @@ class World:
                 )
             )
             facts.holds[identity.device_id] = one.may_hold()
+            if one.device.is_stranger:
+                self.sometimes("an enrolment is lost with the end of a history")
+                facts.strange |= held(one.device.disk.entries())
         facts.sealed = handed_in(self.database.sealed, self.signer)
         facts.orderly += [f"{type(fault).__name__}: {fault}" for fault in self.actors.faults]
         for fault in self.loop.faults:

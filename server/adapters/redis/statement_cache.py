@@ -1,5 +1,7 @@
 """Statements in Redis for a minute: `student:{id}:statement:v{n}`, where n is the account's counter.
 
+A change moves the counter to the town's version, or by one when it is there already.
+
 Behind a breaker and with short waits out of the request's patience: of a Redis that is away, one request in ten seconds
 learns that it still is, and everybody else goes to PostgreSQL at once. A counter that could not be moved leaves
 what was kept for its minute.
@@ -41,9 +43,10 @@ redis.call('SET', KEYS[2], ARGV[3], 'EX', ARGV[5])
 _MOVE = """
 for _, key in ipairs(KEYS) do
   local before = tonumber(redis.call('GET', key) or '0')
-  if before < tonumber(ARGV[1]) then redis.call('SET', key, ARGV[1], 'EX', ARGV[2]) end
+  redis.call('SET', key, math.max(before + 1, tonumber(ARGV[1])), 'EX', ARGV[2])
 end
 """
+"""Always forward: after a failover versions begin again below the counter, and a change must be seen all the same."""
 
 _log = structlog.stdlib.get_logger(__name__)
 
