@@ -26,6 +26,7 @@ NOT_REACHED: Final[Mapping[str, str]] = {
     "step reauthor": "steps of the SQLite store; what they are about happens here too",
     "step settle": "steps of the SQLite store; what they are about happens here too",
     "step papers": "papers are made by a printer, from statements in PostgreSQL",
+    "step reminders": "a job over tables of PostgreSQL, and a gateway outside",
     "step statements": "a job over tables of PostgreSQL",
     "step snapshot": "a store in memory makes no files",
     "step tombstones": "a job over tables of PostgreSQL",
