@@ -17,6 +17,7 @@ import orjson
 from server.application.evidence import StoredSet
 from server.application.history_ports import KEPT_LINES_MAX, EpochRecord, Halt, KeptAside, ReleasedHead
 from server.application.ports import BucketState, DeviceRecord, FeedPage, JournalEntry, WriteRejected
+from server.application.snapshot_ports import Snapshot
 from server.domain.requests import AnsweredRequest, RequestKey
 from sync.engine.chain import ChainHead, encode_bytes, genesis_hash, line_hash
 from sync.engine.evidence import TOWN_VERSION, version_row
@@ -34,6 +35,14 @@ INTEGER_BITS = 64
 
 FeedRows = dict[tuple[str, str], tuple[int, bytes | None]]
 """(entity, id) -> (version, body or None for a tombstone)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MadeSnapshot:
+    """A snapshot that is offered, and since when."""
+
+    snapshot: Snapshot
+    at: str
 
 
 @dataclass(kw_only=True, slots=True)
@@ -55,6 +64,8 @@ class TownState:
     epochs: list[EpochRecord] = field(default_factory=list)
     halts: list[Halt] = field(default_factory=list)
     kept: dict[tuple[str, bytes], KeptAside] = field(default_factory=dict)
+    snapshots: dict[tuple[str, str], MadeSnapshot] = field(default_factory=dict)
+    """By bucket and hash."""
 
     def copy(self) -> TownState:
         """The same tables once more, shared with nobody."""
@@ -72,6 +83,7 @@ class TownState:
             epochs=list(self.epochs),
             halts=list(self.halts),
             kept=dict(self.kept),
+            snapshots=dict(self.snapshots),
         )
 
     def load(self, keys: Iterable[RowKey]) -> dict[RowKey, Stored | None]:
@@ -131,9 +143,13 @@ class TownState:
             town_settings=town.fields["settings"] if town else {},
         )
 
-    def feed_page(self, bucket: str, after: int, rows_max: int, bytes_max: int) -> FeedPage:
-        """Whole versions beyond `after`, up to the one in which either limit is reached; lines by entity."""
-        newer = [(key, row) for key, row in self.feed.get(bucket, {}).items() if row[0] > after]
+    def feed_page(self, bucket: str, after: int, rows_max: int, bytes_max: int, *, is_live: bool = False) -> FeedPage:
+        """Whole versions beyond `after`, up to the one in which either limit is reached; lines by entity.
+
+        Without tombstones when it `is_live`.
+        """
+        rows = self.feed.get(bucket, {}).items()
+        newer = [(key, row) for key, row in rows if row[0] > after and not (is_live and row[1] is None)]
         newer.sort(key=lambda one: (one[1][0], one[0]))
         taken: list[tuple[tuple[str, str], tuple[int, bytes | None]]] = []
         size, last = 0, None

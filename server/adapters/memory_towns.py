@@ -14,6 +14,7 @@ from types import TracebackType
 
 from server.adapters.memory_histories import MemoryHistories
 from server.adapters.memory_outbox import MemoryOutbox
+from server.adapters.memory_snapshots import offers_of
 from server.adapters.memory_town import TownState, check_writable
 from server.application.history_ports import EpochRecord, Halt
 from server.application.ports import (
@@ -242,9 +243,8 @@ class MemoryTownReader:
         return {bucket: self._state.buckets[bucket] for bucket in buckets if bucket in self._state.buckets}
 
     async def offers(self, buckets: Sequence[str]) -> Mapping[str, Snapshot]:
-        """A store in memory makes no files: everything comes over the feed."""
-        del buckets
-        return {}
+        """The newest snapshot of each."""
+        return offers_of(self._state, buckets)
 
     async def feed_page(self, bucket: str, after: int, rows_max: int, bytes_max: int) -> FeedPage:
         """Whole versions beyond `after`."""

@@ -46,7 +46,7 @@ from sync.engine.chain import (
 )
 from sync.engine.town import TownHead
 from sync.kernel.clock import format_time, parse_time
-from sync.kernel.errors import ChainBroken, ChainForked, Malformed
+from sync.kernel.errors import ChainBroken, ChainGap, Malformed
 from sync.modules import registry
 from sync.protocol.codec import parse_json, read_as
 from sync.protocol.messages import Hello, HelloLine
@@ -163,7 +163,7 @@ class _Found:
 async def _look_up(parts: Parts, caller: DeviceCaller, hello: Hello, lines: Sequence[bytes]) -> _Found:
     """Out of memory where that is enough, else from the store; the head of the device's chain is checked.
 
-    Raises `Unauthorized`, `DeviceRevoked`, `TownHalted`, `HistoryAltered`, `ChainBroken`, `ChainForked`.
+    Raises `Unauthorized`, `DeviceRevoked`, `TownHalted`, `HistoryAltered`, `ChainBroken`, `ChainGap`.
     """
     town = await parts.appliers.recent.current(caller.town_id, caller.device_id, hello)
     if town is None:
@@ -222,7 +222,9 @@ def _check_head(
     """Check the device's signature over the last line it sends, or over where it stands when it sends none.
 
     Without lines its head may be ahead of ours (we were restored from a backup: it hears so in the welcome and sends
-    again) but may not be another line in the same place. Raises `ChainBroken`, `ChainForked`.
+    again). When it is another line in the same place, what it was answered is of a part of history that is lost, and
+    another copy was here before it: it has to send that line, which is the evidence that a fork is judged by.
+    Raises `ChainBroken`, `ChainGap`.
     """
     claimed = hello.head
     if claimed.seq != hello.from_seq + len(lines) - 1:
@@ -234,7 +236,7 @@ def _check_head(
     if not (is_signature_checked or is_signed(parse_public_key(device.public_key), claimed.sig, message)):
         raise ChainBroken("the signature over the head does not fit")
     if not lines and claimed.seq == device.head.seq and digest != device.head.digest:
-        raise ChainForked(claimed.seq)
+        raise ChainGap(claimed.seq)
 
 
 def _has_nothing_more(hello: Hello, lines: int, device: DeviceRecord) -> bool:

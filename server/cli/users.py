@@ -12,7 +12,7 @@ from rich.table import Table
 
 from server.application.commands.accounts import PasswordNeeded, account_for, set_password
 from server.application.commands.add_person import add_person
-from server.application.commands.administer import add_user, have_done
+from server.application.commands.administer import NewPerson, add_user, have_done
 from server.application.queries.town_rows import find_row, find_town, rows_of
 from server.bootstrap import Core
 from server.cli.connect import DataDir, with_server
@@ -94,12 +94,19 @@ def _add(
         town_id = await find_town(core.towns, town)
         school_id = await find_row(core.evidence, town_id, "school", school) if school else None
         account_id = await account(core)  # before the user: what is wrong with it must not leave half of it behind
-        said: dict[str, Any] = {"town_id": town_id, "name": name, "login": login, "roles": role, "pin": pin}
-        tools: dict[str, Any] = {"appliers": core.appliers, "system": core.system}
+        person = NewPerson(name=name, login=login, roles=tuple(role), pin=pin, school_id=school_id)
         if email is None or account_id is None:
-            return await add_user(**said, school_id=school_id, **tools)
-        people: dict[str, Any] = {"accounts": core.people.accounts, "evidence": core.evidence}
-        return await add_person(**said, school_id=school_id, account_id=account_id, email=email, **people, **tools)
+            return await add_user(person, town_id=town_id, appliers=core.appliers, system=core.system)
+        return await add_person(
+            person,
+            town_id=town_id,
+            account_id=account_id,
+            email=email,
+            accounts=core.people.accounts,
+            evidence=core.evidence,
+            appliers=core.appliers,
+            system=core.system,
+        )
 
     print_id(with_server(data, add), as_json=as_json)
 

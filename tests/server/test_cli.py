@@ -236,7 +236,7 @@ def test_a_town_is_told_what_it_decides_for_itself_and_keeps_what_is_not_named(u
         "In EIRE a device may take money for 3 days without the server.",
         "In EIRE a device may take 2,000 in cash before it has synced.",
         "In EIRE customers can order: False.",
-        "In EIRE orders by mobile money that are not paid are given up after 45 minutes.",
+        "In EIRE orders by mobile money or card that are not paid are given up after 45 minutes.",
     ]
     assert (nothing.returncode, nothing.stdout) == (2, "")
     with psycopg.connect(up.ready["database_url"]) as connection:

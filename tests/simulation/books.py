@@ -9,10 +9,8 @@ from dataclasses import dataclass
 
 import orjson
 
-from server.adapters.memory_statements import NoStatements
 from server.adapters.memory_town import TownState
 from server.application.people_ports import Row, Wanted
-from server.application.queries.statements import Statements
 from server.application.statement_ports import Account, Of
 from server.domain.access import NotFound
 from server.domain.statements import Booked
@@ -81,11 +79,6 @@ class MemoryBooks:
             ]
             version, at = reader.head.version, orjson.loads(reader.state.journal[-1].body)["at"]
             return Account(name=owner_id, town_name="", time_zone="UTC", version=version, at=at, booked=booked)
-
-    @property
-    def statements(self) -> Statements:
-        """Made from the books each time."""
-        return Statements(book=self, cache=NoStatements())
 
 
 def _whose(state: TownState, of: Of, owner_id: str) -> dict[str, str]:

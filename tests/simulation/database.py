@@ -39,10 +39,13 @@ from sync.engine.town import Step
 from sync.kernel.changeset import RowKey
 from sync.kernel.module import Registry
 from tests.simulation.faults import Faults
+from tests.simulation.files import WorldBlobs
 from tests.simulation.loop import Mortal, SimLoop
 from tests.simulation.told import Asked, Entry, ToldTowns, noted
 
 Result = TypeVar("Result")
+BoxPlace = tuple[str, str, int, int, bytes]
+"""Town, device, first and last position, hash of the last line."""
 
 ROUND_TRIP_SECONDS = (0.0002, 0.004)
 SLOW_SECONDS = (0.5, 20.0)
@@ -56,20 +59,21 @@ class Backup:
     outbox: Mapping[tuple[str, str], OutboxRow]
     inbox: Mapping[tuple[str, str], OutboxRow]
     messages: Mapping[tuple[str, str], WrittenMessage]
-    sealed: Mapping[tuple[str, str, int, bytes], SealedUpload]
+    sealed: Mapping[BoxPlace, SealedUpload]
     told: Sequence[Entry]
 
 
 class Database:
     """What outlives every process."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, clock: Callable[[], float]) -> None:
         self.outbox = MemoryOutbox()
         self.inbox = MemoryInbox()
         self.messages = MemoryMessages()
-        self.sealed: dict[tuple[str, str, int, bytes], SealedUpload] = {}
+        self.sealed: dict[BoxPlace, SealedUpload] = {}
         self.enrolments = MemoryEnrolments()
-        self.towns = ToldTowns(registry, self.outbox)
+        self.towns = ToldTowns(registry, self.outbox, clock)
+        self.blobs = WorldBlobs(clock)
         self._queues: dict[str, _Queue] = {}
 
     def queue(self, town_id: str, loop: SimLoop) -> _Queue:
@@ -94,7 +98,7 @@ class Database:
 
     def restore(self, town_id: str, backup: Backup) -> None:
         """The copy takes the place of what there is; nobody may be connected."""
-        self.towns.states[town_id], self.towns.told[town_id] = backup.state, list(backup.told)
+        self.towns.put_back(town_id, backup.state, backup.told)
         for work, kept in ((self.outbox, backup.outbox), (self.inbox, backup.inbox)):
             others = {key: row for key, row in work.rows.items() if key[0] != town_id}
             work.rows = others | {key: copy.copy(row) for key, row in kept.items()}
@@ -175,6 +179,11 @@ class Connection:
         await turn
         if self.faults.strikes("database.unavailable"):
             raise Unavailable
+
+    async def moment(self) -> None:
+        """A step that takes a moment, and is not the database's."""
+        self._may_die()
+        await asyncio.sleep(self._random.uniform(*ROUND_TRIP_SECONDS))
 
     async def asked(self, answer: Coroutine[Any, Any, Result]) -> Result:
         """The answer of one statement."""
@@ -273,8 +282,8 @@ class ProcessSealed:
         return [upload for key, upload in sorted(kept.items()) if key[:2] == (town_id, device_id)]
 
 
-def _place(upload: SealedUpload) -> tuple[str, str, int, bytes]:
-    return upload.town_id, upload.device_id, upload.to_seq, upload.head
+def _place(upload: SealedUpload) -> BoxPlace:
+    return upload.town_id, upload.device_id, upload.from_seq, upload.to_seq, upload.head
 
 
 class _ProcessWriter:

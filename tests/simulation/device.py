@@ -6,15 +6,17 @@ what it had not is gone; its clock may be anywhere, its monotonic clock and boot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from random import Random
 from threading import Event
 from typing import Protocol
 
+from client_sdk.adapters.memory_downloads import MemoryDownloads
 from client_sdk.adapters.memory_state import State
 from client_sdk.application.ports import ExchangeState, Identity, Settled
+from client_sdk.application.snapshots import SNAPSHOT_START
 from client_sdk.errors import DiskFailed, DiskFull
 from client_sdk.replica import Replica
 from server.domain.access import DeviceCaller
@@ -22,10 +24,11 @@ from sync.engine.chain import encode_bytes
 from sync.kernel.changeset import Fields
 from sync.kernel.module import Registry
 from sync.protocol.messages import Checkpoint, Welcome
+from tests.simulation.database import Database
 from tests.simulation.facts import Facts, Told, held, replaced
 from tests.simulation.faults import Faults
-from tests.simulation.loop import Actor, Actors, Killed, SimLoop
-from tests.simulation.server import FOREVER_SECONDS, START_MS, Process
+from tests.simulation.loop import START_MS, Actor, Actors, Killed, SimLoop
+from tests.simulation.server import FOREVER_SECONDS, Process
 from tests.simulation.signatures import remembering
 from tests.simulation.told_store import Told as StoreTold
 from tests.simulation.told_store import ToldStore
@@ -45,6 +48,7 @@ class Around(Protocol):
     faults: Faults
     facts: Facts
     registry: Registry
+    database: Database
 
     def random(self, name: str) -> Random:
         """A source of chance of its own."""
@@ -115,6 +119,8 @@ class Saved:
 
     state: State
     told: Sequence[StoreTold] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    is_declining: bool = False
 
 
 class Disk(ToldStore):
@@ -124,15 +130,18 @@ class Disk(ToldStore):
         super().__init__(around.registry, system)
         self._around = around
         self._device = device
+        self.downloads: _Files = _Files(self)
 
     def put(self, identity: Identity, saved: Saved) -> None:
         """Hold what an earlier life of this device has left."""
         self._identity, self._key, self._state = identity, identity.key, saved.state.copied()
         self.told = list(saved.told)
+        self.downloads.put(saved)
 
     def saved(self) -> Saved:
         """A copy of what is on the disk."""
-        return Saved(state=self._state.copied(), told=tuple(self.told))
+        files, is_declining = self.downloads.held()
+        return Saved(state=self._state.copied(), told=tuple(self.told), files=files, is_declining=is_declining)
 
     def visible(self, entity: str) -> dict[str, Fields]:
         """All rows of an entity as the user sees them."""
@@ -159,6 +168,9 @@ class Disk(ToldStore):
     def settle(self, state: ExchangeState, welcome: Welcome, lines: object, checkpoint: Checkpoint) -> Settled:
         """As the store, and what was learned is noted."""
         settled = super().settle(state, welcome, lines, checkpoint)  # type: ignore[arg-type]  # lines, as they came
+        if self.downloads.taken:
+            self._around.sometimes("a snapshot is taken")
+            self.downloads.taken = 0
         if settled.mismatched and not self._device.is_rotten:
             told = f"{self._device.name} has rows that do not add up, and its disk is sound: {settled.mismatched}"
             self._around.facts.orderly.append(told)
@@ -178,18 +190,68 @@ class Disk(ToldStore):
             )
         return settled
 
+    def sometimes(self, what: str) -> None:
+        """This has happened."""
+        self._around.sometimes(what)
+
     @contextmanager
-    def _changing(self) -> Iterator[State]:
+    def writing(self) -> Iterator[None]:
+        """One transaction, which may not be, or not be the last thing that this device does."""
         faults, name = self._around.faults, self._device.name
         if faults.strikes("device.disk_full", name):
             raise DiskFull
         if faults.strikes("device.disk_failed", name):
             raise DiskFailed
-        with super()._changing() as state:
+        yield
+        if faults.strikes("device.torn_write", name):
+            self._device.die()
+            raise Killed
+
+    @contextmanager
+    def _changing(self) -> Iterator[State]:
+        with super()._changing() as state, self.writing():
             yield state
-            if faults.strikes("device.torn_write", name):
-                self._device.die()
-                raise Killed
+
+
+class _Files(MemoryDownloads):
+    """Files on their way onto a disk; `taken` counts those whose rows were taken."""
+
+    def __init__(self, disk: Disk) -> None:
+        super().__init__()
+        self._disk = disk
+        self.taken = 0
+
+    def put(self, saved: Saved) -> None:
+        """Hold what was held then."""
+        self._files, self._is_declining = dict(saved.files), saved.is_declining
+
+    def held(self) -> tuple[Mapping[str, bytes], bool]:
+        """What is here, and whether no more is asked for."""
+        return dict(self._files), self._is_declining
+
+    def add(self, sha256: str, part: bytes) -> None:
+        """As the port; a transaction that is torn has not been."""
+        with self._disk.writing():
+            pass
+        super().add(sha256, part)
+        self._disk.tell("downloads.add", sha256, part)
+
+    def drop(self, sha256: str) -> None:
+        """As the port."""
+        super().drop(sha256)
+        self._disk.tell("downloads.drop", sha256)
+
+    def decline(self) -> None:
+        """As the port."""
+        super().decline()
+        self._disk.sometimes("a device goes on without files")
+        self._disk.tell("downloads.decline")
+
+    def expanded(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        """As the store in memory does."""
+        for line in lines:
+            self.taken += line.startswith(SNAPSHOT_START)
+            yield from super().expanded([line])
 
 
 class Device:

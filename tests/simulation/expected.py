@@ -22,6 +22,9 @@ KINDS_OF: Mapping[str, frozenset[str]] = {
 }
 """In which kinds of bucket each kind of row may come to a device, said here once more; of others, what they declare."""
 
+STATEMENT_SECONDS = 61
+"""No statement is older than this when it is shown: a minute, and a moment to put it away in."""
+
 STEPS: Mapping[str | None, frozenset[str]] = {
     None: frozenset({"warehouse"}),
     "warehouse": frozenset({"picking", "returned"}),

@@ -95,12 +95,18 @@ class Replicated:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shown:
-    """A statement that somebody was shown: whose, of which version, and what it came to, in minor units by currency."""
+    """A statement that somebody was shown: whose, of which version, and what it came to, in minor units by currency.
+
+    `since` is the version that it may not be older than. Where its version is not in the journal any more, the hash of
+    `seen` is empty, and `lost_seconds` is how long before that part was lost.
+    """
 
     town_id: str
     party_id: str
     seen: tuple[int, str]
     closing: tuple[tuple[str, int], ...]
+    since: int = 0
+    lost_seconds: float = 0.0
 
 
 @dataclass(kw_only=True)

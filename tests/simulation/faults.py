@@ -59,6 +59,15 @@ KINDS: Final[Mapping[str, float]] = {
     "provider.reference_reused": 0.3,
     "provider.callback_lost": 0.6,
     "provider.callback_doubled": 0.4,
+    # Redis: for each call, each of the keeper's rounds.
+    "redis.away": 0.3,
+    "redis.answer_lost": 0.2,
+    "redis.slow": 0.2,
+    "redis.flushed": 0.1,
+    # Files: for each that is asked for, each piece of one that comes.
+    "blob.gone": 0.15,
+    "blob.altered": 0.15,
+    "blob.torn": 0.2,
 }
 """Every kind of fault and the highest chance it is given, each time that it could strike."""
 

@@ -24,6 +24,9 @@ from greenlet import getcurrent, greenlet
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
 
+START_MS = 1_795_248_000_000
+"""When a world begins, in milliseconds since 1970."""
+
 STEPS_MAX = 200_000
 """Callbacks in one world; more means that something goes in circles."""
 
@@ -106,6 +109,15 @@ class SimLoop(asyncio.BaseEventLoop):
         task: asyncio.Task[Result] = super().create_task(coro, name=name or "task", context=context)
         self._tasks.append(task)
         return task
+
+    def run_in_executor(
+        self, executor: object, func: Callable[[*Arguments], Result], *args: *Arguments
+    ) -> asyncio.Future[Result]:
+        """At once: there are no other threads in a world."""
+        del executor
+        done: asyncio.Future[Result] = self.create_future()
+        done.set_result(func(*args))
+        return done
 
     def bury(self) -> None:
         """Close what was left half done, so that nothing of it is unwound at another time."""

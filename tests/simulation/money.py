@@ -15,6 +15,7 @@ from server.adapters.memory_town import TownState
 from server.domain.payments import provider_reference
 from sync.engine.chain import encode_bytes
 from sync.kernel.changeset import Fields, Status
+from tests.simulation.expected import STATEMENT_SECONDS
 from tests.simulation.facts import Facts
 
 ASSETS = ("drawer:", "momo_clearing", "card_clearing", "bank", "over_short")
@@ -62,6 +63,10 @@ def statement(facts: Facts) -> Iterator[str]:
     for shown in facts.statements:
         town = facts.towns[shown.town_id]
         place = shown.seen[0] - 1
+        if not shown.seen[1] and shown.lost_seconds > STATEMENT_SECONDS:
+            yield f"a statement of {shown.party_id} was shown {shown.lost_seconds} s after what it says was lost"
+        if shown.seen[0] < shown.since:
+            yield f"a statement of {shown.party_id} was shown as of {shown.seen[0]}, and should be of {shown.since}"
         if place >= len(town.journal) or encode_bytes(town.journal[place].digest) != shown.seen[1]:
             continue  # of a part that is lost
         closing: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""The slower mode: what the stores of a world were told and asked, once more over a real PostgreSQL and SQLite files.
+"""The slower mode: what a world told and asked, once more of a real PostgreSQL, a real Redis and SQLite files.
 
 The world runs as ever, in virtual time and over stores in memory. Then a new database is told the same, transaction for
 transaction, and asked the same, where it was asked; every answer has to be the same, and so has everything that is
@@ -14,28 +14,33 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import orjson
+
 from server.adapters.memory_evidence import MemoryEvidence
 from server.adapters.postgres.connection import make_pool
 from server.adapters.postgres.evidence import PostgresEvidence
+from server.adapters.postgres.snapshots import PostgresSnapshots
 from server.adapters.postgres.towns import PostgresTowns
 from server.application.evidence import EvidenceStore, TownEvidence
 from server.application.ports import TownReader, Towns, TownWriter
 from server.application.queries.verify_town import verify_town
-from server.embedded import EmbeddedPostgres
+from server.embedded import EmbeddedPostgres, EmbeddedRedis
 from tests.simulation.real_disk import replayed
+from tests.simulation.real_redis import retold
 from tests.simulation.rules import SERVER_RULES
 from tests.simulation.run import Outcome, lived, outcome_of
-from tests.simulation.told import Asked, Commit, Entry, Snapshot
+from tests.simulation.told import Asked, Commit, Entry, Snapshot, Statement
 from tests.simulation.world import World
 from tests.support.stack import database_from, database_template, scratch_directory
 
 
 class RealStores:
-    """A PostgreSQL with a migrated database in it that can be copied, for any number of worlds."""
+    """A PostgreSQL with a migrated database in it that can be copied, and a Redis, for any number of worlds."""
 
-    def __init__(self, server: EmbeddedPostgres, template: str) -> None:
+    def __init__(self, server: EmbeddedPostgres, template: str, redis: EmbeddedRedis) -> None:
         self._server = server
         self._template = template
+        self._redis = redis
 
     def run_seed(self, seed: int, *, limit: int | None = None) -> Outcome:
         """Make the world of this seed and check it, then its stores."""
@@ -47,6 +52,7 @@ class RealStores:
         """Where real stores that are told the same come to something else."""
         with database_from(self._server, self._template) as url:
             findings = [f"postgres: {one}" for one in asyncio.run(_compared(world, url))]
+        findings += [f"redis: {one}" for one in asyncio.run(retold(world.redis.told, self._redis.url))]
         for resident in world.residents:
             with scratch_directory() as directory:
                 name = resident.device.name
@@ -61,8 +67,9 @@ def real_stores() -> Iterator[RealStores]:
         scratch_directory() as directory,
         EmbeddedPostgres.start(directory / "postgres") as server,
         database_template(server) as template,
+        EmbeddedRedis.start(directory / "redis") as redis,
     ):
-        yield RealStores(server, template)
+        yield RealStores(server, template, redis)
 
 
 async def _compared(world: World, url: str) -> list[str]:
@@ -70,10 +77,11 @@ async def _compared(world: World, url: str) -> list[str]:
     findings: list[str] = []
     async with make_pool(url) as pool:
         towns, evidence = PostgresTowns(pool), PostgresEvidence(pool)
+        ports = {"towns": towns, "histories": towns.histories, "snapshots": PostgresSnapshots(pool)}
         memory = MemoryEvidence(world.database.towns, world.database.outbox, world.database.messages)
         for town in world.stage.towns:
             for place, entry in enumerate(world.database.towns.told[town.id]):
-                findings += [f"entry {place}: {one}" async for one in _told(towns, town.id, entry)]
+                findings += [f"entry {place}: {one}" async for one in _told(ports, town.id, entry)]
             findings += _differing(await _stored(memory, town.id), await _stored(evidence, town.id))
             key = world.signer.public_key
             report = await verify_town(evidence, town.id, registry=SERVER_RULES, server_key=key, older_keys=())
@@ -81,8 +89,9 @@ async def _compared(world: World, url: str) -> list[str]:
     return findings
 
 
-async def _told(towns: Towns, town_id: str, entry: Entry) -> AsyncIterator[str]:
+async def _told(ports: Mapping[str, Any], town_id: str, entry: Entry) -> AsyncIterator[str]:
     """Tell it the same; what it answers otherwise."""
+    towns: Towns = ports["towns"]
     if isinstance(entry, Commit):
         async with towns.writing(town_id, founding=entry.founding) as writer:
             async for finding in _answers(writer, entry.asked):
@@ -96,8 +105,25 @@ async def _told(towns: Towns, town_id: str, entry: Entry) -> AsyncIterator[str]:
             async for finding in _answers(reader, entry.asked):
                 yield finding
     else:
-        port = towns if hasattr(towns, entry.name) else towns.histories
-        await getattr(port, entry.name)(*entry.arguments, **entry.named)
+        answer, kept = await _answer(ports[entry.port], entry), entry.answer
+        if entry.name == "bucket":
+            kept = _rows_of(kept)
+        if kept is not None and answer != kept:
+            yield f"{entry.name} {entry.arguments}: {answer}, in memory {kept}"
+
+
+async def _answer(port: Any, entry: Statement) -> Any:
+    if entry.name == "bucket":
+        async with port.bucket(*entry.arguments) as held:
+            return _rows_of([line async for _, page in held.pages() for line in page])
+    answer = await getattr(port, entry.name)(*entry.arguments, **entry.named)
+    return sorted(answer) if isinstance(answer, list) else answer
+
+
+def _rows_of(lines: Sequence[bytes]) -> list[list[Any]]:
+    """What is in some lines, however it was cut into pages."""
+    said = [orjson.loads(line) for line in lines]
+    return sorted([one["b"], one["e"], *row] for one in said for row in [*one["put"], *one["gone"]])
 
 
 async def _answers(port: TownReader | TownWriter, asked: Sequence[Asked]) -> AsyncIterator[str]:

@@ -60,6 +60,9 @@ def _tell(store: SqliteStore, told: Told) -> object:
     if told.name == "rot":
         store._writer.execute(_ROT, arguments[0])
         return None
+    if told.name.startswith("downloads."):
+        getattr(store.downloads, told.name.removeprefix("downloads."))(*arguments)
+        return None
     if told.name == "recording":
         with store.recording() as recording:
             for name, given in told.acts:

@@ -7,24 +7,27 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from types import SimpleNamespace
 from typing import Any, Protocol, TypeVar, cast
 
 import orjson
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import Message, Scope
 
 from server.adapters.keys import KeySigner
 from server.api.admission import Exchanges
 from server.api.exchange import post_exchange
-from server.api.parts import Parts
+from server.api.parts import Parts, SnapshotDoor
 from server.api.problems import answer_fault
+from server.api.snapshots import get_snapshot
 from server.application.commands.apply_change_sets import Appliers
 from server.application.commands.begin_epoch import begin_epoch
 from server.application.commands.settle_payments import PaymentDesk
 from server.application.commands.work_off_outbox import work_off_outbox
-from server.application.live_ports import Hint
+from server.application.queries.statements import Statements, tell_changes
 from server.application.rate_ports import Tries
 from server.application.rates import RateLimits
 from server.domain.access import DeviceCaller
@@ -33,15 +36,16 @@ from sync.kernel.errors import TallystickError
 from tests.simulation.books import MemoryBooks
 from tests.simulation.database import Connection, Database, ProcessTowns
 from tests.simulation.faults import Faults
-from tests.simulation.loop import RUNS_IN, Mortal, SimLoop
+from tests.simulation.files import FileKeeper, ProcessBlobs, ProcessSnapshots
+from tests.simulation.loop import RUNS_IN, START_MS, Mortal, SimLoop
 from tests.simulation.provider import Provider
+from tests.simulation.redis import WorldRedis, hints, statement_cache
 from tests.simulation.rules import SERVER_RULES
 
 Result = TypeVar("Result")
 
 PUBLIC_URL = "https://sync.example"
 LINES_TYPE = b"application/x-ndjson"
-START_MS = 1_795_248_000_000
 RESTART_SECONDS = (0.5, 60.0)
 FOREVER_SECONDS = 1 << 40
 SECRET_BYTES = 32
@@ -59,6 +63,7 @@ class Surroundings(Protocol):
     database: Database
     signer: KeySigner
     provider: Provider
+    redis: WorldRedis
 
     def random(self, name: str) -> Random:
         """A source of chance of its own."""
@@ -66,10 +71,6 @@ class Surroundings(Protocol):
 
     def sometimes(self, what: str) -> None:
         """This has happened."""
-        ...
-
-    def hinted(self, town_id: str) -> None:
-        """The rows of a town have changed, says a hint."""
         ...
 
     def process_died(self, process: Process) -> None:
@@ -141,15 +142,18 @@ class Process(Mortal):
         )
         self.connection = connection
         self.towns = ProcessTowns(connection)
+        cache = statement_cache(around.redis, around.loop)
         self.appliers = Appliers(
             towns=self.towns,
             registry=SERVER_RULES,
             signer=around.signer,
             system=self.system,
             bell=_Bell(around),
-            hints=cast("Any", _Hints(around)),
+            hints=hints(around.redis, around.loop),
+            committed=partial(tell_changes, cache),
         )
         self.books = MemoryBooks(connection)
+        self.statements = Statements(book=self.books, cache=cache)
         self.desk = PaymentDesk(
             momo=around.provider,
             card=around.provider,
@@ -158,6 +162,12 @@ class Process(Mortal):
             system=self.system,
             public_url=PUBLIC_URL,
             callback_secret=bytes(SECRET_BYTES),
+        )
+        self.files = FileKeeper(
+            towns=self.towns,
+            snapshots=ProcessSnapshots(connection, around),
+            blobs=ProcessBlobs(connection),
+            system=self.system,
         )
         self.parts = self._parts(page_rows)
         self._app = SimpleNamespace(state=SimpleNamespace(parts=self.parts))
@@ -177,6 +187,7 @@ class Process(Mortal):
             exchanges=Exchanges(monotonic=loop.time),
             rates=RateLimits(Rates(device_per_minute=0, address_per_minute=0, town_per_minute=0), monotonic=loop.time),
             page_rows=page_rows,
+            snapshots=SnapshotDoor(snapshots=self.files.snapshots, blobs=self.files.blobs),
         )
 
     def may_die(self) -> None:
@@ -199,13 +210,13 @@ class Process(Mortal):
 
     def exchange(self, device: DeviceCaller, body: bytes) -> Pipe:
         """One request at the door of `/exchange`; its answer comes through the pipe."""
-        token = f"{device.device_id}"
-        self.parts.tokens[token] = device
-        pipe = Pipe()
-        self._pipes = [one for one in self._pipes if not one.is_over]
-        self._pipes.append(pipe)
-        self._start(self._serve(device.town_id, token, body, pipe))
-        return pipe
+        request = self._request("POST", "exchange", device, body, content_type=LINES_TYPE)
+        return self._answered(request, post_exchange(request, device.town_id))
+
+    def download(self, device: DeviceCaller, sha256: str, start: int) -> Pipe:
+        """One request for a file from a place on."""
+        request = self._request("GET", f"snapshots/{sha256}", device, b"", range=f"bytes={start}-".encode())
+        return self._answered(request, get_snapshot(request, device.town_id, sha256))
 
     async def begin_epoch(self, town_id: str, reason: str) -> str:
         """What an admin does at the command line."""
@@ -221,25 +232,34 @@ class Process(Mortal):
     def _start(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
         return self._context.copy().run(self._around.loop.create_task, work)
 
-    async def _serve(self, town_id: str, token: str, body: bytes, pipe: Pipe) -> None:
-        request, send = self._request(town_id, token, body), _sender(pipe)
+    def _answered(self, request: Request, work: Coroutine[Any, Any, Response]) -> Pipe:
+        pipe = Pipe()
+        self._pipes = [one for one in self._pipes if not one.is_over]
+        self._pipes.append(pipe)
+        self._start(self._serve(request, work, pipe))
+        return pipe
+
+    async def _serve(self, request: Request, work: Coroutine[Any, Any, Response], pipe: Pipe) -> None:
+        send = _sender(pipe)
         try:
             try:
-                answer = await post_exchange(request, town_id)
+                answer = await work
             except TallystickError as fault:
                 answer = await answer_fault(request, fault)
             await answer(request.scope, request.receive, send)
         finally:
             pipe.stop(is_broken=True)
 
-    def _request(self, town_id: str, token: str, body: bytes) -> Request:
+    def _request(self, method: str, path: str, device: DeviceCaller, body: bytes, **headers: bytes) -> Request:
+        self.parts.tokens[device.device_id] = device
+        told = {"authorization": b"Bearer " + device.device_id.encode(), **headers}
         scope: Scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "method": "POST",
-            "path": f"/v1/towns/{town_id}/exchange",
+            "method": method,
+            "path": f"/v1/towns/{device.town_id}/{path}",
             "query_string": b"",
-            "headers": [(b"content-type", LINES_TYPE), (b"authorization", b"Bearer " + token.encode())],
+            "headers": [(name.replace("_", "-").encode(), value) for name, value in told.items()],
             "client": None,
             "app": self._app,
         }
@@ -262,19 +282,6 @@ def _sender(pipe: Pipe) -> Callable[[Message], Coroutine[Any, Any, None]]:
             pipe.stop(is_broken=False)
 
     return send
-
-
-class _Hints:
-    """The `Hints` port: whoever is listening hears of a commit, unless Redis is away just then."""
-
-    def __init__(self, around: Surroundings) -> None:
-        self._around = around
-
-    def publish(self, town_id: str, hint: Hint) -> None:
-        """As the port."""
-        del hint
-        if not self._around.faults.strikes("redis.hint_lost"):
-            self._around.hinted(town_id)
 
 
 class _Bell:

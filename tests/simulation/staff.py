@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -11,15 +10,16 @@ import orjson
 from server.application.commands.pay_order import OnlineTill, Paying, Target, pay_online
 from server.application.commands.release_device import reject_lines, release_device
 from server.application.ports import Unavailable
-from server.application.statement_ports import Of
 from server.domain.requests import KeyedRequest, RequestKey
+from server.jobs.snapshots import build_snapshots
 from sync.engine.chain import encode_bytes
 from sync.kernel.errors import TallystickError
-from sync.kernel.money import minor_digits
-from tests.simulation.facts import Promised, Shown
+from tests.simulation.accounts import Debtor
+from tests.simulation.facts import Promised
 from tests.simulation.finance import MONEY_ERRANDS
+from tests.simulation.loop import START_MS
 from tests.simulation.office import ERRANDS, Desk, next_errand
-from tests.simulation.server import START_MS, Process, work_off
+from tests.simulation.server import Process, work_off
 
 if TYPE_CHECKING:
     from sync.kernel.changeset import Operation
@@ -31,6 +31,7 @@ RETRY_SECONDS = (1.0, 30.0)
 AWAY_SHARE = 0.2
 KEPT_SHARE = 0.3
 SORTED_SHARE = 0.5
+FILES_SHARE = 0.15
 REPEATED_SHARE = 0.05
 BACKUPS_MAX = 4
 DIGEST_BYTES = 32
@@ -50,6 +51,9 @@ class Clerk:
         self._random = world.random(f"office {town.id}")
         self._asked = 0
         self._last: tuple[str, list[Operation]] | None = None
+        self._debtor = Debtor(
+            world, town, self._random, ask=lambda work: Clerk.ask(world, work), have_done=self._have_done
+        )
         self._money_share = TILLS_SHARE if town.clerks else NO_TILLS_SHARE
         self._actor = world.actors.start(self._live)
 
@@ -85,7 +89,7 @@ class Clerk:
             elif invoice and self._random.random() < 0.4:
                 self._pay(("invoice", invoice[0]))
             elif party:
-                self._show(party[0])
+                self._debtor.look(party[0])
         except TallystickError as fault:
             self._world.sometimes(f"customer hears {fault.code}")
             self._world.note(f"customer hears {fault.code}")
@@ -105,23 +109,6 @@ class Clerk:
         for _ in range(2 if self._random.random() < IMPATIENT_SHARE else 1):
             Clerk.ask(self._world, pay)
 
-    def _show(self, party_id: str) -> None:
-        """A statement, as of some version."""
-        world, town_id = self._world, self._town.id
-        body = Clerk.ask(
-            world, lambda process: process.books.statements.document([town_id], town_id, Of.PARTY, party_id)
-        )
-        said = orjson.loads(body)
-        state = world.database.towns.standing(town_id)
-        version = said["as_of"]["version"]
-        if version <= len(state.journal):  # else the town went back just now
-            digest = encode_bytes(state.journal[version - 1].digest)
-            closing = (
-                (one["currency"], to_minor_signed(one["closing"], one["currency"])) for one in said["currencies"]
-            )
-            shown = Shown(town_id=town_id, party_id=party_id, seen=(version, digest), closing=tuple(closing))
-            world.facts.statements.append(shown)
-
     def _sort_out(self, device_id: str) -> None:
         """What becomes of a device that was stopped, and of what it sent meanwhile."""
         world, town = self._world, self._town
@@ -140,8 +127,8 @@ class Clerk:
         except TallystickError as fault:
             world.note(f"office cannot sort out: {fault.code}")
 
-    def _have_done(self, actor: str, operations: list[Operation]) -> None:
-        """Ask until there is an answer, or patience ends."""
+    def _have_done(self, actor: str, operations: list[Operation]) -> int | None:
+        """Ask until there is an answer, or patience ends; in which version it was decided."""
         world, town = self._world, self._town
         self._asked += 1
         key = RequestKey(principal_id=actor, key=f"request {self._asked}")
@@ -154,14 +141,14 @@ class Clerk:
             self._last = (actor, stamped)  # pressed once more in another window: the same thing under another key
         for _ in range(TRIES_MAX):
             if world.is_healing:
-                return
+                return None
             try:
                 line = Clerk.ask(world, lambda process: process.appliers.author(town.id, actor, stamped, request))
             except TallystickError as fault:
                 world.sometimes(f"office hears {fault.code}")
                 world.note(f"office hears {fault.code}")
                 if not isinstance(fault, Unavailable):
-                    return
+                    return None
                 world.actors.pause(self._random.uniform(*RETRY_SECONDS))
                 continue
             said = orjson.loads(line)
@@ -170,7 +157,9 @@ class Clerk:
             entry = world.database.towns.standing(town.id).journal[said["version"] - 1]
             seen = (entry.version, encode_bytes(entry.digest))
             world.facts.promised.append(Promised(town_id=town.id, hash=said["hash"], seen=seen))
-            return
+            version: int = said["version"]
+            return version
+        return None
 
     @staticmethod
     def ask(world: World, work: Callable[[Process], Coroutine[Any, Any, Any]]) -> Any:
@@ -186,9 +175,12 @@ class Clerk:
         return task.result()
 
 
-def to_minor_signed(amount: str, currency: str) -> int:
-    """Minor units of an amount that may be below zero."""
-    return int(Decimal(amount).scaleb(minor_digits(currency)))
+def make_files(world: World) -> None:
+    """What the scheduler does: snapshots of buckets that have grown, and away with what is of no use."""
+    try:
+        Clerk.ask(world, lambda process: build_snapshots(process.files))
+    except TallystickError as fault:
+        world.note(f"no snapshots: {fault.code}")
 
 
 class Keeper:
@@ -210,6 +202,8 @@ class Keeper:
             world.actors.pause(self._random.expovariate(acts / (world.options.hours * 3600)))
             if world.is_healing:
                 return
+            if world.faults.strikes("redis.flushed"):
+                world.redis.flush()
             for town in world.stage.towns:
                 kept = world.backups[town.id]
                 if self._random.random() < KEPT_SHARE:
@@ -219,6 +213,8 @@ class Keeper:
                     self._fail_over(town)
                 if world.faults.strikes("database.restored", town.name):
                     world.swap(town.id, kept[0])
+            if self._random.random() < FILES_SHARE:
+                make_files(world)
             try:
                 Clerk.ask(
                     world,

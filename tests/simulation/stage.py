@@ -127,7 +127,7 @@ class _Builder:
         self.signer = WorldSigner(Ed25519PrivateKey.from_private_bytes((number + 1).to_bytes(KEY_BYTES)))
         self._system = MemorySystem(seed=number)
         self._system.unix_ms -= DAY_BEFORE_MS
-        self._database = Database(SERVER_RULES)
+        self._database = Database(SERVER_RULES, loop.time)
         self._towns = self._database.towns
         self._appliers = Appliers(
             towns=self._towns, registry=SERVER_RULES, signer=self.signer, system=self._system, bell=None

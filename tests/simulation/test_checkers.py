@@ -256,6 +256,16 @@ def state_what_nobody_owes(facts: Facts) -> None:
     facts.statements.append(Shown(town_id=town.head.town, party_id=party, seen=seen, closing=(("KES", 99_999_999),)))
 
 
+def state_what_was_before_a_payment(facts: Facts) -> None:
+    shown = facts.statements[0]
+    facts.statements[0] = replace(shown, since=shown.seen[0] + 1)
+
+
+def state_what_was_lost_an_hour_ago(facts: Facts) -> None:
+    shown = facts.statements[0]
+    facts.statements[0] = replace(shown, seen=(shown.seen[0], ""), lost_seconds=3600.0)
+
+
 def say_no_reason(facts: Facts) -> None:
     town, line = next(
         (town, line) for town in facts.towns.values() for line in town.sets.values() if line.status == "refused"
@@ -325,6 +335,8 @@ BROKEN: list[tuple[str, Break]] = [
     ("allocated", call_a_debt_paid),
     ("statement", state_one_cent_more),
     ("statement", state_what_nobody_owes),
+    ("statement", state_what_was_before_a_payment),
+    ("statement", state_what_was_lost_an_hour_ago),
     ("explained", say_no_reason),
     ("explained", fail_over_a_line),
     ("explained", lose_a_conflict),

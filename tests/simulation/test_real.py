@@ -1,14 +1,24 @@
-"""The same worlds over real stores: PostgreSQL and SQLite, told the same, come to the same as the stores in memory."""
+"""The same worlds over real stores: PostgreSQL, Redis and SQLite come to the same as those in memory."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
+import orjson
 import pytest
+from redis.exceptions import RedisError
 
-from server.embedded import EmbeddedPostgres
+from server.adapters.redis.hints import CHANNEL
+from server.embedded import EmbeddedPostgres, EmbeddedRedis
+from tests.simulation.conftest import quiet_options
+from tests.simulation.loop import using
 from tests.simulation.real import RealStores
+from tests.simulation.real_redis import retold
+from tests.simulation.redis import DONE, NOT_DONE, UNHEARD, Call
 from tests.simulation.run import lived
 from tests.simulation.told import Commit, Snapshot
 from tests.simulation.world import World
@@ -18,8 +28,8 @@ SEED, FAILING_OVER_SEED = 3, 63
 
 
 @pytest.fixture(scope="module")
-def stores(postgres: EmbeddedPostgres, migrated_template: str) -> RealStores:
-    return RealStores(postgres, migrated_template)
+def stores(postgres: EmbeddedPostgres, migrated_template: str, redis_server: EmbeddedRedis) -> RealStores:
+    return RealStores(postgres, migrated_template, redis_server)
 
 
 @pytest.fixture
@@ -40,6 +50,60 @@ def test_real_stores_come_to_what_those_in_memory_have_come_to(stores: RealStore
 
 def stores_with_findings(findings: Sequence[str]) -> set[str]:
     return {one.partition(":")[0] for one in findings}
+
+
+ACCOUNTS = ("Ada", "Grace")
+FATES = {"redis.away": 0.2, "redis.answer_lost": 0.2, "redis.hint_lost": 0.2}
+
+
+@pytest.fixture
+def told() -> Sequence[Call]:
+    """A hundred commands to the Redis of a world, in which connections are lost and hours pass."""
+    world = World(SEED, replace(quiet_options(), rates=FATES))
+    redis, random = world.redis, world.random("accounts")
+
+    def command() -> tuple[str, list[str], list[Any]]:
+        account, version = random.choice(ACCOUNTS), random.randrange(1, 20)
+        counter, prefix = f"{account}:version", f"{account}:statement:v"
+        body = f"as of {version}".encode()
+        commands: list[tuple[str, list[str], list[Any]]] = [
+            ("find", [counter], [prefix]),
+            ("find", [counter], [prefix]),
+            ("keep", [counter, f"{prefix}{version}"], ["", version, body, 3600, 60]),
+            ("keep", [counter, f"{prefix}{version}"], [version, version, body, 3600, 60]),
+            ("move", [f"{one}:version" for one in ACCOUNTS], [version, 3600]),
+            ("publish", [CHANNEL], [orjson.dumps({"t": world.stage.towns[0].id, "v": version, "b": []})]),
+        ]
+        return random.choice(commands)
+
+    async def work() -> None:
+        for place in range(100):
+            with suppress(RedisError):
+                await redis.call(*command())
+            await asyncio.sleep(random.choice((0, 0, 20, 2000)))
+            if place % 40 == 39:
+                redis.flush()
+
+    with using(world.loop) as loop:
+        task = loop.create_task(work())
+        loop.run_while(lambda: not task.done())
+    task.result()
+    assert {call.fate for call in redis.told} == {DONE, NOT_DONE, UNHEARD}
+    assert any(call.name == "find" and call.answer[1] for call in redis.told if call.answer)
+    return redis.told
+
+
+async def test_a_real_redis_answers_as_that_of_a_world(told: Sequence[Call], redis_server: EmbeddedRedis) -> None:
+    assert await retold(told, redis_server.url) == []
+
+
+async def test_a_redis_that_answers_something_else_is_found(told: Sequence[Call], redis_server: EmbeddedRedis) -> None:
+    place, found = next((n, one) for n, one in enumerate(told) if one.name == "find" and one.answer and one.answer[1])
+    altered = [*told[:place], replace(found, answer=[found.answer[0], b"of another"])]
+
+    [finding] = await retold(altered, redis_server.url)
+
+    assert finding.startswith(f"call {place}, find: ")
 
 
 def test_a_database_that_answers_or_keeps_something_else_is_found(stores: RealStores, world: World) -> None:

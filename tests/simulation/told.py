@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from server.adapters.memory_histories import MemoryHistories
 from server.adapters.memory_outbox import MemoryOutbox
+from server.adapters.memory_town import TownState
 from server.adapters.memory_towns import MemoryTowns, MemoryTownWriter
 from server.application.history_ports import EpochRecord, Halt
 from server.application.ports import Founding
@@ -48,11 +49,13 @@ class Commit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Statement:
-    """One call of the store (`histories` for a call of that port) in a transaction of its own."""
+    """One call of a port (the store of towns, `histories`, `snapshots`) in a transaction of its own, and its answer."""
 
     name: str
     arguments: tuple[Any, ...]
     named: dict[str, Any] = field(default_factory=dict)
+    port: str = "towns"
+    answer: Any = None
 
 
 Entry = Snapshot | Commit | Statement
@@ -69,11 +72,22 @@ async def noted(asked: list[Asked], ask: Callable[..., Awaitable[Result]], *argu
 class ToldTowns(MemoryTowns):
     """The store of towns in memory, and what it was told."""
 
-    def __init__(self, registry: Registry, outbox: MemoryOutbox) -> None:
+    def __init__(self, registry: Registry, outbox: MemoryOutbox, clock: Callable[[], float]) -> None:
         super().__init__(registry, outbox)
         self.told: dict[str, list[Entry]] = {}
         self._begun: dict[int, tuple[MemoryTownWriter, list[Asked]]] = {}
         self.histories = _ToldHistories(self)
+        self._clock = clock
+        self._grown: dict[str, list[tuple[float, int]]] = {}
+
+    def put_back(self, town_id: str, state: TownState, told: Sequence[Entry]) -> None:
+        """A copy takes the place of what there is."""
+        self.states[town_id], self.told[town_id] = state, list(told)
+        self._grown[town_id] = [(self._clock(), state.head.version)]
+
+    def version_at(self, town_id: str, seconds: float) -> int:
+        """Where the town stood then, as far as that is known since it was put back; else 0."""
+        return max((version for since, version in self._grown[town_id] if since <= seconds), default=0)
 
     def snapshot(self, town_id: str) -> list[Asked]:
         """Where the questions of a reading that begins now are written down."""
@@ -95,6 +109,7 @@ class ToldTowns(MemoryTowns):
             founding = Founding(name=writer.state.name, epoch=writer.head.epoch)
         super().commit(writer)
         written = [(one.step, one.entry, one.signatures, one.answered) for one in writer.written]
+        self._grown.setdefault(town_id, []).append((self._clock(), self.standing(town_id).head.version))
         _, asked = self._begun.pop(id(writer), (writer, []))
         self.tell(town_id, Commit(founding=founding, asked=asked, written=written, begun=tuple(writer.begun)))
 
@@ -117,12 +132,13 @@ class _ToldHistories(MemoryHistories):
 
     async def halt(self, town_id: str, halt: Halt) -> None:
         await super().halt(town_id, halt)
-        self._towns.tell(town_id, Statement(name="halt", arguments=(town_id, halt)))
+        self._towns.tell(town_id, Statement(port="histories", name="halt", arguments=(town_id, halt)))
 
     async def keep_lines(
         self, town_id: str, device_id: str, seq: int, lines: Sequence[bytes], *, signature: str, at: str
     ) -> None:
         await super().keep_lines(town_id, device_id, seq, lines, signature=signature, at=at)
         named = {"signature": signature, "at": at}
-        said = Statement(name="keep_lines", arguments=(town_id, device_id, seq, list(lines)), named=named)
+        arguments = (town_id, device_id, seq, list(lines))
+        said = Statement(port="histories", name="keep_lines", arguments=arguments, named=named)
         self._towns.tell(town_id, said)

@@ -18,6 +18,7 @@ from server.domain.access import DeviceCaller
 from sync.kernel.errors import TallystickError
 from sync.protocol.bundle import SealedClaim
 from sync.protocol.messages import EnrolAnswer, EnrolRequest, Hello, HelloLine, KeysAnswer, SealedReceipt
+from tests.simulation.database import Database
 from tests.simulation.facts import Facts, Heard
 from tests.simulation.faults import Faults
 from tests.simulation.loop import Actors, SimLoop
@@ -29,6 +30,7 @@ LATENCY_SECONDS = (0.01, 0.4)
 SLOW_SECONDS = (2.0, 25.0)
 LATE_SECONDS = (1.0, 600.0)
 INTERNAL = 500
+PIECE_BYTES = 400
 
 
 class Around(Protocol):
@@ -38,6 +40,7 @@ class Around(Protocol):
     actors: Actors
     faults: Faults
     facts: Facts
+    database: Database
 
     def random(self, name: str) -> Random:
         """A source of chance of its own."""
@@ -49,6 +52,10 @@ class Around(Protocol):
 
     def note(self, what: str) -> None:
         """Write this into the trace."""
+        ...
+
+    def sometimes(self, what: str) -> None:
+        """This has happened."""
         ...
 
 
@@ -82,6 +89,20 @@ class Wire:
             self.bytes_down += len(line) + 1
             self._note_rows(line, cursors)
             yield line
+
+    def snapshot(self, sha256: str, start: int) -> Iterator[bytes]:
+        """The file from a place on, in pieces. Raises `Offline`, also in the middle of it, and `ServerProblem`."""
+        if start:
+            self._around.sometimes("a download goes on where it was torn")
+        process = self._reached()
+        pipe = process.download(self._caller, sha256, start)
+        for chunk in self._chunks(pipe):
+            for place in range(0, len(chunk), PIECE_BYTES):
+                if self._around.faults.strikes("blob.torn", self._name):
+                    raise Offline("the file was cut")
+                piece = chunk[place : place + PIECE_BYTES]
+                self.bytes_down += len(piece)
+                yield piece
 
     def keys(self) -> KeysAnswer:
         """The keys of a world's server are those of its stage."""
@@ -149,19 +170,27 @@ class Wire:
 
     def _lines(self, pipe: Pipe) -> Iterator[bytes]:
         """Whole lines as they come. Raises `Offline` when the answer breaks off, `ServerProblem` for another one."""
-        rest, taken = b"", 0
+        rest = b""
+        for chunk in self._chunks(pipe):
+            *whole, rest = (rest + chunk).split(b"\n")
+            yield from whole
+        if rest:
+            raise Offline("the answer was cut; sync again")
+
+    def _chunks(self, pipe: Pipe) -> Iterator[bytes]:
+        """The body of an answer as it comes. Raises as `_lines` does."""
+        taken = 0
         while True:
             while taken < len(pipe.chunks) and pipe.status < 300:
-                *whole, rest = (rest + pipe.chunks[taken]).split(b"\n")
                 taken += 1
                 self._around.actors.pause(self._latency())
-                yield from whole
+                yield pipe.chunks[taken - 1]
             if pipe.is_over:
                 break
             self._await(pipe)
         if pipe.status >= 300 and not pipe.is_broken:
             self._raise_problem(pipe)
-        if pipe.is_broken or rest:
+        if pipe.is_broken:
             raise Offline("the answer was cut; sync again")
 
     def _await(self, pipe: Pipe) -> None:
@@ -194,9 +223,14 @@ class Wire:
 
     def _note_rows(self, line: bytes, cursors: dict[str, int]) -> None:
         """Write down which rows this device was shown, and from where on it had asked for them."""
-        if not line.startswith((b'{"t":"rows",', b'{"t":"bucket",')):
+        if not line.startswith((b'{"t":"rows",', b'{"t":"bucket",', b'{"t":"snapshot",')):
             return
         said = orjson.loads(line)
+        if said["t"] == "snapshot":
+            for one in self._around.database.blobs.lines[said["sha256"]]:
+                self._note_rows(one, cursors)
+            cursors[said["b"]] = said["version"]
+            return
         if said["t"] == "bucket":
             if said["state"] != "kept":
                 cursors[said["b"]] = 0

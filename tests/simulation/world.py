@@ -29,14 +29,18 @@ from tests.simulation.lives import Resident
 from tests.simulation.loop import Actor, Actors, SimLoop
 from tests.simulation.options import Options, draw_options
 from tests.simulation.provider import Provider
+from tests.simulation.redis import WorldRedis
 from tests.simulation.rules import DEVICE_RULES, SERVER_RULES
 from tests.simulation.sealed import handed_in, known_of
 from tests.simulation.server import RESTART_SECONDS, Process, work_off
-from tests.simulation.staff import Clerk, Keeper
+from tests.simulation.staff import Clerk, Keeper, make_files
 from tests.simulation.stage import Stage, StagedTown, staged
 
 HEAL_ROUNDS_MAX: Final = 12
 """Rounds in which everybody syncs once, after which a healed world must have come to rest."""
+
+FILES_SHARE: Final = 0.3
+"""Worlds in which there are snapshots before anybody syncs for the first time."""
 
 ROUND_SECONDS_MAX: Final = 24 * 3600
 
@@ -59,7 +63,8 @@ class World:
         self.registry = DEVICE_RULES
         self.stage: Stage = staged(self.options.stage)
         self.signer = self.stage.signer
-        self.database = Database(SERVER_RULES)
+        self.database = Database(SERVER_RULES, lambda: self.loop.now)
+        self.redis = WorldRedis(self)
         self.provider = Provider(self, self.random("provider"))
         self.heard: list[tuple[str, str]] = []
         self.backups: dict[str, list[Backup]] = {}
@@ -68,6 +73,7 @@ class World:
         self.residents: list[Resident] = []
         self.is_healing = False
         self.swaps = 0
+        self.swapped: dict[str, float] = {}
         self._made = 0
         self._chance = self.random("world")
         self._context = Context()
@@ -139,6 +145,8 @@ class World:
         """Both phases."""
         for _ in range(self.options.processes):
             self.start_process()
+        if self.random("files").random() < FILES_SHARE:
+            self._do(lambda: make_files(self))
         clerks = [Clerk(self, town) for town in self.stage.towns]
         for town in self.stage.towns:
             for one in town.devices:
@@ -184,6 +192,7 @@ class World:
             process.die()
         self.database.restore(town_id, backup)
         self.swaps += 1
+        self.swapped[town_id] = self.loop.now
         self.facts.went_back.add(town_id)
         handed = handed_in(backup.sealed, self.signer)
         for one in self.residents:

@@ -1,4 +1,4 @@
-"""A proxy in front of PostgreSQL that cuts the wire between a COMMIT and its answer.
+"""A proxy in front of PostgreSQL or Redis that cuts the wire between a command (a COMMIT) and its answer.
 
 It lets everything through until it is armed. Then the next COMMIT reaches the server, and when the server has answered
 it the connection is closed without that answer: whoever sent it cannot know what became of it.
@@ -17,19 +17,19 @@ COMMIT = b"COMMIT\0"
 
 
 class CuttingProxy:
-    """`arm` cuts one COMMIT; while it `is_down` nobody comes in."""
+    """`arm` cuts one command; while it `is_down` nobody comes in."""
 
     def __init__(self, target_port: int) -> None:
         self.cuts = 0
         self.is_down = False
         self._target_port = target_port
-        self._is_armed = False
+        self._armed_for: bytes | None = None
         self._goes_down = False
         self._serving: dict[asyncio.Task[None], tuple[asyncio.StreamWriter, ...]] = {}
 
-    def arm(self, *, goes_down: bool = False) -> None:
-        """Cut the wire at the next COMMIT, and then let nobody in if it `goes_down`."""
-        self._is_armed, self._goes_down = True, goes_down
+    def arm(self, command: bytes = COMMIT, *, goes_down: bool = False) -> None:
+        """Cut the wire at the next one of these, and then let nobody in if it `goes_down`."""
+        self._armed_for, self._goes_down = command, goes_down
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, both ways, until either side ends it or it is cut."""
@@ -64,15 +64,15 @@ class CuttingProxy:
 
     async def _up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, is_cut: asyncio.Event) -> None:
         while data := await reader.read(CHUNK_BYTES):
-            if self._is_armed and COMMIT in data:
-                self._is_armed = False
+            if self._armed_for and self._armed_for in data:
+                self._armed_for = None
                 is_cut.set()
             writer.write(data)
             await writer.drain()
 
     async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, is_cut: asyncio.Event) -> None:
         while data := await reader.read(CHUNK_BYTES):
-            if is_cut.is_set():  # the server has answered the COMMIT: it took effect, and nobody will hear of it
+            if is_cut.is_set():  # the server has answered the command: it took effect, and nobody will hear of it
                 self.cuts += 1
                 self.is_down = self._goes_down
                 if self.is_down:

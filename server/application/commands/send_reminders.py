@@ -15,8 +15,8 @@ from zoneinfo import ZoneInfo
 
 from server.application.commands.work_off_outbox import Handler, NotYet
 from server.application.ports import Messages, OutboxItem, System
-from server.application.queries.overdue import OPEN_STATES
 from server.application.reminder_ports import Gateway, GatewayUnavailable, Outcome, Reminders, Seen
+from sync.modules.billing.entities import OPEN_INVOICES
 
 KIND: Final = "reminder.send"
 DAY_BEGINS_HOUR, DAY_ENDS_HOUR = 8, 20
@@ -57,7 +57,7 @@ class ReminderDesk:
 
 def why_not(seen: Seen, remaining_minor: int) -> str:
     """Why a reminder that was written when so much remained to be paid is not needed now; nothing when it is."""
-    if seen.invoice_state not in OPEN_STATES:
+    if seen.invoice_state not in OPEN_INVOICES:
         return f"the invoice is {seen.invoice_state}"
     if seen.remaining_minor != remaining_minor:
         return "what is owed has changed since"

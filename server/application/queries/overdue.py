@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from server.application.people_ports import ListingReader, Where
 from server.application.queries.paging import InvalidQuery
 from server.domain.local_time import day
 from sync.kernel.clock import format_time
-
-OPEN_STATES: Final = ("PENDING", "PARTIALLY_PAID")
+from sync.modules.billing.entities import OPEN_INVOICES
 
 
 async def today_in(reader: ListingReader, town_id: str, now_ms: int) -> str:
@@ -23,7 +22,7 @@ async def today_in(reader: ListingReader, town_id: str, now_ms: int) -> str:
 def is_overdue(invoice: Mapping[str, Any], today: str) -> bool:
     """Whether something should have been paid by now."""
     due_on = invoice["due_on"]
-    return due_on is not None and due_on < today and invoice["state"] in OPEN_STATES
+    return due_on is not None and due_on < today and invoice["state"] in OPEN_INVOICES
 
 
 def only_overdue(told: str, today: str) -> Sequence[Where]:
@@ -31,6 +30,6 @@ def only_overdue(told: str, today: str) -> Sequence[Where]:
     if told != "true":
         raise InvalidQuery("is_overdue is true or is left out")
     return [
-        Where(field="state", how="among", value=list(OPEN_STATES)),
+        Where(field="state", how="among", value=sorted(OPEN_INVOICES)),
         Where(field="due_on", how="before", value=today),
     ]

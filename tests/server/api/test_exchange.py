@@ -129,16 +129,20 @@ async def test_a_head_without_lines_is_signed_too(world: ApiWorld) -> None:
     assert (answer.status_code, answer.json()["code"]) == (409, "chain_broken")
 
 
-async def test_another_line_in_the_place_of_the_last_is_a_fork(world: ApiWorld) -> None:
+async def test_a_head_that_is_another_line_in_the_place_of_the_last_has_to_be_sent_and_is_a_fork_then(
+    world: ApiWorld,
+) -> None:
     device = await world.device()
     kept = device.digest
     await device.exchange(device.line(wish(device)))
     device.seq, device.digest = 0, kept
-    device.line(wish(device))
+    line = device.line(wish(device))
 
-    answer = await device.exchange()
+    asked = await device.exchange()
+    sent = await device.exchange(line)
 
-    assert (answer.status_code, answer.json()["code"]) == (409, "chain_forked")
+    assert (asked.status_code, asked.json()["code"], asked.json()["expected_seq"]) == (409, "chain_gap", 1)
+    assert (sent.status_code, sent.json()["code"]) == (409, "chain_forked")
 
 
 async def test_a_head_ahead_of_ours_hears_where_we_are(world: ApiWorld) -> None:
