@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from server.application.commands.accounts import PasswordNeeded, account_for, set_password
 from server.application.commands.add_person import add_person
@@ -16,7 +16,7 @@ from server.application.commands.administer import NewPerson, add_user, have_don
 from server.application.queries.town_rows import find_row, find_town, rows_of
 from server.bootstrap import Core
 from server.cli.connect import DataDir, with_server
-from server.cli.output import AsJson, examples, out, print_id, print_json
+from server.cli.output import AsJson, examples, out, print_id, print_json, print_listed
 from server.cli.towns import InTown
 from sync.modules.identity import ROLES, DeactivateUser
 
@@ -134,16 +134,18 @@ def _list(*, town: InTown, data: DataDir = None, as_json: AsJson = False) -> Non
     if as_json:
         print_json(users)
         return
-    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-    for column in ("name", "login", "roles", "school", "works here", "signs in as"):
-        table.add_column(column)
-    table.add_column("id", no_wrap=True)
-    for one in users:
-        works = "[green]yes[/]" if one["is_active"] else "[red]no[/]"
-        school = one["school"] or ("all" if SCHOOL_OFFICE in one["roles"] else "-")
-        row = (escape(one["name"]), escape(one["login"]), ", ".join(one["roles"]), escape(school), works)
-        table.add_row(*row, escape(one["email"] or "-"), one["id"])
-    out.print(table if users else "Nobody works here yet: tallystick user add")
+    print_listed(
+        ("name", "login", "roles", "school", "works here", "signs in as"),
+        {one["id"]: _shown(one) for one in users},
+        empty="Nobody works here yet: tallystick user add",
+    )
+
+
+def _shown(one: Mapping[str, Any]) -> Sequence[str]:
+    works = "[green]yes[/]" if one["is_active"] else "[red]no[/]"
+    school = one["school"] or ("all" if SCHOOL_OFFICE in one["roles"] else "-")
+    told = (one["name"], one["login"], ", ".join(one["roles"]), school)
+    return (*map(escape, told), works, escape(one["email"] or "-"))
 
 
 def _deactivate(
