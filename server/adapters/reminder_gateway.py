@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -36,8 +37,8 @@ class HttpGateway:
         self._url = url
         self._secrets = tuple(secrets)
         self._system = system
-        whom = "the gateway of text messages"
-        self._calls = Calls("", call_seconds_max=call_seconds_max, breaker=breaker, whom=whom)
+        whom, is_local = "the gateway of text messages", urlsplit(url).scheme == "http"  # as the setting has it
+        self._calls = Calls("", call_seconds_max=call_seconds_max, breaker=breaker, whom=whom, is_local=is_local)
 
     async def send(self, town_id: str, reminder: Reminder) -> None:
         """Any 2xx is taken, whatever else it says; 4xx is refused, but for 408 and 429, which pass, as the rest may."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from server.adapters.memory import MemorySystem
 from server.adapters.postgres.outbox import PostgresJobs
 from server.adapters.reminder_sandbox import GatewayFault, ReminderSandbox
 from server.application.commands.work_off_outbox import ATTEMPTS_MAX, BACKOFF_SECONDS_MAX
+from server.application.reminder_ports import Reminder
 from server.cli.app import whole_app
 from server.jobs.forget import AGENDA_SECONDS
 from server.jobs.reminders import PERIOD_SECONDS
@@ -134,6 +135,27 @@ async def test_a_gateway_that_is_away_is_asked_again_and_the_reminder_leaves(sen
     assert await sent.debt.fates() == [("sent", "")]
     assert len(sent.sandbox.posts) == 4
     assert len(set(sent.sandbox.posts)) == 1
+
+
+async def test_what_was_not_begun_when_a_worker_has_no_more_time_has_used_up_no_attempt(sent: Sent) -> None:
+    debt, is_begun = sent.debt, asyncio.Event()
+
+    class Hanging:
+        async def send(self, _town_id: str, _reminder: Reminder) -> None:
+            is_begun.set()
+            await asyncio.Event().wait()
+
+    await owe(debt.town, "Ada")
+    await debt.remind(DAY_SECONDS)
+    debt.town.reminder_desk = replace(debt.town.reminder_desk, gateway=Hanging())
+    working = asyncio.create_task(debt.work())
+    await is_begun.wait()
+    working.cancel()
+    await asyncio.wait([working])
+
+    left = await PostgresJobs(debt.town.pool).undone(debt.town.id, 10)
+    now = format_time(debt.system.now_ms())
+    assert [(job.attempts, job.due_at == now) for job in left] == [(0, True), (1, False)]
 
 
 async def test_a_gateway_that_stays_away_leaves_dead_letters_that_somebody_has_run_again(sent: Sent) -> None:

@@ -36,7 +36,8 @@ class Answer:
 class Calls:
     """Calls to one provider; connects when it is first used. One instance for one event loop.
 
-    `breaker` may be shared by instances that follow one another; `whom` is who does not answer, in a problem.
+    `breaker` may be shared by instances that follow one another; `whom` is who does not answer, in a problem. What is
+    on this machine (`is_local`) is called without the proxy that the environment may name: it would leave the machine.
     """
 
     def __init__(
@@ -46,9 +47,11 @@ class Calls:
         call_seconds_max: float,
         breaker: Breaker | None = None,
         whom: str = "the payment provider",
+        is_local: bool = False,
     ) -> None:
         self._base_url = base_url
         self._whom = whom
+        self._is_local = is_local
         self._call_seconds_max = call_seconds_max
         self._breaker = breaker or Breaker()
         self._http: httpx2.AsyncClient | None = None
@@ -78,7 +81,9 @@ class Calls:
     ) -> Answer:
         """One request; the answer is read no further than it may be long."""
         if self._http is None:
-            self._http = httpx2.AsyncClient(base_url=self._base_url, timeout=self._call_seconds_max)
+            self._http = httpx2.AsyncClient(
+                base_url=self._base_url, timeout=self._call_seconds_max, trust_env=not self._is_local
+            )
         async with self._http.stream(method, path, headers=dict(headers), content=body, auth=auth) as response:
             said = bytearray()
             async for chunk in response.aiter_bytes():

@@ -117,6 +117,17 @@ async def test_whatever_a_gateway_says_that_has_taken_it_it_is_taken(post: Post)
     assert list(post.sandbox.taken) == [ONE.id]
 
 
+async def test_what_stays_on_this_machine_goes_through_no_proxy(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+    await post.send()
+
+    assert list(post.sandbox.taken) == [ONE.id]
+
+
 async def test_a_gateway_that_is_silent_is_left_in_peace_for_a_while(post: Post) -> None:
     silent: GatewayFault = "500"
     post.sandbox.have(*[silent] * FAILURES_MAX)
