@@ -74,6 +74,8 @@ body.check { max-width: 28rem; padding: 1.5rem 1rem; background: #f5f7fa }
 @media print { body { max-width: none; padding: 0; font-size: 9pt } th, td { padding: .2rem .45rem } }
 """.strip()
 
+_METHODS: Final = {"momo": "mobile money", "bank": "bank transfer"}
+
 _SIGNS: Final = {"good": "M7.5 12.5l3 3 6-6.5", "look": "M12 7v6M12 16.5v.01", "bad": "M8.5 8.5l7 7M15.5 8.5l-7 7"}
 
 
@@ -203,7 +205,8 @@ def _line(line: Mapping[str, Any], zone: str) -> str:
 
 def _in_words(what: str) -> str:
     """The methods of payment have short names in the books."""
-    return what.removesuffix("momo") + "mobile money" if what == "momo" or what.endswith(": momo") else what
+    before, colon, method = what.rpartition(": ")
+    return before + colon + _METHODS.get(method, method)
 
 
 def _total(name: str, charged: str, received: str, balance: str) -> str:

@@ -17,7 +17,7 @@ from sync.protocol import messages
 
 PROTOCOL = 1
 PROTOCOLS_SERVED = frozenset({1})
-SCHEMA = 4
+SCHEMA = 5
 
 EPOCH_IN_HEADS_SCHEMA = 3
 """From this schema on a device knows journal heads that are signed with their epoch; others get the older form."""
@@ -51,6 +51,10 @@ SCHEMA_HISTORY = {
     4: (
         "d637385da200731b45397b0c0523517dfa23b8d3e28b2c3bff7c24e14d1f74d0",
         "somebody may work for one school; payments by card online",
+    ),
+    5: (
+        "21fbf09f202ea684926fc00cbd2302f0a969a14b6941f2dfe3f89927ebf89564",
+        "transfers to the bank; what providers pay out",
     ),
 }
 """By number: the hash of the schema and what it brought."""

@@ -11,6 +11,7 @@ from sync.kernel.ids import derived_id
 from sync.modules.billing import (
     CancelInvoice,
     FailPayment,
+    PayOut,
     PayRefund,
     RequestCardPayment,
     RequestRefund,
@@ -97,6 +98,25 @@ def short_day(town: CounterTown, invoice: str) -> None:
     town.closes(drawer)
 
 
+def by_transfer(town: CounterTown, invoice: str, amount: str = "9.00", reference: str = "TRF 1") -> None:
+    town.pays(invoice, amount, method="bank", reference=reference)
+
+
+def transfer_twice(town: CounterTown, invoice: str) -> None:
+    by_transfer(town, invoice, "4.00")
+    by_transfer(town, invoice, "4.00")
+
+
+def paid_out(town: CounterTown, invoice: str) -> None:
+    town.hears(town.asks(invoice=invoice))
+    town.office(PayOut(method="momo", amount="8.80", fee="0.20", currency="KES", reference="FT 1"))
+
+
+def paid_out_too_much(town: CounterTown, invoice: str) -> None:
+    town.hears(town.asks(invoice=invoice))
+    town.office(PayOut(method="momo", amount="10.00", currency="KES", reference="FT 1"))
+
+
 def paid_then_cancelled(town: CounterTown, invoice: str) -> None:
     town.pays(invoice, "9.00")
     town.office(CancelInvoice(invoice=invoice))
@@ -122,6 +142,10 @@ DONE: Mapping[str, Callable[[CounterTown, str], object]] = {
     "refund paid": given,
     "given back unasked": unasked,
     "a day with a shortage": short_day,
+    "paid by transfer": by_transfer,
+    "one transfer recorded twice": transfer_twice,
+    "paid out": paid_out,
+    "more paid out than there was": paid_out_too_much,
 }
 
 

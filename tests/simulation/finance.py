@@ -18,6 +18,7 @@ from sync.modules.billing import (
     CountDrawer,
     InvoiceLine,
     IssueInvoice,
+    PayOut,
     RegisterParty,
     RejectRefund,
     RequestCardPayment,
@@ -46,12 +47,24 @@ def bill(desk: Desk) -> Asked | None:
 
 
 def take(desk: Desk) -> Asked | None:
-    """Cash over the office's own counter."""
+    """Cash over the office's own counter, or a transfer that somebody sees at the bank, now and then again."""
     found = desk.one("invoice")
     if found is None:
         return None
     amount = to_amount(max(100, found[1]["remaining_minor"]), CURRENCY)
-    return desk.town.dispatcher, [TakePayment(invoice=found[0], amount=amount, currency=CURRENCY, method="cash")]
+    method: Literal["cash", "bank"] = desk.random.choice(("cash", "cash", "bank"))
+    seen = "" if method == "cash" else f"transfer {desk.random.randint(1, 9)}"
+    taken = TakePayment(invoice=found[0], amount=amount, currency=CURRENCY, method=method, reference=seen)
+    return desk.town.dispatcher, [taken]
+
+
+def pay_out(desk: Desk) -> Asked | None:
+    """A provider pays out what it had, less what it keeps; the same line of the bank is sometimes read twice."""
+    method: Literal["momo", "card"] = desk.random.choice(("momo", "card"))
+    kept = desk.random.choice(("0", "1.50"))
+    reference = f"line {desk.random.randint(1, 4)}"
+    paid = PayOut(method=method, amount="30.00", fee=kept, currency=CURRENCY, reference=reference)
+    return desk.random.choice((desk.town.admin, desk.town.dispatcher)), [paid]
 
 
 def ask_by_phone(desk: Desk) -> Asked | None:
@@ -213,6 +226,7 @@ MONEY_ERRANDS: Sequence[tuple[int, Errand]] = (
     (3, use_credit),
     (3, assign),
     (2, close_drawers),
+    (2, pay_out),
     (1, take_back),
     (2, say_again),
     (2, charge),

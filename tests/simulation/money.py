@@ -18,7 +18,7 @@ from sync.kernel.changeset import Fields, Status
 from tests.simulation.expected import STATEMENT_SECONDS
 from tests.simulation.facts import Facts
 
-ASSETS = ("drawer:", "momo_clearing", "card_clearing", "bank", "over_short")
+ASSETS = ("drawer:", "momo_clearing", "card_clearing", "bank", "fees", "over_short")
 CLEARING = ("momo_clearing", "card_clearing")
 OPEN_REFUNDS = ("REQUESTED", "APPROVED")
 Sum = tuple[str, str]
@@ -34,6 +34,7 @@ def money(facts: Facts) -> Iterator[str]:
         yield from _by_provider(facts, town)
         yield from _on_the_way(town)
         yield from _drawers(town)
+        yield from _paid_out(town)
 
 
 def allocated(facts: Facts) -> Iterator[str]:
@@ -177,6 +178,25 @@ def _drawers(town: TownState) -> Iterator[str]:
                 yield f"{left} {currency} should be in drawer {key}, the books have {books[f'drawer:{key}', currency]}"
 
 
+def _paid_out(town: TownState) -> Iterator[str]:
+    """What arrived at the bank and what was kept left clearing, change set by change set, and each reference once."""
+    told: Counter[tuple[str, str, str]] = Counter()
+    papers: Counter[Sum] = Counter()
+    for row in _rows(town, "pay_out"):
+        told[row["method"], row["currency"], row["reference"]] += 1
+        papers[f"{row['method']}_clearing", row["currency"]] -= row["amount_minor"] + row["fee_minor"]
+        papers["bank", row["currency"]] += row["amount_minor"]
+        papers["fees", row["currency"]] += row["fee_minor"]
+    yield from (f"{count} pay-outs are booked under {one}" for one, count in told.items() if count > 1)
+    books: Counter[Sum] = Counter()
+    for entry in _rows(town, "journal_entry"):
+        if entry["account"] in {"bank", "fees", *CLEARING} and not entry["payment_id"] and not entry["drawer_id"]:
+            books[entry["account"], entry["currency"]] += _signed(entry)
+    for key in papers.keys() | books.keys():
+        if papers[key] != books[key]:
+            yield f"pay-outs come to {papers[key]} of {key}, the books have {books[key]}"
+
+
 def _agreed(town: TownState) -> Iterator[str]:
     """No more is agreed to be given back than came, and nobody agrees with themselves."""
     given: Counter[str] = Counter()
@@ -201,7 +221,11 @@ def _claimed(town: TownState) -> Iterator[str]:
     counts: Counter[tuple[str, str]] = Counter()
     for key, payment in _keyed(town, "payment"):
         settlement = town.rows["settlement", key].fields
-        if payment["method"] in {"card", "momo"} and settlement["status"] == "CONFIRMED" and settlement["reference"]:
+        if (
+            payment["method"] in {"card", "momo", "bank"}
+            and settlement["status"] == "CONFIRMED"
+            and settlement["reference"]
+        ):
             counts[payment["method"], settlement["reference"]] += not settlement["is_parked"]
     yield from (f"{count} payments count under {reference}" for reference, count in counts.items() if count > 1)
 

@@ -53,6 +53,12 @@ MONEY_MUTANTS = (
         test="tests/decisions/test_momo.py",
     ),
     Mutant(
+        name="what arrived at the bank is booked as often as it is said",
+        path="sync/modules/billing/pay_outs.py",
+        before="    if before is not None:",
+        after='    if before is not None and before["fee_minor"] < 0:',
+    ),
+    Mutant(
         name="a drawer that is closed stays open",
         path="sync/modules/billing/drawers.py",
         before='"differences": differences, "state": "CLOSED",',

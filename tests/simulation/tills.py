@@ -78,13 +78,14 @@ def _amount(eyes: Eyes, minor: int) -> str:
 
 
 def take_for_invoice(eyes: Eyes) -> list[Operation] | None:
-    """Cash, or by the terminal, whose slips have few numbers here so that one comes twice."""
+    """Cash, or by the terminal or a transfer, whose slips have few numbers here so that one comes twice."""
     found = _invoice(eyes)
     if found is None:
         return None
     invoice = found[0] if eyes.random.random() > SLIP_SHARE / 2 else eyes.told("invoice")
-    method: Literal["cash", "card"] = eyes.random.choice(("cash", "cash", "card"))
-    reference = f"slip {eyes.random.randint(1, 9)}" if method == "card" else ""
+    by_reference: tuple[Literal["card", "bank"], ...] = ("card", "bank") if eyes.school else ("card",)
+    method: Literal["cash", "card", "bank"] = eyes.random.choice(("cash", "cash", *by_reference))
+    reference = "" if method == "cash" else f"slip {eyes.random.randint(1, 9)}"
     currency = OTHER_CURRENCY if eyes.random.random() < SLIP_SHARE else CURRENCY
     amount = _amount(eyes, found[1]["remaining_minor"])
     return [TakePayment(invoice=invoice, amount=amount, currency=currency, method=method, reference=reference)]

@@ -19,6 +19,7 @@ from sync.modules.billing import (
     InvoiceLine,
     IssueInvoice,
     OpenDrawer,
+    PayOut,
     PayRefund,
     RegisterParty,
     RejectRefund,
@@ -99,6 +100,7 @@ MONEY_OPERATIONS: Mapping[str, Callable[[MoneyStage], Operation]] = {
     "drawer.open": lambda _stage: OpenDrawer(),
     "drawer.count": lambda stage: CountDrawer(drawer=stage.drawer, counted=[]),
     "drawer.close": lambda stage: CloseDrawer(drawer=stage.drawer),
+    "clearing.pay_out": lambda _stage: PayOut(method="momo", amount="9.00", currency="KES", reference="B"),
     "school.open": lambda _stage: OpenSchool(name="S"),
     "student.upsert": _upsert,
     "student.withdraw": lambda stage: WithdrawStudent(student=stage.student),
@@ -109,5 +111,7 @@ MONEY_OPERATIONS: Mapping[str, Callable[[MoneyStage], Operation]] = {
 AT_A_TILL = {"payment.take", "payment.request", "payment.void", "drawer.open", "drawer.count", "drawer.close"}
 AT_A_COUNTER = AT_A_TILL | {"party.register", "invoice.issue", "refund.request", "refund.pay", "credit.apply"}
 IN_A_SCHOOL = AT_A_TILL | {"student.upsert", "student.withdraw", "student.delete", "fee.schedule"}
-IN_AN_OFFICE = AT_A_COUNTER | {"invoice.cancel", "payment.assign", "refund.approve", "refund.reject"}
+IN_AN_OFFICE = AT_A_COUNTER | {
+    *("invoice.cancel", "payment.assign", "refund.approve", "refund.reject", "clearing.pay_out"),
+}
 BY_THE_TOWN = {"payment.request_card", "payment.confirm", "payment.fail", "payment.expire", "payment.reverse"}

@@ -7,7 +7,7 @@ from typing import Final
 
 from server.application.queries.listed import COUNTERS, OFFICE, SCHOOL_ONLY, Filter, List
 
-METHODS: Final = ("cash", "card", "cod", "momo")
+METHODS: Final = ("cash", "card", "cod", "momo", "bank")
 STATUSES: Final = ("PENDING", "CONFIRMED", "FAILED", "EXPIRED", "VOIDED", "REVERSED")
 
 _BILLING: Mapping[str, List] = {
@@ -83,6 +83,18 @@ _BILLING: Mapping[str, List] = {
             "requested_by": Filter(field="requested_by"),
         },
         orders=("-requested_at", "amount_minor"),
+    ),
+    "pay-outs": List(
+        entity="pay_out",
+        roles=OFFICE,
+        filters={
+            "method": Filter(field="method", values=("momo", "card")),
+            "currency": Filter(field="currency"),
+            "reference": Filter(field="reference"),
+            "booked_from": Filter(field="booked_at", how="from"),
+            "booked_before": Filter(field="booked_at", how="before"),
+        },
+        orders=("-booked_at", "amount_minor"),
     ),
     "drawer-sessions": List(
         entity="drawer_session",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sync.kernel.changeset import Operation
 from sync.kernel.module import Module, ModuleKind
-from sync.modules.billing import card, drawers, invoices, momo, payments, refunds
+from sync.modules.billing import card, drawers, invoices, momo, pay_outs, payments, refunds
 from sync.modules.billing.cases import CASES
 from sync.modules.billing.entities import ENTITIES
 from sync.modules.billing.ledger import check_balanced
@@ -26,6 +26,7 @@ from sync.modules.billing.operations import (
     IssueInvoice,
     Money,
     OpenDrawer,
+    PayOut,
     PayRefund,
     RegisterParty,
     RejectRefund,
@@ -75,6 +76,7 @@ MODULE = Module(
         OpenDrawer,
         CountDrawer,
         CloseDrawer,
+        PayOut,
     ),
     rules={
         RegisterParty: (invoices.register_party,),
@@ -97,6 +99,7 @@ MODULE = Module(
         OpenDrawer: (drawers.open_drawer,),
         CountDrawer: (drawers.count,),
         CloseDrawer: (drawers.close,),
+        PayOut: (pay_outs.book,),
     },
     cases=CASES,
     laws=(check_balanced,),
@@ -118,6 +121,7 @@ __all__ = [
     "IssueInvoice",
     "Money",
     "OpenDrawer",
+    "PayOut",
     "PayRefund",
     "RegisterParty",
     "RejectRefund",

@@ -10,7 +10,17 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from sync.kernel.changeset import Fields, RowKey
 from sync.modules.billing.entities import credit_id, invoice_id, party_id
-from sync.modules.billing.ledger import SUSPENSE, credit_account, drawer_account, receivable_account, signed
+from sync.modules.billing.ledger import (
+    BANK,
+    CARD,
+    FEES,
+    MOMO,
+    SUSPENSE,
+    credit_account,
+    drawer_account,
+    receivable_account,
+    signed,
+)
 
 Rows = Mapping[str, Mapping[str, Fields]]
 """Rows by entity and id."""
@@ -18,8 +28,14 @@ Rows = Mapping[str, Mapping[str, Fields]]
 Fault = tuple[str, str]
 """Where, and what."""
 
+Sum = tuple[str, str]
+"""(account, currency)."""
+
+PAID_OUT = frozenset({BANK, FEES, MOMO, CARD})
+"""Accounts that a pay-out goes through."""
+
 BILLING = frozenset(
-    {"journal_entry", "allocation", "invoice", "payment", "settlement", "credit", "drawer_session", "order"}
+    {"journal_entry", "allocation", "invoice", "payment", "settlement", "credit", "drawer_session", "order", "pay_out"}
 )
 
 
@@ -34,26 +50,30 @@ def audit(rows: Iterable[tuple[RowKey, Fields]]) -> list[Fault]:
 
 def audit_rows(rows: Rows) -> list[Fault]:
     """The same of rows that are read as they are asked for, those of `BILLING`; each entity's in order of their ids."""
-    balances, suspense = _balances(rows)
+    balances, suspense, unnamed = _balances(rows)
     return [
         *_unbalanced(rows),
         *_invoices(rows, balances),
         *_payments(rows, suspense),
         *_credits(rows, balances),
         *_drawers(rows, balances),
+        *_pay_outs(rows, unnamed),
         *_orders(rows),
     ]
 
 
-def _balances(rows: Rows) -> tuple[Mapping[tuple[str, str], int], Mapping[str, int]]:
-    """By account and currency, and what is in suspense by payment."""
-    balances: dict[tuple[str, str], int] = defaultdict(int)
+def _balances(rows: Rows) -> tuple[Mapping[Sum, int], Mapping[str, int], Mapping[Sum, int]]:
+    """By account and currency, what is in suspense by payment, and what of an account is about no payment or drawer."""
+    balances: dict[Sum, int] = defaultdict(int)
     suspense: dict[str, int] = defaultdict(int)
+    unnamed: dict[Sum, int] = defaultdict(int)
     for entry in rows["journal_entry"].values():
         balances[entry["account"], entry["currency"]] += signed(entry)
+        if entry["account"] in PAID_OUT and entry["payment_id"] is None and entry["drawer_id"] is None:
+            unnamed[entry["account"], entry["currency"]] += signed(entry)
         if entry["account"] == SUSPENSE:
             suspense[entry["payment_id"]] -= signed(entry)
-    return balances, suspense
+    return balances, suspense, unnamed
 
 
 def _unbalanced(rows: Rows) -> Iterator[Fault]:
@@ -65,7 +85,7 @@ def _unbalanced(rows: Rows) -> Iterator[Fault]:
             yield f"books of change set {seq} of device {device}", f"off by {minor} minor units of {currency}"
 
 
-def _invoices(rows: Rows, balances: Mapping[tuple[str, str], int]) -> Iterator[Fault]:
+def _invoices(rows: Rows, balances: Mapping[Sum, int]) -> Iterator[Fault]:
     allocated: dict[str, int] = defaultdict(int)
     for allocation in rows["allocation"].values():
         allocated[allocation["invoice_id"]] += allocation["amount_minor"]
@@ -98,8 +118,8 @@ def _payments(rows: Rows, suspense: Mapping[str, int]) -> Iterator[Fault]:
             yield f"payment {key}", what
 
 
-def _credits(rows: Rows, balances: Mapping[tuple[str, str], int]) -> Iterator[Fault]:
-    left: dict[tuple[str, str], int] = defaultdict(int)
+def _credits(rows: Rows, balances: Mapping[Sum, int]) -> Iterator[Fault]:
+    left: dict[Sum, int] = defaultdict(int)
     for credit in rows["credit"].values():
         left[credit_account(credit["party_id"]), credit["currency"]] += credit["left_minor"]
     accounts = {key for key in balances if key[0].startswith(credit_account(""))}
@@ -109,7 +129,7 @@ def _credits(rows: Rows, balances: Mapping[tuple[str, str], int]) -> Iterator[Fa
             yield f"{account} in {currency}", f"{left[account, currency]} is left, the ledger says {balance}"
 
 
-def _drawers(rows: Rows, balances: Mapping[tuple[str, str], int]) -> Iterator[Fault]:
+def _drawers(rows: Rows, balances: Mapping[Sum, int]) -> Iterator[Fault]:
     for key, drawer in rows["drawer_session"].items():
         expected = {} if drawer["state"] == "CLOSED" else drawer["expected"]
         for currency in sorted({*drawer["expected"], *drawer["opening"]}):
@@ -117,6 +137,20 @@ def _drawers(rows: Rows, balances: Mapping[tuple[str, str], int]) -> Iterator[Fa
             if balance != expected.get(currency, 0):
                 what = f"{expected.get(currency, 0)} {currency} should be in it, the ledger says {balance}"
                 yield f"drawer session {key}", what
+
+
+def _pay_outs(rows: Rows, unnamed: Mapping[Sum, int]) -> Iterator[Fault]:
+    """What is in these accounts about no payment and no drawer is there by a pay-out."""
+    wanted: dict[Sum, int] = defaultdict(int)
+    for pay_out in rows["pay_out"].values():
+        arrived, fee, currency = pay_out["amount_minor"], pay_out["fee_minor"], pay_out["currency"]
+        wanted[BANK, currency] += arrived
+        wanted[FEES, currency] += fee
+        wanted[MOMO if pay_out["method"] == "momo" else CARD, currency] -= arrived + fee
+    for account, currency in sorted(wanted.keys() | unnamed.keys()):
+        said, booked = wanted[account, currency], unnamed.get((account, currency), 0)
+        if said != booked:
+            yield f"{account} in {currency}", f"pay-outs come to {said}, the ledger says {booked}"
 
 
 def _orders(rows: Rows) -> Iterator[Fault]:

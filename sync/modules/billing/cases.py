@@ -171,6 +171,11 @@ REFUND_CURRENCY = Case(
     conflict="currency_mismatch",
     task="Clear up {amount} {currency} that were given back of a payment in {wanted}",
 )
+PAID_OUT_ALREADY = Case(
+    id="payments.paid_out_already",
+    sentence="What arrived at the bank under {reference} is booked already, with {amount} {currency}.",
+    is_refusal=True,
+)
 DRAWER_IN_USE = Case(
     id="payments.drawer_in_use",
     sentence="There is a drawer in use here since {since}; count and close it first.",

@@ -55,6 +55,11 @@ def mark_id(kind: str, *parts: str) -> str:
     return derived_id("payment_mark", kind, *parts)
 
 
+def pay_out_id(method: str, currency: str, reference: str) -> str:
+    """What a provider has paid out under a reference of the bank; there is one in each currency."""
+    return derived_id("pay_out", method, currency, reference)
+
+
 def report_id(drawer: str, number: int) -> str:
     """The Z report of a drawer session, or what was amended in it."""
     return derived_id("drawer_report", drawer, number)
@@ -263,6 +268,20 @@ ENTITIES = (
         },
         bucket_kinds=_DEVICE,
         buckets=_of_device,
+        is_append_only=True,
+    ),
+    Entity(
+        name="pay_out",
+        plural="pay_outs",
+        fields={
+            "method": _TEXT,
+            "amount_minor": _INTEGER,
+            "fee_minor": _INTEGER,
+            "currency": _TEXT,
+            "reference": _TEXT,
+            "booked_by": _ID,
+            "booked_at": _TIME,
+        },
         is_append_only=True,
     ),
     Entity(

@@ -1,8 +1,8 @@
 """The ledger: double entry, per change set and currency, kept where the truth is.
 
 An account is a name, some with the id of what it is about: `drawer:D`, `receivable:I`, `credit:P`, `momo_clearing`,
-`card_clearing`, `bank`, `refunds_payable`, `over_short`, `suspense`, `sales`, `price_difference`, and `opening` for
-what was received before there were books. Within a change set what is posted to one account about one thing is one
+`card_clearing`, `bank`, `fees`, `refunds_payable`, `over_short`, `suspense`, `sales`, `price_difference`, and `opening`
+for what was received before there were books. Within a change set what is posted to one account about one thing is one
 entry, so money that goes through suspense and on at once leaves nothing there.
 
 Law: the entries of a change set balance in each currency. `check_balanced` holds it in every fold, a trigger
@@ -20,7 +20,7 @@ MONEY_SINCE = 3
 """The rules since which money has books (`sync.kernel.draft.RULES`)."""
 
 SUSPENSE, OPENING, SALES, PRICES = "suspense", "opening", "sales", "price_difference"
-MOMO, CARD, BANK = "momo_clearing", "card_clearing", "bank"
+MOMO, CARD, BANK, FEES = "momo_clearing", "card_clearing", "bank", "fees"
 REFUNDS, OVER_SHORT = "refunds_payable", "over_short"
 
 

@@ -18,6 +18,9 @@ from sync.modules.billing.operations import TakePayment
 DOUBLE_TAP_MS = 60_000
 """Two payments that look alike, closer together than this, may be one."""
 
+REFERRED = frozenset({"card", "bank"})
+"""Methods by which a payment at a counter has a reference, which tells it from every other one."""
+
 RETURNED = "refund"
 """The kind of the references under which the provider has given money back."""
 
@@ -26,11 +29,11 @@ VERSION_AT, DERIVED = 14, "8"
 
 
 def look_for_double(operation: TakePayment, draft: Draft) -> None:
-    """The same taken twice in a minute by the same person on the same device, or one card payment recorded twice."""
+    """The same taken twice in a minute by the same person on the same device, or one reference recorded twice."""
     if not draft.context.is_truth:
         return
-    if operation.method == "card" and operation.reference:
-        other = claim_reference(draft, "card", operation.reference, operation.id)
+    if operation.method in REFERRED and operation.reference:
+        other = claim_reference(draft, operation.method, operation.reference, operation.id)
         if other:
             park(draft, operation, operation.id, other)
         return  # another reference is another payment, however much it looks like one

@@ -11,7 +11,7 @@ from sync.kernel.changeset import Intent, Operation, RowKey
 from sync.kernel.ids import Id
 from sync.kernel.module import Ref
 from sync.kernel.money import Amount, CurrencyCode
-from sync.modules.billing.entities import credit_id, invoice_id, mark_id, party_id, till_id
+from sync.modules.billing.entities import credit_id, invoice_id, mark_id, party_id, pay_out_id, till_id
 
 Text = Annotated[str, StringConstraints(max_length=500)]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=500)]
@@ -118,15 +118,25 @@ class _ForSomething(Operation):
 
 
 class TakePayment(_ForSomething):
-    """Money was taken: cash, at the door as `cod`, or by a card whose terminal gave a reference."""
+    """Money was taken: cash, at the door as `cod`, or by a card whose terminal gave a reference.
+
+    `bank` is a transfer that somebody sees on the town's account, with the reference that the bank has for it.
+    """
 
     op: ClassVar = "payment.take"
     intent: ClassVar = Intent.FACT
     roles: ClassVar = TILLS
     resolves: ClassVar = frozenset({"compensate"})
     creates: ClassVar = "payment"
-    method: Literal["cash", "card", "cod"] = "cash"
+    method: Literal["cash", "card", "cod", "bank"] = "cash"
     reference: Reference = ""
+
+    @model_validator(mode="after")
+    def _seen_at_the_bank(self) -> Self:
+        if self.method == "bank" and not self.reference.strip():
+            msg = "a transfer has the bank's reference"
+            raise ValueError(msg)
+        return self
 
     def reads_on(self, device: str) -> Iterable[RowKey]:
         """The drawer that the money went into, and the last payment that looked like this one."""
@@ -345,3 +355,23 @@ class CloseDrawer(Operation):
     intent: ClassVar = Intent.WISH
     roles: ClassVar = TILLS
     drawer: DrawerRef
+
+
+class PayOut(Operation):
+    """A provider has paid out to the bank what it had taken: `amount` arrived there, `fee` it has kept.
+
+    `reference` is the bank's. The row has an id of its own, made of method, currency and reference.
+    """
+
+    op: ClassVar = "clearing.pay_out"
+    intent: ClassVar = Intent.WISH
+    roles: ClassVar = OFFICE
+    method: Literal["momo", "card"]
+    amount: Amount
+    fee: Amount = "0"
+    currency: CurrencyCode
+    reference: Annotated[str, StringConstraints(min_length=1, max_length=100)]
+
+    def reads(self) -> Iterable[RowKey]:
+        """Whether it is booked already."""
+        yield "pay_out", pay_out_id(self.method, self.currency, self.reference)

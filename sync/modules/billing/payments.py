@@ -15,7 +15,7 @@ from sync.kernel.money import MINOR_MAX, to_amount
 from sync.modules.billing import cases, drawers
 from sync.modules.billing.entities import FREE, PARKED, credit_id
 from sync.modules.billing.invoices import Incoming, change_credit, rebook, set_aside
-from sync.modules.billing.ledger import CARD, SUSPENSE, drawer_account, post
+from sync.modules.billing.ledger import BANK, CARD, SUSPENSE, drawer_account, post
 from sync.modules.billing.marks import look_for_double
 from sync.modules.billing.operations import (
     ApproveRefund,
@@ -28,17 +28,18 @@ from sync.modules.billing.refunds import there_of
 from sync.modules.billing.settlements import begin, checked_amount, is_booked, payment_row, settlement_of, turn
 
 CASH = frozenset({"cash", "cod"})
+_ACCOUNTS = {"card": CARD, "bank": BANK}
 
 
 def take(operation: TakePayment, draft: Draft) -> None:
-    """The payment's row, and the money in its drawer or on its way from the card's bank."""
+    """The payment's row, and the money in its drawer, on its way from the card's bank, or there."""
     amount_minor = checked_amount(operation, draft)
     is_cash = operation.method in CASH
     drawer = drawers.put_in(draft, operation, amount_minor) if is_cash and is_booked(draft) else None
     draft.create("payment", operation.id, payment_row(operation, draft, amount_minor, "CONFIRMED", drawer))
     if is_booked(draft):
         begin(draft, operation, "CONFIRMED", amount_minor, in_suspense=amount_minor)
-        account = drawer_account(drawer) if drawer else CARD
+        account = drawer_account(drawer) if drawer else _ACCOUNTS[operation.method]
         post(draft, account, amount_minor, operation.currency, payment_id=operation.id, drawer_id=drawer)
         post(draft, SUSPENSE, -amount_minor, operation.currency, payment_id=operation.id)
         look_for_double(operation, draft)

@@ -37,6 +37,7 @@ READERS = {
     "credits": COUNTERS,
     "refunds": COUNTERS,
     "drawer-sessions": COUNTERS,
+    "pay-outs": {"admin", "dispatcher"},
     "invoices": COUNTERS | {"school_office"},
     "schools": COUNTERS | {"school_office"},
     "students": COUNTERS | {"school_office"},

@@ -57,7 +57,16 @@ def test_a_statement_says_first_what_is_to_be_paid(minor: int, told: str) -> Non
     assert told in page[: page.index("<table>")]
 
 
-@pytest.mark.parametrize(("what", "told"), [("momo", "mobile money"), ("paid back: momo", "paid back: mobile money")])
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("momo", "mobile money"),
+        ("paid back: momo", "paid back: mobile money"),
+        ("bank", "bank transfer"),
+        ("paid back: bank", "paid back: bank transfer"),
+        ("cash", "cash"),
+    ],
+)
 def test_a_statement_has_no_short_names_of_methods(what: str, told: str) -> None:
     booked = [Booked(version=1, at="2026-11-21T08:00:00.000Z", currency="GBP", minor=-100, what=what)]
     assert f"<td>{told}</td>" in statement_page(SAID, shown(statement_of(booked)), is_for_print=True)

@@ -34,6 +34,7 @@ from sync.modules.billing import (
     IssueInvoice,
     Money,
     OpenDrawer,
+    PayOut,
     PayRefund,
     RejectRefund,
     RequestCardPayment,
@@ -72,7 +73,7 @@ TARGETS: list[dict[str, str]] = [
 KINDS = [
     "issue", "cancel", "place", "cancel_order", "take", "take", "take", "card", "ask", "page", "confirm", "fail",
     "expire", "reverse", "void", "assign", "ask_back", "ask_back", "agree", "reject", "give_back", "give_back", "apply",
-    "apply_parked", "open", "count", "close",
+    "apply_parked", "open", "count", "close", "transfer", "pay_out",
 ]  # fmt: skip
 Action = tuple[str, int, int, int, int]
 ACTIONS = st.lists(
@@ -106,6 +107,8 @@ def operation(town: CounterTown, action: Action) -> Operation:
         "cancel_order": lambda: CancelOrder(order=ORDER),
         "take": lambda: TakePayment(id=payment, **target, **money, method="cod" if size % 2 else "cash"),
         "card": lambda: TakePayment(id=payment, **target, **money, method="card", reference=f"T{size % 3}"),
+        "transfer": lambda: TakePayment(id=payment, **target, **money, method="bank", reference=f"T{size % 3}"),
+        "pay_out": lambda: PayOut(method="momo", **money, fee=f"{which}.00", reference=f"T{other}"),
         "ask": lambda: RequestPayment.model_validate({"id": payment, **target, **money, "payer": "254700000001"}),
         "page": lambda: RequestCardPayment.model_validate({"id": payment, **target, **money}),
         "confirm": lambda: ConfirmPayment(payment=payment, **money, reference=f"M{size % 3}"),
@@ -131,6 +134,7 @@ def operation(town: CounterTown, action: Action) -> Operation:
     return said[kind]()
 
 
+ASSETS = {"drawer", "momo_clearing", "card_clearing", "bank", "fees", "over_short"}
 PROVIDER = {"page", "confirm", "fail", "expire", "reverse"}
 
 
@@ -139,7 +143,7 @@ def line(town: CounterTown, action: Action) -> Submitted:
     place, size = action[4], action[3]
     if action[0] in PROVIDER:
         return town.line(town.server, town.server.id, operation(town, action))
-    if action[0] in {"agree", "reject", "assign"}:
+    if action[0] in {"agree", "reject", "assign", "pay_out"}:
         return town.line(town.server, town.admin, operation(town, action))
     where = (town.server, town.desk_a, town.desk_b, town.van_a)[place]
     who = (town.admin, town.clerk, town.other_clerk, town.driver_a)[place]
@@ -166,7 +170,7 @@ def check_received(town: CounterTown) -> None:
     """What lies in drawers, clearing accounts and the bank is all that was received and not given back."""
     held: Counter[str] = Counter()
     for entry in town.rows_of("journal_entry").values():
-        if entry["account"].partition(":")[0] in {"drawer", "momo_clearing", "card_clearing", "bank", "over_short"}:
+        if entry["account"].partition(":")[0] in ASSETS:
             held[entry["currency"]] += entry["debit_minor"] - entry["credit_minor"]
     kept: Counter[str] = Counter()
     for settlement in town.rows_of("settlement").values():

@@ -9,7 +9,7 @@ import pytest
 
 from sync.engine.feed import Stored
 from sync.kernel.changeset import RowKey
-from sync.modules.billing import TakePayment
+from sync.modules.billing import PayOut, TakePayment
 from sync.modules.billing.audit import audit
 from tests.support.counters import CounterTown, found_counter_town
 
@@ -22,6 +22,7 @@ def traded() -> tuple[CounterTown, dict[str, str]]:
     order, invoice = town.places(), town.bills("9.00")
     town.does(town.van_a, town.driver_a, TakePayment(order=order, amount="10.00", currency="KES"))
     payment, _ = town.pays(invoice, "4.00")
+    town.office(PayOut(method="card", amount="3.00", fee="0.10", currency="KES", reference="FT 1"))
     return town, {"order": order, "invoice": invoice, "payment": payment, "drawer": town.drawer()}
 
 
@@ -50,6 +51,10 @@ def other_account(rows: Rows, names: Mapping[str, str]) -> None:
     change(rows, first(rows, "journal_entry", payment_id=names["payment"], credit_minor=0), account="bank")
 
 
+def kept_more(rows: Rows, _names: Mapping[str, str]) -> None:
+    change(rows, first(rows, "pay_out"), fee_minor=11)
+
+
 FAULTS: dict[str, tuple[Callable[[Rows, Mapping[str, str]], object], str]] = {
     "an entry of one side only": (one_side, "books of change set"),
     "an entry on another account": (other_account, "drawer session {drawer}"),
@@ -75,6 +80,8 @@ FAULTS: dict[str, tuple[Callable[[Rows, Mapping[str, str]], object], str]] = {
         lambda rows, names: rows.pop(("payment", names["payment"])),
         "payment {payment}",
     ),
+    "a pay-out that is gone": (lambda rows, _names: rows.pop(first(rows, "pay_out")), "bank in KES"),
+    "a pay-out with another fee": (kept_more, "fees in KES"),
     "a cent of credit": (lambda rows, _names: change(rows, first(rows, "credit"), left_minor=101), "credit:"),
     "a drawer that expects nothing": (
         lambda rows, names: change(rows, ("drawer_session", names["drawer"]), expected={"KES": 0}),

@@ -230,6 +230,20 @@ class DrawerReport(TownRow, table=True):
     made_at: datetime = moment()
 
 
+class PayOut(TownRow, table=True):
+    """What a provider had taken and has paid out to the bank; never changed."""
+
+    __tablename__ = "pay_outs"
+    __table_args__ = (Index("pay_outs_listing_idx", "town_id", "booked_at", "id"),)
+    method: str
+    amount_minor: int = whole()
+    fee_minor: int = whole()
+    currency: str
+    reference: str
+    booked_by: UUID
+    booked_at: datetime = moment()
+
+
 class JournalEntry(TownRow, table=True):
     """One side of the double entry of a change set; never changed.
 

@@ -251,7 +251,7 @@ GLOBAL_TABLES = frozenset(
 APPEND_ONLY_TABLES = frozenset(
     {
         *("change_sets", "journal", "messages", "fork_lines", "stock_movements", "order_status_events", "payments"),
-        *("payment_events", "allocations", "drawer_reports", "journal_entries", "receipts"),
+        *("payment_events", "allocations", "drawer_reports", "journal_entries", "receipts", "pay_outs"),
         *("epochs", "halts", "resumptions"),
     }
 )
