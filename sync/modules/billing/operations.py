@@ -118,10 +118,7 @@ class _ForSomething(Operation):
 
 
 class TakePayment(_ForSomething):
-    """Money was taken: cash, at the door as `cod`, or by a card whose terminal gave a reference.
-
-    `bank` is a transfer that somebody sees on the town's account, with the reference that the bank has for it.
-    """
+    """Money was taken: cash, at the door as `cod`, by a card, or a transfer that is seen under the bank's reference."""
 
     op: ClassVar = "payment.take"
     intent: ClassVar = Intent.FACT
@@ -358,10 +355,7 @@ class CloseDrawer(Operation):
 
 
 class PayOut(Operation):
-    """A provider has paid out to the bank what it had taken: `amount` arrived there, `fee` it has kept.
-
-    `reference` is the bank's. The row has an id of its own, made of method, currency and reference.
-    """
+    """A provider has paid out what it had taken: `amount` is seen under the bank's `reference`, `fee` it has kept."""
 
     op: ClassVar = "clearing.pay_out"
     intent: ClassVar = Intent.WISH

@@ -183,6 +183,23 @@ async def test_a_drawer_is_counted_blind_and_closed_with_its_z_report(staff: Sta
     assert await listed(office, "drawer-sessions?state=CLOSED") == [drawer]
 
 
+async def test_a_transfer_is_taken_in_the_office_and_what_a_provider_paid_out_is_booked_once(staff: StaffWorld) -> None:
+    office, clerk = await staff.browser(), await staff.browser("counter_clerk")
+    invoice = await issued(office, "9.00")
+    transfer = {"invoice": invoice, "amount": "9.00", "currency": "GBP", "method": "bank", "reference": "TRF 1"}
+    paid_out = {"method": "momo", "amount": "8.80", "fee": "0.20", "currency": "GBP", "reference": "FT 1"}
+
+    payment, booked = done(await office.post("payments", transfer)), done(await office.post("pay-outs", paid_out))
+    again, by_clerk = await office.post("pay-outs", paid_out), await clerk.post("pay-outs", paid_out)
+
+    assert await listed(office, "payments?method=bank") == [payment]
+    assert (await shown(office, f"invoices/{invoice}"))["state"] == "PAID"
+    assert (refused(again), refused(by_clerk)) == ((409, "payments.paid_out_already"), (403, "not_permitted"))
+    assert await listed(office, "pay-outs?reference=FT%201") == [booked]
+    row = await shown(office, f"pay-outs/{booked}")
+    assert (row["amount_minor"], row["fee_minor"]) == (880, 20)
+
+
 async def test_money_that_is_sent_again_under_its_key_is_taken_once(staff: StaffWorld) -> None:
     office = await staff.browser()
     invoice = await issued(office, "9.00")
@@ -201,6 +218,11 @@ async def test_money_that_is_sent_again_under_its_key_is_taken_once(staff: Staff
     [
         ("invoices", {"party": "x"}),
         ("payments", {"invoice": "x", "amount": "1.00", "currency": "GBP"}),
+        (
+            "payments",
+            {"invoice": "01970a6e-3c00-7a51-8c1f-0b1f6a3f6d11", "amount": "1.00", "currency": "GBP", "method": "bank"},
+        ),
+        ("pay-outs", {"method": "cash", "amount": "1.00", "currency": "GBP", "reference": "FT 1"}),
         ("refunds", {"amount": 5}),
         ("drawer-sessions", {"opening": {"GBP": 5}}),
         ("students", {"student": "01970a6e-3c00-7a51-8c1f-0b1f6a3f6d11"}),
