@@ -48,17 +48,19 @@ from server.adapters.redis.examine import redis_version
 from server.adapters.redis.hints import RedisHints
 from server.adapters.redis.queue import RedisBell
 from server.adapters.redis.statement_cache import RedisStatementCache
+from server.adapters.reminder_gateway import HttpGateway
 from server.adapters.seals import KeySealer
 from server.adapters.system import RealSystem
 from server.application.commands.apply_change_sets import Appliers
 from server.application.commands.make_papers import PaperDesk
 from server.application.commands.rebuild_statements import StatementDesk
+from server.application.commands.send_reminders import ReminderDesk
 from server.application.commands.settle_payments import PaymentDesk
 from server.application.commands.work_off_outbox import NEVER
 from server.application.people import People
 from server.application.queries.statements import Statements, tell_changes
 from server.domain import payments
-from server.providers import cards, mobile_money
+from server.providers import cards, mobile_money, reminder_gateway
 from server.settings import Settings, SettingsInvalid
 from sync.modules import registry
 
@@ -81,6 +83,8 @@ class Core:
     paper_desk: PaperDesk
     papers: PostgresPapers
     reminders: PostgresReminders
+    reminder_desk: ReminderDesk
+    gateway: HttpGateway | None
     jobs: PostgresJobs
     payments: PaymentDesk
     momo: Momo | None
@@ -133,6 +137,7 @@ def build_core(settings: Settings) -> Core:
     """Everything, not yet opened; cheap, connects to nothing."""
     pool, momo, card = make_pool(database_url(settings)), mobile_money(settings), cards(settings)
     towns, system = PostgresTowns(pool), RealSystem()
+    reminders, gateway = PostgresReminders(pool), reminder_gateway(settings, system)
     signer = open_signer(settings.server_key_path, may_create=settings.server_key_file is None)
     bell, hints = RedisBell(redis_url(settings)), RedisHints(redis_url(settings))
     cache, shelf = RedisStatementCache(redis_url(settings)), PostgresStatementShelf(pool)
@@ -152,7 +157,9 @@ def build_core(settings: Settings) -> Core:
         statement_desk=StatementDesk(shelf=shelf, system=system),
         paper_desk=_paper_desk(pool, statements, blobs, bell, system),
         papers=PostgresPapers(pool),
-        reminders=PostgresReminders(pool),
+        reminders=reminders,
+        reminder_desk=ReminderDesk(gateway=gateway, reminders=reminders, system=system),
+        gateway=gateway,
         jobs=PostgresJobs(pool),
         payments=PaymentDesk(
             momo=momo,
@@ -224,7 +231,7 @@ async def opened(core: Core) -> AsyncIterator[None]:
         yield
     finally:
         core.bell.close()
-        for provider in (core.momo, core.card):
+        for provider in (core.momo, core.card, core.gateway):
             if provider:
                 await provider.close()
         await core.statement_cache.close()

@@ -1,13 +1,15 @@
-"""The payment providers that the settings name: the one place beside `bootstrap` that names concrete adapters."""
+"""The providers of payments and of text messages that the settings name; beside `bootstrap`, what names adapters."""
 
 from __future__ import annotations
 
 from server.adapters.payments.card import Card, CardAccount
 from server.adapters.payments.momo import Momo, MomoAccount, Token
 from server.adapters.redis.breaker import Breaker
+from server.adapters.reminder_gateway import HttpGateway
+from server.application.ports import System
 from server.settings import Settings, SettingsInvalid
 
-_MOMO_BREAKER, _CARD_BREAKER = Breaker(), Breaker()
+_MOMO_BREAKER, _CARD_BREAKER, _GATEWAY_BREAKER = Breaker(), Breaker(), Breaker()
 _MOMO_TOKENS: dict[str, Token] = {}
 """Of this process: a worker opens its parts for every ring, and remembers from one to the next who is silent."""
 
@@ -43,3 +45,12 @@ def cards(settings: Settings) -> Card | None:
         )
     account = CardAccount(base_url=settings.card_base_url, api_key=settings.card_api_key.get_secret_value())
     return Card(account, breaker=_CARD_BREAKER)
+
+
+def reminder_gateway(settings: Settings, system: System) -> HttpGateway | None:
+    """The gateway of text messages, if one is named; raises as above."""
+    if settings.reminders_url is None:
+        return None
+    if not settings.reminder_keys:
+        raise SettingsInvalid("TALLYSTICK_REMINDERS_URL is set: expected TALLYSTICK_REMINDERS_SECRETS as well")
+    return HttpGateway(settings.reminders_url, settings.reminder_keys, system=system, breaker=_GATEWAY_BREAKER)

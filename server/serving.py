@@ -21,6 +21,7 @@ from server.adapters.postgres.revision import current_revision, newest_revision
 from server.adapters.postgres.shop import PostgresShop
 from server.adapters.postgres.sights import PostgresSights
 from server.adapters.redis.rates import RedisRates
+from server.adapters.reminder_sandbox import ReminderSandbox
 from server.allocator import give_back_for_ever
 from server.api.app import create_app
 from server.api.parts import CallbackDoor, LiveDoor, MetricsDoor, Parts, ShopDoor, SnapshotDoor, StaffDoor
@@ -108,9 +109,9 @@ async def _serving(core: Core, shared_rates: RedisRates) -> AsyncIterator[None]:
 
 
 def sandbox_app(settings: Settings) -> ASGIApp:
-    """Payment providers to play with, of mobile money and of cards; it is nobody's money.
+    """Providers to play with, of mobile money, of cards and of text messages; it is nobody's money.
 
-    What becomes of cards is told to the server that these settings are of, signed with its secrets.
+    What becomes of cards is told to the server that these settings are of, signed with its secrets; so are reminders.
     """
     momo, cards = Sandbox(), CardSandbox(settings.public_url + CARD_WEBHOOK_PATH, settings.webhook_keys)
 
@@ -119,4 +120,5 @@ def sandbox_app(settings: Settings) -> ASGIApp:
         async with momo.lifespan(app), cards.lifespan(app):
             yield
 
-    return Starlette(routes=[*momo.routes(), *cards.routes()], lifespan=lifespan)
+    reminders = ReminderSandbox(settings.reminder_keys)
+    return Starlette(routes=[*momo.routes(), *cards.routes(), *reminders.routes()], lifespan=lifespan)

@@ -7,10 +7,8 @@ descriptions here are the text of `docs/reference/settings.md`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -24,11 +22,10 @@ from server.domain.rates import (
     TOWN_REQUESTS_PER_MINUTE,
     Rates,
 )
+from server.setting_values import http_url, keys, long_enough, lower, networks, origin, private_url, with_scheme
 from sync.kernel.errors import TallystickError
 
 SECRET_CHARACTERS_MAX = 65_536
-TOKEN_CHARACTERS_MIN = 16
-WEBHOOK_SECRETS_MAX = 4
 REQUESTS_PER_MINUTE_MAX = 1_000_000_000
 
 
@@ -38,70 +35,18 @@ class SettingsInvalid(TallystickError):
     code = "settings_invalid"
 
 
-def _with_scheme(*schemes: str) -> AfterValidator:
-    def check(value: SecretStr | None) -> SecretStr | None:
-        if value is None:
-            return None
-        parts = urlsplit(value.get_secret_value())
-        if parts.scheme not in schemes:
-            raise ValueError("scheme")
-        _ = parts.port  # raises ValueError when it is not a number
-        return value
-
-    return AfterValidator(check)
-
-
-def _long_enough(value: SecretStr | None) -> SecretStr | None:
-    if value is not None and len(value.get_secret_value()) < TOKEN_CHARACTERS_MIN:
-        raise ValueError("length")
-    return value
-
-
-def _keys(value: SecretStr | None) -> SecretStr | None:
-    keys = value.get_secret_value().split(",") if value is not None else []
-    if len(keys) > WEBHOOK_SECRETS_MAX or any(len(key.strip()) < TOKEN_CHARACTERS_MIN for key in keys):
-        raise ValueError("keys")
-    return value
-
-
-def _origin(value: str) -> str:
-    parts = urlsplit(value)
-    extras = parts.path.strip("/") or parts.query or parts.fragment or parts.username
-    if parts.scheme not in {"http", "https"} or not parts.hostname or extras:
-        raise ValueError("origin")
-    _ = parts.port
-    return f"{parts.scheme}://{parts.netloc}"
-
-
-def _http_url(value: str | None) -> str | None:
-    if value is not None and (urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).hostname):
-        raise ValueError("url")
-    return value
-
-
-def _networks(value: str) -> str:
-    networks = [ip_network(part.strip()) for part in value.split(",")] if value else []
-    if any(network.prefixlen == 0 for network in networks):
-        raise ValueError("a network of everybody")
-    return ",".join(str(network) for network in networks)
-
-
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
-
-
 class Settings(BaseSettings):
     """Every setting of the server; None means not set. Secrets do not show in `repr`."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
-    database_url: Annotated[SecretStr | None, _with_scheme("postgresql", "postgres")] = Field(
+    database_url: Annotated[SecretStr | None, with_scheme("postgresql", "postgres")] = Field(
         default=None,
         alias="DATABASE_URL",
         description="The PostgreSQL 18 database, as a role that may create roles. Not set: an embedded one.",
         json_schema_extra={"expected": "a URL like postgresql://user:password@host:5432/tallystick"},
     )
-    redis_url: Annotated[SecretStr | None, _with_scheme("redis", "rediss", "unix")] = Field(
+    redis_url: Annotated[SecretStr | None, with_scheme("redis", "rediss", "unix")] = Field(
         default=None,
         alias="REDIS_URL",
         description="Redis for jobs and live hints; it holds nothing that is truth. Not set: an embedded one.",
@@ -133,45 +78,45 @@ class Settings(BaseSettings):
         "buckets concerned anew; it loses nothing.",
         json_schema_extra={"expected": "a whole number of days, 1 to 3650"},
     )
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)] = Field(
         default="info",
         alias="TALLYSTICK_LOG_LEVEL",
         description="The least important lines that are logged.",
         json_schema_extra={"expected": "debug, info, warning or error"},
     )
-    log_format: Annotated[Literal["json", "console"], BeforeValidator(_lower)] = Field(
+    log_format: Annotated[Literal["json", "console"], BeforeValidator(lower)] = Field(
         default="json",
         alias="TALLYSTICK_LOG_FORMAT",
         description="One JSON object per line for machines, or coloured text for a person.",
         json_schema_extra={"expected": "json or console"},
     )
-    public_url: Annotated[str, AfterValidator(_origin)] = Field(
+    public_url: Annotated[str, AfterValidator(origin)] = Field(
         default="http://127.0.0.1:8000",
         alias="TALLYSTICK_PUBLIC_URL",
         description="The address under which devices and browsers reach the server; tokens are made out to it.",
         json_schema_extra={"expected": "http:// or https://, a host, maybe a port, and no path"},
     )
 
-    has_api_docs: Annotated[bool, BeforeValidator(_lower)] = Field(
+    has_api_docs: Annotated[bool, BeforeValidator(lower)] = Field(
         default=False,
         alias="TALLYSTICK_API_DOCS",
         description="Whether the API describes itself: `/openapi.json`, and `/docs` for people.",
         json_schema_extra={"expected": "true or false"},
     )
-    metrics_token: Annotated[SecretStr | None, AfterValidator(_long_enough)] = Field(
+    metrics_token: Annotated[SecretStr | None, AfterValidator(long_enough)] = Field(
         default=None,
         alias="TALLYSTICK_METRICS_TOKEN",
         description="The bearer token that opens `/metrics`. Not set: there is no such page; `up` makes one.",
         json_schema_extra={"expected": "at least 16 characters"},
     )
-    otlp_endpoint: Annotated[str | None, AfterValidator(_http_url)] = Field(
+    otlp_endpoint: Annotated[str | None, AfterValidator(http_url)] = Field(
         default=None,
         alias="OTEL_EXPORTER_OTLP_ENDPOINT",
         description="An OpenTelemetry collector that takes traces over OTLP/HTTP. Not set: nothing is traced.",
         json_schema_extra={"expected": "a URL like http://collector:4318"},
     )
 
-    momo_base_url: Annotated[str | None, AfterValidator(_http_url)] = Field(
+    momo_base_url: Annotated[str | None, AfterValidator(http_url)] = Field(
         default=None,
         alias="TALLYSTICK_MOMO_BASE_URL",
         description="The provider of mobile money, in the shape of MTN MoMo; `tallystick sandbox` plays one. Not set: "
@@ -203,7 +148,7 @@ class Settings(BaseSettings):
         json_schema_extra={"expected": "the name of an environment, like mtnghana"},
     )
 
-    card_base_url: Annotated[str | None, AfterValidator(_http_url)] = Field(
+    card_base_url: Annotated[str | None, AfterValidator(http_url)] = Field(
         default=None,
         alias="TALLYSTICK_CARD_BASE_URL",
         description="The provider of cards; `tallystick sandbox` plays one. Not set: nobody pays by card online.",
@@ -215,20 +160,37 @@ class Settings(BaseSettings):
         description="Our key at the provider of cards.",
         json_schema_extra={"expected": "a secret key of the provider"},
     )
-    card_return_url: Annotated[str | None, AfterValidator(_http_url)] = Field(
+    card_return_url: Annotated[str | None, AfterValidator(http_url)] = Field(
         default=None,
         alias="TALLYSTICK_CARD_RETURN_URL",
         description="Where customers come back to from the page on which they paid by card. Not set: the public URL.",
         json_schema_extra={"expected": "a URL like https://shop.example/paid"},
     )
-    webhook_secrets: Annotated[SecretStr | None, AfterValidator(_keys)] = Field(
+    webhook_secrets: Annotated[SecretStr | None, AfterValidator(keys)] = Field(
         default=None,
         alias="TALLYSTICK_WEBHOOK_SECRETS",
         description="What the provider of cards signs its webhooks with; while it is changed, the new one and the old.",
         json_schema_extra={"expected": "one to four secrets of at least 16 characters with commas between them"},
     )
 
-    trusted_proxies: Annotated[str, AfterValidator(_networks)] = Field(
+    reminders_url: Annotated[str | None, AfterValidator(private_url)] = Field(
+        default=None,
+        alias="TALLYSTICK_REMINDERS_URL",
+        description="The gateway that sends reminders as text messages; `tallystick sandbox` plays one. Not set: "
+        "nothing is sent, reminders are rows that another program takes by `tallystick reminders list --json`.",
+        json_schema_extra={
+            "expected": "a URL like https://gateway.example/reminders; http:// only on this machine itself"
+        },
+    )
+    reminders_secrets: Annotated[SecretStr | None, AfterValidator(keys)] = Field(
+        default=None,
+        alias="TALLYSTICK_REMINDERS_SECRETS",
+        description="What reminders are signed with, so that the gateway knows them for ours: with each of these while "
+        "they are changed.",
+        json_schema_extra={"expected": "one to four secrets of at least 16 characters with commas between them"},
+    )
+
+    trusted_proxies: Annotated[str, AfterValidator(networks)] = Field(
         default="",
         alias="TALLYSTICK_TRUSTED_PROXIES",
         description="Reverse proxies of which `X-Forwarded-For` is believed; of everybody else it is ignored.",
@@ -299,8 +261,12 @@ class Settings(BaseSettings):
     @property
     def webhook_keys(self) -> tuple[bytes, ...]:
         """The secrets that webhooks may be signed with."""
-        text = self.webhook_secrets.get_secret_value() if self.webhook_secrets else ""
-        return tuple(key.strip().encode() for key in text.split(",") if key)
+        return _parts(self.webhook_secrets)
+
+    @property
+    def reminder_keys(self) -> tuple[bytes, ...]:
+        """The secrets that reminders are signed with."""
+        return _parts(self.reminders_secrets)
 
     @property
     def server_key_path(self) -> Path:
@@ -338,6 +304,11 @@ def settings_reference() -> str:
         default = "not set" if field.default is None else f"`{field.default}`"
         lines.append(f"| {names} | {default} | {_expected(field)} | {field.description} |")
     return "\n".join(lines) + "\n"
+
+
+def _parts(secrets: SecretStr | None) -> tuple[bytes, ...]:
+    text = secrets.get_secret_value() if secrets else ""
+    return tuple(key.strip().encode() for key in text.split(",") if key)
 
 
 def _value_of(field: FieldInfo, environ: Mapping[str, str]) -> str | None:

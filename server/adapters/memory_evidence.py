@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from hashlib import sha256
-from typing import TypeVar
+from operator import itemgetter
 
 from server.adapters.memory_outbox import MemoryMessages, MemoryOutbox
 from server.adapters.memory_town import TownState
@@ -16,8 +16,6 @@ from server.application.ports import BucketState
 from sync.engine.chain import ChainHead
 from sync.engine.feed import Stored
 from sync.engine.replay import FeedKey, KeptEntry
-
-Key = TypeVar("Key", bound=tuple[str, ...])
 
 
 class MemoryEvidence:
@@ -64,9 +62,9 @@ class MemoryTownEvidence:
 
     async def rows(self, entity: str) -> AsyncIterator[tuple[str, Stored]]:
         """Every row of an entity."""
-        for (name, row_id), stored in sorted(self._state.rows.items(), key=_by_key):
-            if name == entity:
-                yield row_id, stored
+        rows = [(row_id, stored) for (name, row_id), stored in self._state.rows.items() if name == entity]
+        for row_id, stored in sorted(rows, key=itemgetter(0)):
+            yield row_id, stored
 
     async def feed(self) -> AsyncIterator[tuple[FeedKey, tuple[int, bytes | None]]]:
         """Every feed row, tombstones too."""
@@ -74,7 +72,7 @@ class MemoryTownEvidence:
             ((entity, row_id, bucket), (version, body))
             for (bucket, entity, row_id), version, body in self._state.feed_rows()
         )
-        for place, said in sorted(rows, key=_by_key):
+        for place, said in sorted(rows, key=itemgetter(0)):
             yield place, said
 
     async def all_buckets(self) -> Mapping[str, BucketState]:
@@ -99,22 +97,23 @@ class MemoryTownEvidence:
 
     async def outbox(self) -> AsyncIterator[StoredWork]:
         """Every row, done or not."""
-        for (town_id, _), row in sorted(self._outbox.rows.items(), key=_by_key):
-            if town_id == self.head.town:
-                effect = row.effect
-                yield StoredWork(
-                    id=effect.id,
-                    kind=effect.kind,
-                    data=effect.data,
-                    version=row.version,
-                    is_done=row.done_at is not None,
-                )
+        rows = [(row_id, row) for (town_id, row_id), row in self._outbox.rows.items() if town_id == self.head.town]
+        for _, row in sorted(rows, key=itemgetter(0)):
+            effect = row.effect
+            yield StoredWork(
+                id=effect.id,
+                kind=effect.kind,
+                data=effect.data,
+                version=row.version,
+                is_done=row.done_at is not None,
+            )
 
     async def messages(self) -> AsyncIterator[tuple[str, str, str]]:
         """Every message."""
-        for (town_id, message_id), message in sorted(self._messages.written.items(), key=_by_key):
-            if town_id == self.head.town:
-                yield message_id, message.order_id, message.text
+        written = self._messages.written.items()
+        own = [(message_id, message) for (town_id, message_id), message in written if town_id == self.head.town]
+        for message_id, message in sorted(own, key=itemgetter(0)):
+            yield message_id, message.order_id, message.text
 
     async def statements(self) -> AsyncIterator[StoredStatement]:
         """None is ever made in memory."""
@@ -130,7 +129,3 @@ class MemoryTownEvidence:
         """Those whose bytes are not the ones they are kept under."""
         kept = self._state.kept.items()
         return sorted((device, one.seq) for (device, digest), one in kept if sha256(one.line).digest() != digest)
-
-
-def _by_key(item: tuple[Key, object]) -> Key:
-    return item[0]

@@ -17,7 +17,8 @@ from server.api.documents import document, gives
 from server.api.parts import parts_of, receipt_book_of
 from server.api.problems import status_of
 from server.application.queries.receipts import receipt_page
-from server.domain.papers import moment, receipt_check
+from server.domain.local_time import moment
+from server.domain.papers import receipt_check, zone_of
 from sync.kernel.errors import TallystickError
 
 EXAMPLE: Final = {
@@ -26,7 +27,7 @@ EXAMPLE: Final = {
     "reason": "",
     "amounts": [{"amount": "12.50", "currency": "GBP"}],
     "at": "2026-11-21T08:15:02.114Z",
-    "town": {"id": "01970a6e-3c00-7a51-8c1f-0b1f6a3f6d11", "name": "Douglas"},
+    "town": {"id": "01970a6e-3c00-7a51-8c1f-0b1f6a3f6d11", "name": "Douglas", "time_zone": "Europe/Isle_of_Man"},
     "device": "01970a6e-3c00-7a51-8c1f-0b1f6a3f6d22",
     "seq": 341,
     "hash": "LXEWQrcmsEQBYnyp-6wy9chTD7GQPMTbAiWHF5IaSIE",
@@ -66,7 +67,7 @@ def _page(found: Mapping[str, Any]) -> str:
     kind, title = _STATES[found["state"]]
     amount = ", ".join(f"{one['amount']} {one['currency']}" for one in found["amounts"])
     back = [f"{one['refunded']} {one['currency']}" for one in found["payments"] if Decimal(one["refunded"])]
-    told = {"receipt": found["number"], "town": found["town"]["name"], "taken": moment(found["at"])}
+    told = {"receipt": found["number"], "town": found["town"]["name"], "taken": moment(found["at"], zone_of(found))}
     if back:
         told["paid back"] = ", ".join(back)
     if found["reason"]:

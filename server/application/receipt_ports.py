@@ -48,6 +48,7 @@ class Found:
     """
 
     town_name: str
+    time_zone: str
     device_status: str
     given: Sequence[Given]
     line: Line | None

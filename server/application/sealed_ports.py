@@ -31,7 +31,10 @@ class SealedUploads(Protocol):
     """What revoked devices have handed in; kept for ever."""
 
     async def keep(self, upload: SealedUpload) -> None:
-        """Durable when it returns; the same lines again change nothing. Raises `LimitExceeded` for too many."""
+        """Durable when it returns; the same lines again change nothing, one line more is another upload.
+
+        Raises `LimitExceeded` for too many.
+        """
         ...
 
     async def reviewed(self, upload: SealedUpload, lines: int, problem: str | None) -> None:

@@ -28,6 +28,7 @@ class Account:
 
     name: str
     town_name: str
+    time_zone: str
     version: int
     at: str
     booked: Sequence[Booked] = ()

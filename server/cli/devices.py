@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
@@ -9,7 +10,6 @@ from urllib.parse import urlencode
 import segno
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from server.application.commands.administer import end_device
 from server.application.commands.enrol_device import make_enrolment
@@ -17,7 +17,7 @@ from server.application.ports import Enrolment
 from server.application.queries.town_rows import find_row, find_town, rows_of
 from server.bootstrap import Core
 from server.cli.connect import DataDir, settings_for, with_server
-from server.cli.output import AsJson, examples, out, print_json
+from server.cli.output import AsJson, examples, out, print_json, print_listed
 from server.cli.released import ADeviceOf, Reason, add_commands
 from server.cli.towns import InTown
 from server.domain.devices import ENROLMENT_MINUTES
@@ -115,18 +115,19 @@ def _list(*, town: InTown, data: DataDir = None, as_json: AsJson = False) -> Non
     if as_json:
         print_json(devices)
         return
-    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-    for column in ("device", "role", "for", "status", "enrolled"):
-        table.add_column(column)
-    table.add_column("change sets", justify="right")
-    table.add_column("id", no_wrap=True)
-    for one in devices:
-        style = STATUS_STYLES[one["status"]]
-        status = f"[{style}]{one['status']}[/]" + (f" ({escape(one['reason'])})" if one["reason"] else "")
-        enrolled = one["enrolled_at"][:16].replace("T", " ")
-        row = (escape(one["name"]), one["role"], escape(one["for"] or "-"), status, enrolled)
-        table.add_row(*row, f"{one['change_sets']:,}", one["id"])
-    out.print(table)
+    print_listed(
+        ("device", "role", "for", "status", "enrolled", "sets"),
+        {one["id"]: _shown(one) for one in devices},
+        numbers={"sets"},
+        empty="No device was let in yet: tallystick device enrol",
+    )
+
+
+def _shown(one: Mapping[str, Any]) -> Sequence[str]:
+    style = STATUS_STYLES[one["status"]]
+    status = f"[{style}]{one['status']}[/]" + (f" ({escape(one['reason'])})" if one["reason"] else "")
+    enrolled = one["enrolled_at"][:16].replace("T", " ")
+    return escape(one["name"]), one["role"], escape(one["for"] or "-"), status, enrolled, f"{one['change_sets']:,}"
 
 
 def _suspend(device: ADeviceOf, *, town: InTown, reason: Reason, data: DataDir = None) -> None:

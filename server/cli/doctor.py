@@ -81,6 +81,7 @@ async def _findings(data: Path | None) -> list[Finding]:
     found.append(await asyncio.to_thread(_of_api, settings))
     found.append(examination.judge_printer(printer_problem(), PRINTER_REMEDY))
     found += await asyncio.to_thread(lambda: [*_of_providers(settings)])
+    found.append(await asyncio.to_thread(_of_gateway, settings))
     ages = beat_ages(settings.data_dir)
     found += [examination.judge_beats(process, ages, BEAT_SECONDS_MAX) for process in ("worker", "scheduler")]
     return found
@@ -189,6 +190,17 @@ def _of_providers(settings: Settings) -> Iterator[Finding]:
             ours = str(urlsplit(settings.public_url).hostname)
             theirs = (address.scheme, str(address.hostname))
             yield examination.judge_provider(name, *theirs, ours, missing=missing, is_reached=is_reached)
+
+
+def _of_gateway(settings: Settings) -> Finding:
+    """Whether reminders leave by themselves, and whether somebody listens where they are sent to."""
+    if settings.reminders_url is None:
+        return examination.judge_gateway(None, has_secrets=False, is_reached=False)
+    address = urlsplit(settings.reminders_url)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    host, has_secrets = str(address.hostname), bool(settings.reminder_keys)
+    is_reached = has_secrets and _is_listened_on(port, host)
+    return examination.judge_gateway(host, has_secrets=has_secrets, is_reached=is_reached)
 
 
 def _is_listened_on(port: int, host: str = "127.0.0.1") -> bool:

@@ -7,13 +7,12 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from server.application.commands.administer import have_done
 from server.application.queries.town_rows import NotFound, find_row, find_town, pick, rows_of
 from server.bootstrap import Core
 from server.cli.connect import DataDir, with_server
-from server.cli.output import AsJson, examples, out, print_json
+from server.cli.output import AsJson, examples, out, print_json, print_listed
 from server.cli.towns import InTown
 from sync.kernel.changeset import Fields, Operation
 from sync.modules.commerce import AssignDispatch, CancelOrder, ReassignDispatch, WithdrawDispatch
@@ -59,14 +58,12 @@ def _list(*, town: InTown, data: DataDir = None, as_json: AsJson = False) -> Non
     if as_json:
         print_json(orders)
         return
-    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-    for column in ("order", "status", "customer", "driver"):
-        table.add_column(column)
-    table.add_column("id", no_wrap=True)
-    for one in orders:
-        told = (one["number"], one["status"], one["customer_name"], one["driver"] or "-")
-        table.add_row(*map(escape, told), one["id"])
-    out.print(table if orders else "There is no order yet.")
+    fields = ("number", "status", "customer_name", "driver")
+    print_listed(
+        ("order", "status", "customer", "driver"),
+        {one["id"]: [escape(one[field] or "-") for field in fields] for one in orders},
+        empty="There is no order yet.",
+    )
 
 
 def _assign(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any
 
 import orjson
@@ -9,6 +10,8 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
+from rich.table import Table
 from typer.core import TyperGroup
 
 from server.application.commands.accounts import AccountUnknown, PasswordNeeded
@@ -36,6 +39,9 @@ WRONG_USES = (
 )
 """The faults that lie in how the command was called; every other one is a problem that was found."""
 
+WIDEST = 1_000
+"""Columns that no terminal has."""
+
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
@@ -50,6 +56,28 @@ def examples(*lines: str) -> str:
 def print_json(value: Any) -> None:
     """One JSON document on standard output, without colours or wrapping."""
     typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+def print_listed(
+    columns: Sequence[str], listed: Mapping[str, Sequence[str]], *, empty: str, numbers: Collection[str] = ()
+) -> None:
+    """A row of markup for each id; the ids stand behind where nothing has to be cut for them, and are in JSON anyway.
+
+    `numbers` are the columns of figures; `empty` is said when there is nothing.
+    """
+    if not listed:
+        out.print(empty)
+        return
+    whole, plain = (Table(box=None, header_style="dim", padding=(0, 2, 0, 0)) for _ in range(2))
+    for column in columns:
+        for table in (whole, plain):
+            table.add_column(column, justify="right" if column in numbers else "left")
+    whole.add_column("id", no_wrap=True)
+    for row_id, row in listed.items():
+        whole.add_row(*row, row_id)
+        plain.add_row(*row)
+    width = Measurement.get(out, out.options.update(max_width=WIDEST), whole).maximum
+    out.print(whole if width <= out.width else plain)
 
 
 def print_id(made: str, *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""`reminders`: what was written for those whose invoices are overdue, for whoever sends it."""
+"""`reminders`: what was written for those whose invoices are overdue, and what became of each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from server.application.queries.town_rows import find_town
-from server.application.reminder_ports import Reminder
+from server.application.reminder_ports import Told
 from server.bootstrap import Core
 from server.cli.connect import DataDir, with_server
 from server.cli.output import AsJson, examples, out, print_json
@@ -32,18 +32,33 @@ def _group() -> None:
 
 
 def _list(*, town: InTown, data: DataDir = None, as_json: AsJson = False) -> None:
-    """What was written, the newest first: to whom, which time it is, and the sentence."""
+    """What was written, the newest first: to whom, which time it is, the sentence, and what became of it.
 
-    async def read(core: Core) -> Sequence[Reminder]:
+    Without TALLYSTICK_REMINDERS_URL it stays `written`, for a program that takes it from here and sends it.
+    """
+
+    async def read(core: Core) -> Sequence[Told]:
         return await core.reminders.written(await find_town(core.towns, town), ROWS_MAX)
 
     written = with_server(data, read)
     if as_json:
-        print_json([asdict(one) for one in written])
+        print_json(
+            [{**asdict(one.reminder), "state": one.fate.value, "at": one.at, "why": one.why or None} for one in written]
+        )
         return
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-    for column in ("written", "time", "telephone", "text"):
+    for column in ("written", "time", "telephone", "text", "state"):
         table.add_column(column)
     for one in written:
-        table.add_row(one.written_at, str(one.number), escape(one.phone or "-"), escape(one.text))
+        said = one.reminder
+        told = (said.written_at, str(said.number), said.phone or "-", said.text, _state(one))
+        table.add_row(*map(escape, told))
     out.print(table if written else "Nobody had to be reminded.")
+
+
+def _state(one: Told) -> str:
+    """Like `sent 2026-11-22T09:00:03.000Z`, or `not needed: the invoice is PAID`."""
+    state = one.fate.value.replace("_", " ")
+    if one.why:
+        return f"{state}: {one.why}"
+    return f"{state} {one.at}" if one.at else state

@@ -64,7 +64,7 @@ def _sandbox(
 
     Point TALLYSTICK_MOMO_BASE_URL at it, with any API user and keys. PUT /sandbox/scripts/{number} changes a number.
     Cards are played as well: point TALLYSTICK_CARD_BASE_URL at it; it calls TALLYSTICK_PUBLIC_URL, and signs with
-    TALLYSTICK_WEBHOOK_SECRETS.
+    TALLYSTICK_WEBHOOK_SECRETS. A gateway of text messages is at /reminders, for TALLYSTICK_REMINDERS_URL.
     """
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -28,7 +28,7 @@ _DECIDED = {
     "offline_days": "a device may take money for {:,} days without the server",
     "cash_ceiling_units": "a device may take {:,} in cash before it has synced",
     "sells_online": "customers can order: {}",
-    "unpaid_minutes_max": "orders by mobile money that are not paid are given up after {:,} minutes",
+    "unpaid_minutes_max": "orders by mobile money or card that are not paid are given up after {:,} minutes",
 }
 
 
@@ -119,7 +119,8 @@ def _set_town(
     unpaid_minutes: Annotated[
         int | None,
         typer.Option(
-            metavar="MINUTES", help="After how many minutes an order by mobile money that is not paid is given up."
+            metavar="MINUTES",
+            help="After how many minutes an order by mobile money or card that is not paid is given up.",
         ),
     ] = None,
     data: DataDir = None,

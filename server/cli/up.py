@@ -16,6 +16,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from server.api.security_headers import DOCS_PATH
 from server.application.commands.first_admin import ADMIN_EMAIL, FirstAdmin, first_admin
 from server.application.commands.seed_sample import Seeded, seed_sample
 from server.bootstrap import open_parts
@@ -87,7 +88,7 @@ def up(
                 port=port,
                 host=host,
                 api_processes=workers,
-                environment=settings_in(os.environ),
+                environment=_settings(host),
                 progress=lambda step: status.update(f"{step} ..."),
                 is_stopping=lambda: stop.is_set,
             ) as stack,
@@ -108,6 +109,12 @@ def up(
     except StackStopped:
         pass
     out.print("Stopped.")
+
+
+def _settings(host: str) -> dict[str, str]:
+    """What the caller has set; where no other machine is let in the API describes itself, unless that was set."""
+    described = {"TALLYSTICK_API_DOCS": "true"} if host == HOST else {}
+    return {**described, **settings_in(os.environ)}
 
 
 def _seed(settings: Settings, stop: StopRequest, show: Callable[[str], None]) -> Seeded:
@@ -153,6 +160,8 @@ def _write_ready_file(path: Path, stack: Stack, admin: FirstAdmin) -> None:
 def _show(stack: Stack, seeded: Seeded | None, admin: FirstAdmin) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_row("[dim]address[/]", f"[bold green]{stack.url}[/]")
+    if stack.settings.has_api_docs:
+        table.add_row("[dim]API[/]", f"{stack.url}{DOCS_PATH}")
     table.add_row("[dim]data[/]", escape(str(stack.data_dir)))
     table.add_row("[dim]logs[/]", escape(str(stack.log_dir)))
     table.add_row("[dim]admin[/]", ADMIN_EMAIL)

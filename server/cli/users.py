@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from server.application.commands.accounts import PasswordNeeded, account_for, set_password
 from server.application.commands.add_person import add_person
-from server.application.commands.administer import add_user, have_done
+from server.application.commands.administer import NewPerson, add_user, have_done
 from server.application.queries.town_rows import find_row, find_town, rows_of
 from server.bootstrap import Core
 from server.cli.connect import DataDir, with_server
-from server.cli.output import AsJson, examples, out, print_id, print_json
+from server.cli.output import AsJson, examples, out, print_id, print_json, print_listed
 from server.cli.towns import InTown
 from sync.modules.identity import ROLES, DeactivateUser
 
 STDIN = Path("-")
+SCHOOL_OFFICE = "school_office"
 PASSWORD_FILE_CHARACTERS_MAX = 4096
 
 PasswordFile = Annotated[
@@ -93,27 +94,37 @@ def _add(
         town_id = await find_town(core.towns, town)
         school_id = await find_row(core.evidence, town_id, "school", school) if school else None
         account_id = await account(core)  # before the user: what is wrong with it must not leave half of it behind
-        said: dict[str, Any] = {"town_id": town_id, "name": name, "login": login, "roles": role, "pin": pin}
-        tools: dict[str, Any] = {"appliers": core.appliers, "system": core.system}
+        person = NewPerson(name=name, login=login, roles=tuple(role), pin=pin, school_id=school_id)
         if email is None or account_id is None:
-            return await add_user(**said, school_id=school_id, **tools)
-        people: dict[str, Any] = {"accounts": core.people.accounts, "evidence": core.evidence}
-        return await add_person(**said, school_id=school_id, account_id=account_id, email=email, **people, **tools)
+            return await add_user(person, town_id=town_id, appliers=core.appliers, system=core.system)
+        return await add_person(
+            person,
+            town_id=town_id,
+            account_id=account_id,
+            email=email,
+            accounts=core.people.accounts,
+            evidence=core.evidence,
+            appliers=core.appliers,
+            system=core.system,
+        )
 
     print_id(with_server(data, add), as_json=as_json)
 
 
 def _list(*, town: InTown, data: DataDir = None, as_json: AsJson = False) -> None:
-    """The people of a town, by name: what they are, and with which e-mail address they sign in."""
+    """The people of a town, by name: what they are, for which school, and with which e-mail address they sign in."""
 
     async def read(core: Core) -> list[dict[str, Any]]:
         town_id = await find_town(core.towns, town)
         emails = await core.people.accounts.emails(town_id)
         users = await rows_of(core.evidence, town_id, "user")
+        schools = await rows_of(core.evidence, town_id, "school")
         return [
             {
                 "id": user_id,
                 **{field: row[field] for field in ("name", "login", "roles", "is_active", "has_pin")},
+                "school_id": row.get("school_id"),  # before there were schools, nobody had one
+                "school": schools[row["school_id"]]["name"] if row.get("school_id") else None,
                 "email": emails.get(user_id),
             }
             for user_id, row in sorted(users.items(), key=lambda item: (item[1]["name"], item[0]))
@@ -123,15 +134,18 @@ def _list(*, town: InTown, data: DataDir = None, as_json: AsJson = False) -> Non
     if as_json:
         print_json(users)
         return
-    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-    for column in ("name", "login", "roles", "works here", "signs in as"):
-        table.add_column(column)
-    table.add_column("id", no_wrap=True)
-    for one in users:
-        works = "[green]yes[/]" if one["is_active"] else "[red]no[/]"
-        row = (escape(one["name"]), escape(one["login"]), ", ".join(one["roles"]), works, escape(one["email"] or "-"))
-        table.add_row(*row, one["id"])
-    out.print(table if users else "Nobody works here yet: tallystick user add")
+    print_listed(
+        ("name", "login", "roles", "school", "works here", "signs in as"),
+        {one["id"]: _shown(one) for one in users},
+        empty="Nobody works here yet: tallystick user add",
+    )
+
+
+def _shown(one: Mapping[str, Any]) -> Sequence[str]:
+    works = "[green]yes[/]" if one["is_active"] else "[red]no[/]"
+    school = one["school"] or ("all" if SCHOOL_OFFICE in one["roles"] else "-")
+    told = (one["name"], one["login"], ", ".join(one["roles"]), school)
+    return (*map(escape, told), works, escape(one["email"] or "-"))
 
 
 def _deactivate(

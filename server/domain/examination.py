@@ -228,6 +228,20 @@ def judge_provider(
     return _ok(name, f"the provider at {host} is reached")
 
 
+def judge_gateway(host: str | None, *, has_secrets: bool, is_reached: bool) -> Finding:
+    """Do reminders leave by themselves: `host` is where to, None when no gateway is set."""
+    if host is None:
+        said = "no gateway is set: reminders are rows, for a program that takes them (TALLYSTICK_REMINDERS_URL)"
+        return _ok("reminders", said)
+    if not has_secrets:
+        said = "a gateway is set, and not TALLYSTICK_REMINDERS_SECRETS: nothing of the server starts like that"
+        return _fail("reminders", said, "set what is missing, or take the gateway's URL away")
+    if not is_reached:
+        said = f"nothing answers at {host}; reminders wait, and are tried again for ten hours"
+        return _warn("reminders", said, "see whether the address is right, and the network")
+    return _ok("reminders", f"the gateway at {host} is reached")
+
+
 def _some(names: Sequence[str]) -> str:
     more = len(names) - NAMES_SHOWN_MAX
     return ", ".join(names[:NAMES_SHOWN_MAX]) + (f" and {more} more" if more > 0 else "")

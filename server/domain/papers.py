@@ -12,6 +12,7 @@ from decimal import Decimal
 from html import escape
 from typing import Any, Final, Literal
 
+from server.domain.local_time import day, moment
 from sync.kernel.money import to_amount
 
 STYLE_PATH: Final = "/v1/papers.css"
@@ -68,6 +69,8 @@ body.check { max-width: 28rem; padding: 1.5rem 1rem; background: #f5f7fa }
 .check footer { padding: 1rem .5rem; color: #64748b; font-size: .8rem; text-align: center }
 .pill { display: inline-block; border-radius: 1rem; padding: .05rem .6rem; font-size: .75rem; font-weight: 600;
   background: #fdecea; color: #b42318 }
+@media (max-width: 30rem) { body { padding: 1.25rem 1rem } header { gap: 1rem } th, td { padding: .3rem .2rem }
+  table { font-size: .85rem } th { font-size: .7rem } }
 @media print { body { max-width: none; padding: 0; font-size: 9pt } th, td { padding: .2rem .45rem } }
 """.strip()
 
@@ -76,7 +79,7 @@ _SIGNS: Final = {"good": "M7.5 12.5l3 3 6-6.5", "look": "M12 7v6M12 16.5v.01", "
 
 def statement_page(said: Mapping[str, Any], sections: Sequence[Mapping[str, Any]], *, is_for_print: bool) -> str:
     """A statement's document (`queries.statements`) with the sections that are wanted of it, as `shown`."""
-    account, as_of = said["account"], said["as_of"]
+    account, as_of, zone = said["account"], said["as_of"], zone_of(said)
     due = "".join(
         f' <span class="pill">overdue {_sum(one["amount"])} {one["currency"]}</span>' for one in said["overdue"]
     )
@@ -84,29 +87,35 @@ def statement_page(said: Mapping[str, Any], sections: Sequence[Mapping[str, Any]
         said["town"]["name"],
         "Statement",
         f"<strong>{escape(account['name'])}</strong>{due}",
-        f"as of {moment(as_of['at'])}<br>version {as_of['version']} of the books",
+        f"as of {moment(as_of['at'], zone)}<br>version {as_of['version']} of the books",
     )
     body += "".join(map(_due, sections))
-    pages = [page for section in sections for page in _pages(section)]
+    pages = [page for section in sections for page in _pages(section, zone)]
     return _document(f"Statement {account['name']}", body + ("".join(pages) or _empty()), is_for_print=is_for_print)
 
 
 def z_report_page(report: Mapping[str, Any], *, is_for_print: bool) -> str:
     """A Z report's document (`queries.z_reports`)."""
     amended = '<p class="note">It amends the report before it: a payment came late. Both are kept.</p>'
+    zone = zone_of(report)
     told = f"<strong>{escape(report['drawer']['name'])}</strong>, {escape(report['drawer']['holder'])}"
     body = _header(
         report["town"]["name"],
         f"Z report {report['number']}",
         told,
-        f"opened {moment(report['opened_at'])}<br>counted {moment(report['counted_at'])}"
-        f"<br>closed {moment(report['made_at'])}",
+        f"opened {moment(report['opened_at'], zone)}<br>counted {moment(report['counted_at'], zone)}"
+        f"<br>closed {moment(report['made_at'], zone)}",
     )
     body += amended if report["late_payment"] else ""
     body += "".join(_drawer_sums(one) for one in report["currencies"]) or _empty()
-    body += _drawer_payments(report["payments"])
+    body += _drawer_payments(report["payments"], zone)
     signs = '<div class="signs"><span>Counted by</span><span>Checked by</span><span>Date</span></div>'
     return _document(f"Z report {report['number']}", body + signs, is_for_print=is_for_print)
+
+
+def zone_of(said: Mapping[str, Any]) -> str:
+    """The time zone of a document's town; one that the release before has kept does not say it, and is soon gone."""
+    return str(said["town"].get("time_zone", "UTC"))
 
 
 def receipt_check(kind: Literal["good", "look", "bad"], title: str, amount: str, told: Mapping[str, str]) -> str:
@@ -156,7 +165,7 @@ def _empty() -> str:
     return '<p class="note">Nothing was booked.</p>'
 
 
-def _pages(section: Mapping[str, Any]) -> Iterator[str]:
+def _pages(section: Mapping[str, Any], zone: str) -> Iterator[str]:
     lines, currency = section["lines"], section["currency"]
     starts = range(0, max(len(lines), 1), LINES_ON_PAGE)
     before = section["opening"]
@@ -168,7 +177,7 @@ def _pages(section: Mapping[str, Any]) -> Iterator[str]:
         name = "closing balance" if is_last else "carried forward"
         last = _total(f"{name}, this page" if len(starts) > 1 else name, *_page_sums(part, currency), after)
         ending = _total("in all", section["charged"], section["received"], section["closing"])
-        rows = first + "".join(map(_line, part)) + last + (ending if is_last and place else "")
+        rows = first + "".join(_line(line, zone) for line in part) + last + (ending if is_last and place else "")
         before = after
         head = "".join(f'<th class="sum">{name}</th>' for name in ("charged", "received", f"balance {currency}"))
         yield (
@@ -186,10 +195,10 @@ def _page_sums(lines: Sequence[Mapping[str, Any]], currency: str) -> tuple[str, 
     return str(charged), str(received)
 
 
-def _line(line: Mapping[str, Any]) -> str:
+def _line(line: Mapping[str, Any], zone: str) -> str:
     what = ": ".join(part for part in (line["name"], _in_words(line["what"])) if part)
     sums = "".join(f'<td class="sum">{_sum(line[name])}</td>' for name in ("charged", "received", "balance"))
-    return f'<tr><td class="day">{line["at"][:10]}</td><td>{escape(what)}</td>{sums}</tr>'
+    return f'<tr><td class="day">{day(line["at"], zone)}</td><td>{escape(what)}</td>{sums}</tr>'
 
 
 def _in_words(what: str) -> str:
@@ -221,18 +230,14 @@ def _drawer_sums(one: Mapping[str, Any]) -> str:
     )
 
 
-def _drawer_payments(payments: Sequence[Mapping[str, Any]]) -> str:
+def _drawer_payments(payments: Sequence[Mapping[str, Any]], zone: str) -> str:
     if not payments:
         return ""
     rows = "".join(
-        f'<tr><td class="day">{moment(one["at"])}</td><td>{escape(one["what"])}</td><td>{one["status"].lower()}</td>'
+        f'<tr><td class="day">{moment(one["at"], zone)}</td><td>{escape(one["what"])}</td>'
+        f"<td>{one['status'].lower()}</td>"
         f'<td class="sum">{_sum(one["amount"])} {one["currency"]}</td></tr>'
         for one in payments
     )
     head = '<tr><th>taken</th><th>for</th><th></th><th class="sum">amount</th></tr>'
     return f"<h2>What went into it</h2><table><thead>{head}</thead><tbody>{rows}</tbody></table>"
-
-
-def moment(at: str | None) -> str:
-    """A time of the books for people, to the minute."""
-    return f"{at[:10]} {at[11:16]} UTC" if at else "-"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
+from server.domain.local_time import day
 from sync.kernel.money import minor_digits, to_amount
 
 COLUMNS: Final = ("date", "name", "what", "charged", "received", "balance", "currency")
@@ -46,9 +47,16 @@ def statement_of(booked: Iterable[Booked]) -> list[dict[str, Any]]:
     return [_section(currency, lines, 0) for currency, lines in sorted(found.items())]
 
 
-def within(sections: Sequence[Mapping[str, Any]], since: str | None, until: str | None) -> list[dict[str, Any]]:
-    """The same for the days from `since` to `until`, both included; what was before them is the opening balance."""
-    return [_cut(section, since or "", until or "9999-12-31") for section in sections]
+def within(
+    sections: Sequence[Mapping[str, Any]], since: str | None, until: str | None, zone: str
+) -> list[dict[str, Any]]:
+    """The same for the days from `since` to `until`, both included; what was before them is the opening balance.
+
+    A day begins and ends where the town is, in the time zone `zone`.
+    """
+    if since is None and until is None:
+        return [dict(section) for section in sections]
+    return [_cut(section, since or "", until or "9999-12-31", zone) for section in sections]
 
 
 def shown(sections: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -75,8 +83,8 @@ def read_back(sections: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def as_csv(sections: Sequence[Mapping[str, Any]]) -> str:
-    """One table, a line for each booking; no cell is a formula to whoever opens it."""
+def as_csv(sections: Sequence[Mapping[str, Any]], zone: str) -> str:
+    """One table, a line for each booking with its day in `zone`; no cell is a formula to whoever opens it."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(COLUMNS)
@@ -86,7 +94,9 @@ def as_csv(sections: Sequence[Mapping[str, Any]]) -> str:
         for line in section["lines"]:
             told = _shown(line, currency)
             texts = [_harmless(told[name]) for name in ("name", "what")]
-            writer.writerow([told["at"][:10], *texts, told["charged"], told["received"], told["balance"], currency])
+            writer.writerow(
+                [day(told["at"], zone), *texts, told["charged"], told["received"], told["balance"], currency]
+            )
         sums = [to_amount(section[name], currency) for name in ("charged", "received", "closing")]
         writer.writerow(["", "", "closing balance", *sums, currency])
     return out.getvalue()
@@ -106,9 +116,10 @@ def _section(currency: str, lines: list[dict[str, Any]], opening: int) -> dict[s
     }
 
 
-def _cut(section: Mapping[str, Any], since: str, until: str) -> dict[str, Any]:
-    before = [line for line in section["lines"] if line["at"][:10] < since]
-    inside = [line for line in section["lines"] if since <= line["at"][:10] <= until]
+def _cut(section: Mapping[str, Any], since: str, until: str, zone: str) -> dict[str, Any]:
+    days = [day(line["at"], zone) for line in section["lines"]]
+    before = [line for line, on in zip(section["lines"], days, strict=True) if on < since]
+    inside = [line for line, on in zip(section["lines"], days, strict=True) if since <= on <= until]
     return _section(section["currency"], inside, before[-1]["balance_minor"] if before else section["opening"])
 
 

@@ -9,6 +9,7 @@ import structlog
 from server.application.callback_ports import Inbox
 from server.application.commands.make_papers import PaperDesk
 from server.application.commands.rebuild_statements import StatementDesk
+from server.application.commands.send_reminders import ReminderDesk
 from server.application.commands.settle_payments import PaymentDesk
 from server.application.commands.work_off_outbox import WorkedOff, work_off_outbox
 from server.application.ports import Messages, Outbox, System
@@ -46,6 +47,11 @@ class RelayParts(Protocol):
         ...
 
     @property
+    def reminder_desk(self) -> ReminderDesk:
+        """What is done about reminders."""
+        ...
+
+    @property
     def payments(self) -> PaymentDesk:
         """What is done about payments."""
         ...
@@ -63,7 +69,7 @@ class RelayParts(Protocol):
 
 async def answer(parts: RelayParts, town_id: str) -> WorkedOff:
     """Do what is due of one town; raises what the outbox raises."""
-    desks = (parts.payments, parts.statement_desk, parts.paper_desk)
+    desks = (parts.payments, parts.statement_desk, parts.paper_desk, parts.reminder_desk)
     handlers, done, failed = {kind: one for desk in desks for kind, one in desk.handlers().items()}, 0, 0
     for work in (parts.outbox, parts.inbox, parts.agenda):
         worked = await work_off_outbox(

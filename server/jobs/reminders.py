@@ -6,8 +6,9 @@ from typing import Protocol
 
 import structlog
 
-from server.application.ports import System, Towns
-from server.application.reminder_ports import Overdue, Reminder, Reminders
+from server.application.commands.send_reminders import ReminderDesk
+from server.application.ports import Bell, System, Towns
+from server.application.reminder_ports import Overdue, Reminder
 from server.jobs.every_town import in_every_town
 from sync.kernel.clock import format_time
 from sync.kernel.ids import derived_id
@@ -32,8 +33,13 @@ class ReminderParts(Protocol):
         ...
 
     @property
-    def reminders(self) -> Reminders:
-        """What is overdue, and what was told."""
+    def reminder_desk(self) -> ReminderDesk:
+        """What is overdue, what was told, and whether somebody sends it."""
+        ...
+
+    @property
+    def bell(self) -> Bell:
+        """Calls a worker."""
         ...
 
     @property
@@ -43,7 +49,7 @@ class ReminderParts(Protocol):
 
 
 async def write_reminders(parts: ReminderParts) -> None:
-    """Write what is due in every town; raises only when no town can be asked."""
+    """Write what is due in every town, and have it sent if somebody does; raises only when no town can be asked."""
     await in_every_town(
         parts.towns,
         lambda town_id: _write(parts, town_id),
@@ -55,10 +61,20 @@ async def write_reminders(parts: ReminderParts) -> None:
 
 
 async def _write(parts: ReminderParts, town_id: str) -> int:
-    now_ms = parts.system.now_ms()
+    now_ms, desk = parts.system.now_ms(), parts.reminder_desk
     now, told_before = format_time(now_ms), format_time(now_ms - PERIOD_SECONDS * 1000)
-    due = await parts.reminders.due(town_id, now, told_before=told_before, most=REMINDERS_MAX, rows_max=INVOICES_MAX)
-    return await parts.reminders.write(town_id, [_reminder(one, now) for one in due])
+    due = await desk.reminders.due(town_id, now, told_before=told_before, most=REMINDERS_MAX, rows_max=INVOICES_MAX)
+    written = [_reminder(one, now) for one in due]
+    to_send = {
+        reminder.id: one.remaining_minor
+        for one, reminder in zip(due, written, strict=True)
+        if desk.gateway is not None and reminder.phone
+    }
+    new = await desk.reminders.write(town_id, written, to_send)
+    parts.system.reached("reminders.after_write")
+    if to_send:
+        await parts.bell.ring(town_id)
+    return new
 
 
 def _reminder(one: Overdue, at: str) -> Reminder:
@@ -69,7 +85,7 @@ def _reminder(one: Overdue, at: str) -> Reminder:
         id=derived_id("reminder", one.invoice_id, number),
         invoice_id=one.invoice_id,
         number=number,
-        phone=one.phone,
+        phone=one.phone.strip(),
         text=f"{one.name}: {amount} for {one.title} were due on {one.due_on}.",
         written_at=at,
     )

@@ -1,4 +1,4 @@
-"""Giving up orders for which no mobile money came in the time that the town has set, so that others can have the goods.
+"""Giving up orders that were to be paid first, and are not in the town's time, so that others can have the goods.
 
 Money that comes afterwards is no less a fact: it is booked, becomes credit, and leaves a conflict for the office.
 """

@@ -6,6 +6,7 @@ In memory for small towns and tests. A server that verifies large ones brings it
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from operator import itemgetter
 from typing import Protocol
 
 from sync.engine.feed import Stored
@@ -45,7 +46,8 @@ class InMemory(dict[RowKey, Stored | None]):
 
     def ordered(self, entity: str, /) -> Iterator[tuple[str, Stored]]:
         """All rows of an entity, by id."""
-        return ((key[1], stored) for key, stored in sorted(self.items()) if stored and key[0] == entity)
+        of_entity = [(row_id, stored) for (name, row_id), stored in self.items() if stored and name == entity]
+        return iter(sorted(of_entity, key=itemgetter(0)))
 
 
 class RowsOf(Mapping[str, Fields]):

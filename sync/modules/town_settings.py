@@ -24,7 +24,7 @@ RETURN_DAYS_MAX = 7
 """After how many days goods that were not delivered are missed, where a town says nothing else."""
 
 UNPAID_MINUTES_MAX = 60
-"""After how many minutes an order that was to be paid by mobile money is given up, where a town says nothing else."""
+"""After how many minutes an order that was to be paid first is given up, where a town says nothing else."""
 
 OFFLINE_DAYS = 7
 """For how many days a device may take money without the server, where a town says nothing else."""
@@ -37,7 +37,8 @@ class TownSettings(BaseModel):
     `price_grace_days`, and nobody is asked about a difference up to `price_difference_units_max`.
     `sells_online` opens the catalogue and the till to customers; a town that does not say sells. `offline_days` and
     `cash_ceiling_units` (whole units of each currency) are what a device may do without the server; a town that names
-    no ceiling has none. After `unpaid_minutes_max` an order by mobile money is given up when it is not paid nor picked.
+    no ceiling has none. After `unpaid_minutes_max` an order by mobile money or card is given up when it
+    is not paid nor picked.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

@@ -1,4 +1,4 @@
-"""Every decision is taken in a fresh market town, and whatever was decided, its books add up afterwards."""
+"""Every decision is taken in a fresh market town, and whatever was decided, books and goods are accounted for after."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from sync.modules.billing.audit import audit
+from sync.modules.commerce.audit import audit_goods
 from tests.support.counters import CounterTown, found_counter_town
 from tests.support.town_in_memory import MarketTown, found_market_town
 
@@ -15,7 +16,8 @@ from tests.support.town_in_memory import MarketTown, found_market_town
 def town() -> Iterator[MarketTown]:
     made = found_market_town()
     yield made
-    assert audit((key, stored.fields) for key, stored in made.rows.items()) == []
+    rows = [(key, stored.fields) for key, stored in made.rows.items()]
+    assert (audit(rows), audit_goods(rows)) == ([], [])
 
 
 @pytest.fixture

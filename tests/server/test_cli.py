@@ -105,6 +105,11 @@ def test_the_ready_file_tells_how_to_reach_the_system_and_is_for_its_owner_only(
     assert up.ready_file.stat().st_mode & 0o777 == 0o600
 
 
+def test_the_api_describes_itself_where_no_other_machine_is_let_in(up: Up) -> None:
+    described = httpx2.get(f"{up.ready['url']}/openapi.json").raise_for_status().json()
+    assert "/v1/towns/{town_id}/exchange" in described["paths"]
+
+
 def test_the_admin_of_the_ready_file_signs_in_and_has_every_sample_town(up: Up) -> None:
     session = sign_in(up, up.ready["admin_email"], up.ready["admin_password"]).json()
 
@@ -231,7 +236,7 @@ def test_a_town_is_told_what_it_decides_for_itself_and_keeps_what_is_not_named(u
         "In EIRE a device may take money for 3 days without the server.",
         "In EIRE a device may take 2,000 in cash before it has synced.",
         "In EIRE customers can order: False.",
-        "In EIRE orders by mobile money that are not paid are given up after 45 minutes.",
+        "In EIRE orders by mobile money or card that are not paid are given up after 45 minutes.",
     ]
     assert (nothing.returncode, nothing.stdout) == (2, "")
     with psycopg.connect(up.ready["database_url"]) as connection:

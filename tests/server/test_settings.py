@@ -7,7 +7,41 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from server.adapters.memory import MemorySystem
+from server.providers import reminder_gateway
 from server.settings import Settings, SettingsInvalid, load_settings, settings_reference
+
+EVERY_VARIABLE = {
+    "DATABASE_URL": "postgresql://someone:secret@db:5432/tallystick",
+    "REDIS_URL": "redis://:secret@cache:6379/0",
+    "TALLYSTICK_DATA_DIR": "/var/lib/tallystick",
+    "TALLYSTICK_SERVER_KEY_FILE": "/etc/tallystick/key",
+    "TALLYSTICK_LOG_LEVEL": "DEBUG",
+    "TALLYSTICK_LOG_FORMAT": "console",
+    "TALLYSTICK_PUBLIC_URL": "https://sync.example/",
+    "TALLYSTICK_API_DOCS": "True",
+    "TALLYSTICK_METRICS_TOKEN": "sixteen or more characters",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
+    "TALLYSTICK_TRUSTED_PROXIES": "10.0.0.2, 10.1.0.0/16,2001:db8::/64",
+    "TALLYSTICK_DEVICE_REQUESTS_PER_MINUTE": "60",
+    "TALLYSTICK_ADDRESS_REQUESTS_PER_MINUTE": "0",
+    "TALLYSTICK_TOWN_REQUESTS_PER_MINUTE": "600",
+    "TALLYSTICK_CHECKOUT_ADDRESS_REQUESTS_PER_MINUTE": "6",
+    "TALLYSTICK_CHECKOUT_TOWN_REQUESTS_PER_MINUTE": "0",
+    "TALLYSTICK_BLOB_DIR": "/srv/blobs",
+    "TALLYSTICK_TOMBSTONE_DAYS": "30",
+    "TALLYSTICK_MOMO_BASE_URL": "https://proxy.momoapi.example",
+    "TALLYSTICK_CARD_BASE_URL": "https://api.cards.example",
+    "TALLYSTICK_CARD_API_KEY": "a key of the cards",
+    "TALLYSTICK_CARD_RETURN_URL": "https://shop.example/paid",
+    "TALLYSTICK_WEBHOOK_SECRETS": "a new secret of ours,an old secret of ours",
+    "TALLYSTICK_MOMO_API_USER": "a user",
+    "TALLYSTICK_MOMO_API_KEY": "a key",
+    "TALLYSTICK_MOMO_SUBSCRIPTION_KEY": "another key",
+    "TALLYSTICK_MOMO_ENVIRONMENT": "mtnghana",
+    "TALLYSTICK_REMINDERS_URL": "https://gateway.example/reminders?as=us",
+    "TALLYSTICK_REMINDERS_SECRETS": "a secret of the gateway",
+}
 
 
 def complaint_about(environ: dict[str, str]) -> str:
@@ -45,40 +79,13 @@ def test_without_any_variable_the_defaults_hold() -> None:
         "card_api_key": None,
         "card_return_url": None,
         "webhook_secrets": None,
+        "reminders_url": None,
+        "reminders_secrets": None,
     }
 
 
 def test_every_variable_is_read() -> None:
-    environ = {
-        "DATABASE_URL": "postgresql://someone:secret@db:5432/tallystick",
-        "REDIS_URL": "redis://:secret@cache:6379/0",
-        "TALLYSTICK_DATA_DIR": "/var/lib/tallystick",
-        "TALLYSTICK_SERVER_KEY_FILE": "/etc/tallystick/key",
-        "TALLYSTICK_LOG_LEVEL": "DEBUG",
-        "TALLYSTICK_LOG_FORMAT": "console",
-        "TALLYSTICK_PUBLIC_URL": "https://sync.example/",
-        "TALLYSTICK_API_DOCS": "True",
-        "TALLYSTICK_METRICS_TOKEN": "sixteen or more characters",
-        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
-        "TALLYSTICK_TRUSTED_PROXIES": "10.0.0.2, 10.1.0.0/16,2001:db8::/64",
-        "TALLYSTICK_DEVICE_REQUESTS_PER_MINUTE": "60",
-        "TALLYSTICK_ADDRESS_REQUESTS_PER_MINUTE": "0",
-        "TALLYSTICK_TOWN_REQUESTS_PER_MINUTE": "600",
-        "TALLYSTICK_CHECKOUT_ADDRESS_REQUESTS_PER_MINUTE": "6",
-        "TALLYSTICK_CHECKOUT_TOWN_REQUESTS_PER_MINUTE": "0",
-        "TALLYSTICK_BLOB_DIR": "/srv/blobs",
-        "TALLYSTICK_TOMBSTONE_DAYS": "30",
-        "TALLYSTICK_MOMO_BASE_URL": "https://proxy.momoapi.example",
-        "TALLYSTICK_CARD_BASE_URL": "https://api.cards.example",
-        "TALLYSTICK_CARD_API_KEY": "a key of the cards",
-        "TALLYSTICK_CARD_RETURN_URL": "https://shop.example/paid",
-        "TALLYSTICK_WEBHOOK_SECRETS": "a new secret of ours,an old secret of ours",
-        "TALLYSTICK_MOMO_API_USER": "a user",
-        "TALLYSTICK_MOMO_API_KEY": "a key",
-        "TALLYSTICK_MOMO_SUBSCRIPTION_KEY": "another key",
-        "TALLYSTICK_MOMO_ENVIRONMENT": "mtnghana",
-    }
-    assert load_settings(environ).model_dump() == {
+    assert load_settings(EVERY_VARIABLE).model_dump() == {
         "database_url": SecretStr("postgresql://someone:secret@db:5432/tallystick"),
         "redis_url": SecretStr("redis://:secret@cache:6379/0"),
         "data_dir": Path("/var/lib/tallystick"),
@@ -106,6 +113,8 @@ def test_every_variable_is_read() -> None:
         "card_api_key": SecretStr("a key of the cards"),
         "card_return_url": "https://shop.example/paid",
         "webhook_secrets": SecretStr("a new secret of ours,an old secret of ours"),
+        "reminders_url": "https://gateway.example/reminders?as=us",
+        "reminders_secrets": SecretStr("a secret of the gateway"),
     }
 
 
@@ -239,3 +248,29 @@ def test_the_reference_has_a_row_with_a_description_for_every_setting() -> None:
         field.alias is not None and f"| `{field.alias}`" in row and f"| {field.description} |" in row
         for row, field in zip(rows, Settings.model_fields.values(), strict=True)
     )
+
+
+@pytest.mark.parametrize("host", ["gateway.example", "10.0.0.2", "127.0.0.1.gateway.example", "localhost.example"])
+def test_a_gateway_is_not_reached_in_clear_unless_it_is_on_this_machine(host: str) -> None:
+    assert "http:// only on this machine" in complaint_about({"TALLYSTICK_REMINDERS_URL": f"http://{host}/reminders"})
+
+
+@pytest.mark.parametrize(
+    "url", ["https://gateway.example", "http://127.0.0.1:8090/r", "http://[::1]/r", "http://localhost"]
+)
+def test_a_gateway_is_reached_by_tls_or_on_this_machine(url: str) -> None:
+    assert load_settings({"TALLYSTICK_REMINDERS_URL": url}).reminders_url == url
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://127.0.0.1/r", "gateway.example", "https://", "http://", "https://gateway.example:99999999"]
+)
+def test_a_gateway_has_a_url_of_the_web(url: str) -> None:
+    assert "TALLYSTICK_REMINDERS_URL is" in complaint_about({"TALLYSTICK_REMINDERS_URL": url})
+
+
+def test_a_gateway_without_a_secret_stops_the_start() -> None:
+    settings = load_settings({"TALLYSTICK_REMINDERS_URL": "https://gateway.example"})
+
+    with pytest.raises(SettingsInvalid, match="expected TALLYSTICK_REMINDERS_SECRETS as well"):
+        reminder_gateway(settings, MemorySystem())

@@ -42,7 +42,9 @@ class Book:
         assert (town_id, owner_id) in {(TOWN, STUDENT), (TOWN, SCHOOL), (TOWN, party_id(STUDENT))}, of
         self.asked += 1
         booked = [Booked(version=self.version, at=AT, currency="GBP", minor=self.version, what="Fees")]
-        account = Account(name="Grace", town_name="Ashford", version=self.version, at=AT, booked=booked)
+        account = Account(
+            name="Grace", town_name="Ashford", time_zone="UTC", version=self.version, at=AT, booked=booked
+        )
         self.meanwhile()
         return account
 

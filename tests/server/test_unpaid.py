@@ -1,4 +1,4 @@
-"""Orders by mobile money for which nothing comes are given up by the town itself, once, and their goods are free."""
+"""Orders that are to be paid first, and are not, are given up by the town itself, once, and their goods are free."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def selling_town(database_url: str) -> AsyncIterator[tuple[RealTown, Parts
         yield town, Parts(towns=town.towns, unpaid_orders=unpaid, appliers=town.appliers, system=town.system)
 
 
-def order_of(town: RealTown, number: str, method: Literal["momo", "cod", "account"] = "momo") -> PlaceOrder:
+def order_of(town: RealTown, number: str, method: Literal["momo", "card", "cod", "account"] = "momo") -> PlaceOrder:
     return PlaceOrder(
         id=town.new_id(),
         number=number,
@@ -58,7 +58,7 @@ def order_of(town: RealTown, number: str, method: Literal["momo", "cod", "accoun
     )
 
 
-async def place(town: RealTown, number: str, method: Literal["momo", "cod", "account"] = "momo") -> str:
+async def place(town: RealTown, number: str, method: Literal["momo", "card", "cod", "account"] = "momo") -> str:
     """The id of a new order."""
     order = order_of(town, number, method)
     await town.author(order)
@@ -91,12 +91,13 @@ async def test_an_order_is_given_up_after_its_time_and_not_a_moment_before(migra
         assert await findings(town) == ()
 
 
-async def test_only_what_waits_for_mobile_money_on_the_shelf_is_given_up(migrated_database: str) -> None:
+async def test_only_what_waits_on_the_shelf_for_mobile_money_or_a_card_is_given_up(migrated_database: str) -> None:
     async with selling_town(migrated_database) as (town, parts):
         for method in ("cod", "account"):
             await place(town, method, method)
         picked, paid, called_off = [await place(town, number) for number in ("picked", "paid", "called off")]
         await place(town, "unpaid")
+        await place(town, "unpaid by card", "card")
         await town.author(StartPick(order=picked))
         await town.author(TakePayment(order=paid, amount="0.50", currency="GBP"))
         await town.author(CancelOrder(order=called_off, reason="asked for"))
@@ -107,8 +108,9 @@ async def test_only_what_waits_for_mobile_money_on_the_shelf_is_given_up(migrate
         assert [number for number, state in (await states(town)).items() if state == "cancelled"] == [
             "called off",
             "unpaid",
+            "unpaid by card",
         ]
-        assert await stored(town, GIVEN_UP) == [("accepted",)]
+        assert await stored(town, GIVEN_UP) == [("accepted",)] * 2
 
 
 async def test_a_town_has_its_own_time(migrated_database: str) -> None:

@@ -78,7 +78,7 @@ class MemoryBooks:
                 if minor
             ]
             version, at = reader.head.version, orjson.loads(reader.state.journal[-1].body)["at"]
-            return Account(name=owner_id, town_name="", version=version, at=at, booked=booked)
+            return Account(name=owner_id, town_name="", time_zone="UTC", version=version, at=at, booked=booked)
 
 
 def _whose(state: TownState, of: Of, owner_id: str) -> dict[str, str]:

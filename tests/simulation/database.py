@@ -44,6 +44,8 @@ from tests.simulation.queues import TownQueue
 from tests.simulation.told import Asked, Entry, ToldTowns, noted
 
 Result = TypeVar("Result")
+BoxPlace = tuple[str, str, int, int, bytes]
+"""Town, device, first and last position, hash of the last line."""
 
 ROUND_TRIP_SECONDS = (0.0002, 0.004)
 SLOW_SECONDS = (0.5, 20.0)
@@ -57,7 +59,7 @@ class Backup:
     outbox: Mapping[tuple[str, str], OutboxRow]
     inbox: Mapping[tuple[str, str], OutboxRow]
     messages: Mapping[tuple[str, str], WrittenMessage]
-    sealed: Mapping[tuple[str, str, int, bytes], SealedUpload]
+    sealed: Mapping[BoxPlace, SealedUpload]
     told: Sequence[Entry]
     enrolments: Copied
 
@@ -69,7 +71,7 @@ class Database:
         self.outbox = MemoryOutbox()
         self.inbox = MemoryInbox()
         self.messages = MemoryMessages()
-        self.sealed: dict[tuple[str, str, int, bytes], SealedUpload] = {}
+        self.sealed: dict[BoxPlace, SealedUpload] = {}
         self.enrolments = WorldEnrolments()
         self.towns = ToldTowns(registry, self.outbox, clock)
         self.blobs = WorldBlobs(clock)
@@ -243,8 +245,8 @@ class ProcessSealed:
         return [upload for key, upload in sorted(kept.items()) if key[:2] == (town_id, device_id)]
 
 
-def _place(upload: SealedUpload) -> tuple[str, str, int, bytes]:
-    return upload.town_id, upload.device_id, upload.to_seq, upload.head
+def _place(upload: SealedUpload) -> BoxPlace:
+    return upload.town_id, upload.device_id, upload.from_seq, upload.to_seq, upload.head
 
 
 class _ProcessWriter:

@@ -14,7 +14,7 @@ from server.application.sealed_ports import SealedUpload
 from sync.engine.chain import encode_bytes, line_hash
 from sync.kernel.errors import TallystickError
 from sync.protocol import limits
-from tests.simulation.database import ProcessSealed
+from tests.simulation.database import BoxPlace, ProcessSealed
 from tests.simulation.facts import replaced
 from tests.simulation.rules import SERVER_RULES
 
@@ -48,7 +48,7 @@ def named(fault: TallystickError) -> tuple[str, int]:
     return fault.code, status_of(fault)
 
 
-def handed_in(uploads: Mapping[tuple[str, str, int, bytes], SealedUpload], signer: KeySigner) -> dict[str, set[str]]:
+def handed_in(uploads: Mapping[BoxPlace, SealedUpload], signer: KeySigner) -> dict[str, set[str]]:
     """By device, the hashes of the lines in its boxes, and of those that they stand for."""
     found: dict[str, set[str]] = {}
     for upload in uploads.values():

@@ -25,6 +25,7 @@ NOT_REACHED: Final[Mapping[str, str]] = {
     "step reauthor": "steps of the SQLite store; what they are about happens here too",
     "step settle": "steps of the SQLite store; what they are about happens here too",
     "step papers": "papers are made by a printer, from statements in PostgreSQL",
+    "step reminders": "a job over tables of PostgreSQL, and a gateway outside",
     "step statements": "a job over tables of PostgreSQL",
     "step snapshot.after_part": "a part of a file is a megabyte, and files are small here",
     "step tombstones": "a job over tables of PostgreSQL",

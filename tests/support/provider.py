@@ -1,9 +1,10 @@
-"""The payment sandbox on a port of its own, as a real server in a thread; a test looks into its memory."""
+"""A provider's sandbox on a port of its own, as a real server in a thread; a test looks into its memory."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from starlette.applications import Starlette
 from server.adapters.payments.card_sandbox import CardSandbox
 from server.adapters.payments.momo import MomoAccount
 from server.adapters.payments.sandbox import Sandbox
+from server.adapters.reminder_sandbox import ReminderSandbox
 from sync.kernel.ids import derived_id
 
 CALL_SECONDS_MAX = 2.0
@@ -33,6 +35,14 @@ def card_provider() -> Iterator[tuple[CardSandbox, str]]:
     sandbox = CardSandbox()
     with _served(sandbox.app) as url:
         yield sandbox, url
+
+
+@contextmanager
+def reminder_gateway(*secrets: bytes, clock: Callable[[], float] = time.time) -> Iterator[tuple[ReminderSandbox, str]]:
+    """The sandbox of text messages and its address; it knows these secrets."""
+    sandbox = ReminderSandbox(secrets, clock=clock)
+    with _served(sandbox.app) as url:
+        yield sandbox, f"{url}/reminders"
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from server.adapters.keys import KeySigner
 from server.adapters.memory import MemorySystem, memory_signer
 from server.adapters.postgres.connection import Connection, make_pool, town_transaction
 from server.adapters.postgres.outbox import PostgresAgenda, PostgresInbox, PostgresMessages, PostgresOutbox
+from server.adapters.postgres.reminders import PostgresReminders
 from server.adapters.postgres.statement_shelf import PostgresStatementShelf
 from server.adapters.postgres.towns import PostgresTowns
 from server.application.batch import Upload
@@ -25,9 +26,11 @@ from server.application.commands.apply_change_sets import Appliers
 from server.application.commands.found_town import found_town
 from server.application.commands.make_papers import PaperDesk
 from server.application.commands.rebuild_statements import StatementDesk
+from server.application.commands.send_reminders import ReminderDesk
 from server.application.commands.settle_payments import PaymentDesk
 from server.application.payment_ports import CardPayments, MobileMoney
 from server.application.ports import Bell
+from server.application.reminder_ports import Gateway
 from server.domain.devices import server_device_id
 from server.domain.payments import CALLBACK_PURPOSE
 from sync.engine.chain import encode_bytes, genesis_hash, head_message, line_hash, sign
@@ -59,6 +62,7 @@ class RealTown:
     shelf: PostgresStatementShelf
     statement_desk: StatementDesk
     paper_desk: PaperDesk
+    reminder_desk: ReminderDesk
     payments: PaymentDesk
     messages: PostgresMessages
     appliers: Appliers
@@ -191,6 +195,8 @@ async def real_town(
     signer: KeySigner | None = None,
     provider: MobileMoney | None = None,
     card: CardPayments | None = None,
+    gateway: Gateway | None = None,
+    time_zone: str = "Europe/London",
     committed: Callable[[Step], None] | None = None,
     public_url: str = "http://127.0.0.1:1",
 ) -> AsyncIterator[RealTown]:
@@ -204,7 +210,7 @@ async def real_town(
         town_id = await found_town(
             name="Ashford",
             currency="GBP",
-            time_zone="Europe/London",
+            time_zone=time_zone,
             appliers=appliers,
             signer=signer,
             system=system,
@@ -219,6 +225,7 @@ async def real_town(
             shelf=PostgresStatementShelf(pool),
             statement_desk=StatementDesk(shelf=PostgresStatementShelf(pool), system=system),
             paper_desk=paper_desk(pool, system),
+            reminder_desk=ReminderDesk(gateway=gateway, reminders=PostgresReminders(pool), system=system),
             payments=PaymentDesk(
                 momo=provider,
                 card=card,

@@ -30,6 +30,7 @@ from sync.engine.chain import encode_bytes, genesis_hash, head_message, line_has
 from sync.kernel.changeset import ChangeSet, Operation
 from sync.kernel.clock import Hlc
 from sync.kernel.ids import derived_id
+from sync.kernel.module import Registry
 from sync.modules.catalogue import DefineProduct, OfferProduct, product_id
 from sync.modules.commerce import OpenWarehouse, ReceiveStock
 from sync.modules.identity import AddUser, EnrolDevice
@@ -63,6 +64,7 @@ class Store:
     evidence: EvidenceStore
     system: FailingSystem
     appliers: Appliers
+    rules: Registry = POISONED
     town: str = ""
     admin: str = derived_id("user", "ada")
     warehouse: str = derived_id("warehouse", 1)
@@ -133,17 +135,23 @@ class Store:
 
     async def findings(self) -> list[str]:
         key = memory_signer().public_key
-        report = await verify_town(self.evidence, self.town, registry=POISONED, server_key=key)
+        report = await verify_town(self.evidence, self.town, registry=self.rules, server_key=key)
         return [f"{one.where}: {one.what}" for one in report.findings]
 
 
 @asynccontextmanager
-async def memory_store() -> AsyncIterator[Store]:
+async def memory_store(rules: Registry = POISONED) -> AsyncIterator[Store]:
     outbox, messages, system = MemoryOutbox(), MemoryMessages(), FailingSystem()
-    towns = MemoryTowns(POISONED, outbox)
-    appliers = Appliers(towns=towns, registry=POISONED, signer=memory_signer(), system=system)
-    evidence = MemoryEvidence(towns, outbox, messages)
-    yield Store(towns=towns, outbox=outbox, messages=messages, evidence=evidence, system=system, appliers=appliers)
+    towns = MemoryTowns(rules, outbox)
+    yield Store(
+        towns=towns,
+        outbox=outbox,
+        messages=messages,
+        evidence=MemoryEvidence(towns, outbox, messages),
+        system=system,
+        appliers=Appliers(towns=towns, registry=rules, signer=memory_signer(), system=system),
+        rules=rules,
+    )
 
 
 @asynccontextmanager

@@ -36,11 +36,22 @@ class Answer:
 class Calls:
     """Calls to one provider; connects when it is first used. One instance for one event loop.
 
-    `breaker` may be shared by instances that follow one another.
+    `breaker` may be shared by instances that follow one another; `whom` is who does not answer, in a problem. What is
+    on this machine (`is_local`) is called without the proxy that the environment may name: it would leave the machine.
     """
 
-    def __init__(self, base_url: str, *, call_seconds_max: float, breaker: Breaker | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        call_seconds_max: float,
+        breaker: Breaker | None = None,
+        whom: str = "the payment provider",
+        is_local: bool = False,
+    ) -> None:
         self._base_url = base_url
+        self._whom = whom
+        self._is_local = is_local
         self._call_seconds_max = call_seconds_max
         self._breaker = breaker or Breaker()
         self._http: httpx2.AsyncClient | None = None
@@ -48,7 +59,7 @@ class Calls:
     async def guarded(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
         """What the call gives; raises `ProviderUnavailable` when there is no answer, or one that decides nothing."""
         if not self._breaker.may_ask():
-            raise ProviderUnavailable("the payment provider has not answered of late; it is left in peace for a moment")
+            raise ProviderUnavailable(f"{self._whom} has not answered of late; it is left in peace for a moment")
         try:
             async with asyncio.timeout(self._call_seconds_max):
                 answer = await call()
@@ -57,7 +68,7 @@ class Calls:
         if answer.status >= _BROKEN or answer.status == _TOO_MANY:
             raise self._unavailable(f"HTTP {answer.status}")
         if self._breaker.succeeded():
-            _log.info("payment_provider_answers_again")
+            _log.info("provider_answers_again", provider=self._whom)
         return answer
 
     async def send(
@@ -70,7 +81,9 @@ class Calls:
     ) -> Answer:
         """One request; the answer is read no further than it may be long."""
         if self._http is None:
-            self._http = httpx2.AsyncClient(base_url=self._base_url, timeout=self._call_seconds_max)
+            self._http = httpx2.AsyncClient(
+                base_url=self._base_url, timeout=self._call_seconds_max, trust_env=not self._is_local
+            )
         async with self._http.stream(method, path, headers=dict(headers), content=body, auth=auth) as response:
             said = bytearray()
             async for chunk in response.aiter_bytes():
@@ -87,8 +100,8 @@ class Calls:
 
     def _unavailable(self, why: str) -> ProviderUnavailable:
         if self._breaker.failed():
-            _log.warning("payment_provider_silent", why=why, remedy="it is asked again later")
-        return ProviderUnavailable(f"the payment provider does not answer ({why})")
+            _log.warning("provider_silent", provider=self._whom, why=why, remedy="it is asked again later")
+        return ProviderUnavailable(f"{self._whom} does not answer ({why})")
 
 
 def said_code(body: bytes) -> str:

@@ -8,8 +8,6 @@ from typing import Any, Final
 import orjson
 from starlette.responses import Response
 
-from server.adapters.payments.scripts import Fault
-
 HANG_SECONDS: Final = 3600
 
 
@@ -20,8 +18,8 @@ class Cut(Response):
         super().__init__(b"", headers={"Content-Length": "10"})
 
 
-async def met(fault: Fault) -> Response | None:
-    """What the caller gets of a fault."""
+async def met(fault: str) -> Response | None:
+    """What the caller gets of a `scripts.Fault`; None of anything else."""
     if fault.startswith("500"):
         return problem(500, "INTERNAL_PROCESSING_ERROR")
     if fault.startswith("hang"):

@@ -18,8 +18,9 @@ _LAST_BOOKED = """
 coalesce((SELECT max(e.version) FROM journal_entries AS e WHERE e.town_id = {row}.town_id AND e.party_id = {party}), 0)
 """
 _LOOK = """
-SELECT o.name, n.name, h.version, convert_from(j.body, 'UTF8')::jsonb ->> 'at', s.body
-FROM {table} AS o JOIN town_heads AS h ON h.town_id = o.town_id JOIN town_names AS n ON n.town_id = o.town_id
+SELECT o.name, t.name, t.time_zone, h.version, convert_from(j.body, 'UTF8')::jsonb ->> 'at', s.body
+FROM {table} AS o JOIN town_heads AS h ON h.town_id = o.town_id
+JOIN towns AS t ON t.town_id = o.town_id AND t.id = o.town_id
 JOIN journal AS j ON j.town_id = h.town_id AND j.version = h.version
 {more}
 LEFT JOIN statements AS s ON s.town_id = o.town_id AND s.kind = '{kind}' AND s.owner_id = {owner} AND {is_fresh}
@@ -101,9 +102,15 @@ class PostgresAccountBook:
             if found is None:
                 raise NotFound
             overdue = await (await connection.execute(_OVERDUES[of], asked)).fetchall()
-            name, town_name, version, at, made = found
+            name, town_name, time_zone, version, at, made = found
             account = Account(
-                name=name, town_name=town_name, version=version, at=at, made=made and made.encode(), overdue=overdue
+                name=name,
+                town_name=town_name,
+                time_zone=time_zone,
+                version=version,
+                at=at,
+                made=made and made.encode(),
+                overdue=overdue,
             )
             if made is not None:
                 return account

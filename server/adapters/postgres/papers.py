@@ -26,9 +26,9 @@ SELECT count(*) FROM old
 """
 _REPORT = """
 SELECT r.id, r.number, r.version, r.opening, r.expected, r.counted, r.differences, r.made_at, r.late_payment_id,
-    s.opened_at, s.counted_at, s.reports, s.is_implied, n.name AS town, u.name AS holder, d.name AS device
+    s.opened_at, s.counted_at, s.reports, s.is_implied, t.name AS town, t.time_zone, u.name AS holder, d.name AS device
 FROM drawer_reports AS r JOIN drawer_sessions AS s ON s.town_id = r.town_id AND s.id = r.drawer_id
-JOIN town_names AS n ON n.town_id = r.town_id
+JOIN towns AS t ON t.town_id = r.town_id AND t.id = r.town_id
 LEFT JOIN users AS u ON u.town_id = r.town_id AND u.id = s.holder_id
 LEFT JOIN devices AS d ON d.town_id = r.town_id AND d.id = r.device_id AND d.role <> 'server'
 WHERE r.town_id = %(town)s AND r.drawer_id = %(drawer)s AND r.number = %(number)s
@@ -108,7 +108,7 @@ class PostgresZReports:
         return {
             "id": report["id"],
             "number": number,
-            "town": {"id": town_id, "name": report["town"]},
+            "town": {"id": town_id, "name": report["town"], "time_zone": report["time_zone"]},
             "drawer": {"id": drawer_id, "name": report["device"] or "office", "holder": report["holder"] or ""},
             "is_implied": report["is_implied"],
             "opened_at": report["opened_at"],

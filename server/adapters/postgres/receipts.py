@@ -13,7 +13,7 @@ from server.application.receipt_ports import BookedPayment, Found, Given, Line
 from sync.engine.leases import taken_by
 from sync.kernel.errors import TallystickError
 
-_TOWN = "SELECT name FROM town_names WHERE town_id = %(town)s"
+_TOWN = "SELECT name, time_zone FROM towns WHERE town_id = %(town)s AND id = %(town)s"
 _STATUS = "SELECT status FROM devices WHERE town_id = %(town)s AND id = %(device)s"
 _LINE = """
 SELECT hash, line, status, verdict FROM change_sets
@@ -46,7 +46,7 @@ class PostgresReceipts:
         """A few statements in one snapshot, each by an index."""
         asked = {"town": town_id, "device": device_id, "number": number, "seq": seq}
         async with town_transaction(self._pool, town_id, snapshot=True) as connection:
-            name = await (await connection.execute(_TOWN, asked)).fetchone()
+            town = await (await connection.execute(_TOWN, asked)).fetchone()
             device = await (await connection.execute(_STATUS, asked)).fetchone()
             line = await (await connection.execute(_LINE, asked)).fetchone()
             rows = await (await connection.execute(_GIVEN, asked)).fetchall()
@@ -55,7 +55,8 @@ class PostgresReceipts:
                 for at, *told, ids in rows
             ]
         return Found(
-            town_name=name[0] if name else "",
+            town_name=town[0] if town else "",
+            time_zone=town[1] if town else "UTC",
             device_status=device[0] if device else "",
             given=given,
             line=_line(*line) if line else None,

@@ -20,10 +20,10 @@ WHERE (SELECT count(*) < %(uploads_max)s AND coalesce(sum(octet_length(box)), 0)
        FROM sealed_uploads WHERE town_id = %(town)s AND device_id = %(device)s)
 ON CONFLICT DO NOTHING
 """
-_KEPT = "SELECT FROM sealed_uploads WHERE town_id = %s AND device_id = %s AND to_seq = %s AND head_hash = %s"
-_REVIEWED = """
-UPDATE sealed_uploads SET reviewed = %s, problem = %s
-WHERE town_id = %s AND device_id = %s AND to_seq = %s AND head_hash = %s
+_PLACE = "town_id = %(town)s AND device_id = %(device)s AND from_seq = %(from_seq)s AND to_seq = %(to_seq)s"
+_KEPT = f"SELECT FROM sealed_uploads WHERE {_PLACE} AND head_hash = %(head)s"
+_REVIEWED = f"""
+UPDATE sealed_uploads SET reviewed = %(lines)s, problem = %(problem)s WHERE {_PLACE} AND head_hash = %(head)s
 """
 _OF_DEVICE = """
 SELECT from_seq, to_seq, head_hash, signature, received_at, reviewed, problem FROM sealed_uploads
@@ -55,16 +55,12 @@ class PostgresSealedUploads:
 
     async def keep(self, upload: SealedUpload) -> None:
         """One statement that counts and inserts; what is there already is no fault, however many there are."""
-        place = [upload.town_id, upload.device_id, upload.to_seq, upload.head]
+        place = _place(upload)
         async with town_transaction(self._pool, upload.town_id) as connection:
             cursor = await connection.execute(
                 _KEEP,
                 {
-                    "town": upload.town_id,
-                    "device": upload.device_id,
-                    "from_seq": upload.from_seq,
-                    "to_seq": upload.to_seq,
-                    "head": upload.head,
+                    **place,
                     "box": upload.box,
                     "signature": upload.signature,
                     "at": upload.received_at,
@@ -74,16 +70,16 @@ class PostgresSealedUploads:
                 },
             )
             if cursor.rowcount == 0:
-                cursor = await connection.execute(_KEPT, place)
+                cursor = await connection.execute(_KEPT.encode(), place)
                 if await cursor.fetchone() is None:
                     limits = f"{SEALED_UPLOADS_MAX} sealed uploads, and {SEALED_KEPT_BYTES_MAX} bytes of them"
                     raise LimitExceeded(f"of one device {limits} are kept")
 
     async def reviewed(self, upload: SealedUpload, lines: int, problem: str | None) -> None:
         """The last word stands."""
-        place = [upload.town_id, upload.device_id, upload.to_seq, upload.head]
         async with town_transaction(self._pool, upload.town_id) as connection:
-            await connection.execute(_REVIEWED, [lines, problem, *place])
+            said = {**_place(upload), "lines": lines, "problem": problem}
+            await connection.execute(_REVIEWED.encode(), said)
 
     async def of_device(self, town_id: str, device_id: str) -> Sequence[SealedUpload]:
         """By position."""
@@ -128,6 +124,16 @@ class PostgresQuarantine:
             cursor = await connection.execute(_ONE, {"town": town_id, "device": device_id, "seq": seq})
             row = await cursor.fetchone()
         return _line(row) if row else None
+
+
+def _place(upload: SealedUpload) -> dict[str, Any]:
+    return {
+        "town": upload.town_id,
+        "device": upload.device_id,
+        "from_seq": upload.from_seq,
+        "to_seq": upload.to_seq,
+        "head": upload.head,
+    }
 
 
 def _line(row: tuple[Any, ...]) -> QuarantinedLine:

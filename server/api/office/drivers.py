@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from server.api.documents import gives, tagged
-from server.api.office.lists import CURSOR, asked_of, parameters_of, row_example, row_schema, show_row
+from server.api.office.lists import CURSOR, asked_of, page_schema, parameters_of, row_example, row_schema, show_row
 from server.api.parts import staff_door_of
 from server.api.staff import InTown
 from server.application.people_ports import ListingReader, Wanted, Where
@@ -33,20 +33,15 @@ _DRIVER_SCHEMA = {
     "properties": {**_SCHEMA["properties"], "open_jobs": {"type": "array", "items": row_schema("dispatches")}},
 }
 _DRIVER = {**row_example("users"), "roles": [ROLE], "open_jobs": [row_example("dispatches")]}
-_PAGE_SCHEMA = {
-    "type": "object",
-    "required": ["items", "next_cursor"],
-    "properties": {
-        "items": {"type": "array", "items": _DRIVER_SCHEMA},
-        "next_cursor": {"type": ["string", "null"]},
-    },
-}
 
 
 @router.get(
     "",
     responses=gives(
-        "A page, with an ETag.", {"items": [_DRIVER], "next_cursor": CURSOR}, schema=_PAGE_SCHEMA, problems=[400, 403]
+        "A page, with an ETag.",
+        {"items": [_DRIVER], "next_cursor": CURSOR},
+        schema=page_schema(_DRIVER_SCHEMA),
+        problems=[400, 403],
     ),
     openapi_extra={"parameters": parameters_of("users", without=("role",))},
 )

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from server.api.documents import gives, tagged
 from server.api.office.doing import path_id
-from server.api.office.lists import CURSOR, asked_of, show_row
+from server.api.office.lists import CURSOR, asked_of, page_schema, show_row
 from server.api.parts import staff_door_of
 from server.api.staff import InTown
 from server.application.people_ports import Wanted, Where
@@ -49,22 +49,12 @@ _PLACES = (*CUSTODY_LADDER, *WAY_BACK[-2:])
 _NULL = {"from_status", "from_custody"}
 _SCHEMA = {
     "type": "object",
-    "required": ["items", "next_cursor"],
+    "required": list(EVENT),
     "properties": {
-        "items": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": list(EVENT),
-                "properties": {
-                    name: {"type": ["string", "null"]}
-                    if name in _NULL
-                    else {"type": {bool: "boolean", int: "integer"}.get(type(value), "string")}
-                    for name, value in EVENT.items()
-                },
-            },
-        },
-        "next_cursor": {"type": ["string", "null"]},
+        name: {"type": ["string", "null"]}
+        if name in _NULL
+        else {"type": {bool: "boolean", int: "integer"}.get(type(value), "string")}
+        for name, value in EVENT.items()
     },
 }
 _PARAMETERS = [
@@ -81,7 +71,10 @@ _PARAMETERS = [
 @router.get(
     "/orders/{order_id}/status-events",
     responses=gives(
-        "A page, with an ETag.", {"items": [EVENT], "next_cursor": CURSOR}, schema=_SCHEMA, problems=[400, 403]
+        "A page, with an ETag.",
+        {"items": [EVENT], "next_cursor": CURSOR},
+        schema=page_schema(_SCHEMA),
+        problems=[400, 403],
     ),
     openapi_extra={"parameters": _PARAMETERS},
 )

@@ -14,6 +14,7 @@ from server.api.office.doing import KEYED, changes, do, path_id
 from server.api.office.lists import (
     CURSOR,
     asked_of,
+    page_schema,
     parameters_of,
     row_example,
     row_schema,
@@ -37,15 +38,13 @@ LINES = [{"text": "Hall, 3 hours", "amount": "45.00"}]
 
 router = APIRouter(prefix="/v1/towns/{town_id}", tags=["invoices"])
 
-_INVOICE = row_schema("invoices")
-_INVOICE["required"].append("is_overdue")
-_INVOICE["properties"]["is_overdue"] = {"type": "boolean"}
-_EXAMPLE = {**row_example("invoices"), "is_overdue": True}
-_PAGE = {
-    "type": "object",
-    "required": ["items", "next_cursor"],
-    "properties": {"items": {"type": "array", "items": _INVOICE}, "next_cursor": {"type": ["string", "null"]}},
+_ROW = row_schema("invoices")
+_INVOICE = {
+    **_ROW,
+    "required": [*_ROW["required"], "is_overdue"],
+    "properties": {**_ROW["properties"], "is_overdue": {"type": "boolean"}},
 }
+_EXAMPLE = {**row_example("invoices"), "is_overdue": True}
 _ONLY_OVERDUE = {"name": "is_overdue", "in": "query", "required": False, "schema": {"enum": ["true"]}}
 _WHOLE = {
     **_INVOICE,
@@ -83,7 +82,10 @@ async def post_party(request: Request, staff: InTown) -> Response:
 @router.get(
     "/invoices",
     responses=gives(
-        "A page, with an ETag.", {"items": [_EXAMPLE], "next_cursor": CURSOR}, schema=_PAGE, problems=[400, 403]
+        "A page, with an ETag.",
+        {"items": [_EXAMPLE], "next_cursor": CURSOR},
+        schema=page_schema(_INVOICE),
+        problems=[400, 403],
     ),
     openapi_extra={"parameters": [*parameters_of("invoices"), _ONLY_OVERDUE]},
 )

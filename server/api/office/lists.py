@@ -57,6 +57,15 @@ def row_example(name: str) -> dict[str, Any]:
     return {field: _SCHEMAS[kind][1] for field, kind in fields.items() if field not in LISTS[name].hidden}
 
 
+def page_schema(item: dict[str, Any]) -> dict[str, Any]:
+    """What a page of these items looks like."""
+    return {
+        "type": "object",
+        "required": ["items", "next_cursor"],
+        "properties": {"items": {"type": "array", "items": item}, "next_cursor": {"type": ["string", "null"]}},
+    }
+
+
 async def show_page(request: Request, staff: Staff, name: str, decorate: Callable[..., Any] | None = None) -> Response:
     """A page of the list as the query asks for it; `decorate` may add to its items."""
     asked = asked_of(request)
@@ -113,14 +122,7 @@ def _row_route(name: str) -> Route:
 
 def list_docs(name: str) -> dict[str, Any]:
     """What OpenAPI says about a list."""
-    page = {
-        "type": "object",
-        "required": ["items", "next_cursor"],
-        "properties": {
-            "items": {"type": "array", "items": row_schema(name)},
-            "next_cursor": {"type": ["string", "null"]},
-        },
-    }
+    page = page_schema(row_schema(name))
     example = {"items": [row_example(name)], "next_cursor": CURSOR}
     return {
         "tags": [name],

@@ -36,7 +36,7 @@ _NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
 Z_REPORT_EXAMPLE: Final = {
     "id": "01970a6e-3c00-7a51-8c1f-0b1f6a3f6d31",
     "number": 2,
-    "town": {"id": "01970a6e-3c00-7a51-8c1f-0b1f6a3f6d11", "name": "Douglas"},
+    "town": {"id": "01970a6e-3c00-7a51-8c1f-0b1f6a3f6d11", "name": "Douglas", "time_zone": "Europe/Isle_of_Man"},
     "drawer": {"id": "01970a6e-3c00-7a51-8c1f-0b1f6a3f6d32", "name": "Counter 1", "holder": "Mona Skillicorn"},
     "is_implied": False,
     "opened_at": "2026-11-21T08:00:00.000Z",

@@ -10,7 +10,16 @@ from starlette.responses import Response
 
 from server.api.documents import CREATED, gives, read_document, tagged, takes, understood
 from server.api.office.doing import KEYED, changes, do, path_id
-from server.api.office.lists import CURSOR, asked_of, parameters_of, row_example, row_schema, rows_about, show_row
+from server.api.office.lists import (
+    CURSOR,
+    asked_of,
+    page_schema,
+    parameters_of,
+    row_example,
+    row_schema,
+    rows_about,
+    show_row,
+)
 from server.api.parts import staff_door_of
 from server.api.staff import InTown
 from server.application.commands.act import Staff
@@ -38,17 +47,15 @@ _WHOLE = {
     "properties": {**_LISTED["properties"], **dict.fromkeys(_STORY, _ROWS)},
 }
 _EXAMPLE = {**row_example("payments"), "settlement": row_example("settlements")}
-_PAGE = {
-    "type": "object",
-    "required": ["items", "next_cursor"],
-    "properties": {"items": {"type": "array", "items": _LISTED}, "next_cursor": {"type": ["string", "null"]}},
-}
 
 
 @router.get(
     "/payments",
     responses=gives(
-        "A page, with an ETag.", {"items": [_EXAMPLE], "next_cursor": CURSOR}, schema=_PAGE, problems=[400, 403]
+        "A page, with an ETag.",
+        {"items": [_EXAMPLE], "next_cursor": CURSOR},
+        schema=page_schema(_LISTED),
+        problems=[400, 403],
     ),
     openapi_extra={"parameters": parameters_of("payments")},
 )

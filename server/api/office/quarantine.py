@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from server.api.documents import gives, read_document, tagged, takes, understood
 from server.api.office.doing import KEYED, changes, do, keyed, path_id
-from server.api.office.lists import asked_of
+from server.api.office.lists import asked_of, page_schema
 from server.api.parts import parts_of, staff_door_of
 from server.api.staff import InTown
 from server.application.commands.act import Staff
@@ -52,11 +52,6 @@ _SCHEMA: dict[str, Any] = {
     "properties": {name: {"type": "integer" if isinstance(value, int) else "string"} for name, value in LINE.items()},
 }
 _WHOLE = {**_SCHEMA, "required": [*LINE, "line"], "properties": {**_SCHEMA["properties"], "line": {}}}
-_PAGE = {
-    "type": "object",
-    "required": ["items", "next_cursor"],
-    "properties": {"items": {"type": "array", "items": _SCHEMA}, "next_cursor": {"type": ["string", "null"]}},
-}
 _PARAMETERS: list[dict[str, Any]] = [
     {"name": name, "in": "query", "required": False, "schema": schema}
     for name, schema in (
@@ -80,7 +75,7 @@ class Refusal(BaseModel):
     responses=gives(
         "A page, with an ETag; it ends with the version in which it has reached the limit.",
         {"items": [LINE], "next_cursor": "1207"},
-        schema=_PAGE,
+        schema=page_schema(_SCHEMA),
         problems=[400, 403],
     ),
     openapi_extra={"parameters": _PARAMETERS},

@@ -26,7 +26,7 @@ from server.application.commands.make_papers import STATEMENT
 from server.application.queries.paging import InvalidQuery
 from server.application.queries.schools import check_account
 from server.application.statement_ports import Of
-from server.domain.papers import LINES_MAX, statement_page
+from server.domain.papers import LINES_MAX, statement_page, zone_of
 from server.domain.people import NotPermitted
 from server.domain.statements import as_csv, read_back, shown, within
 
@@ -35,7 +35,7 @@ FORMATS: Final = ("json", "csv", "html", "pdf")
 CSV_TYPE: Final = "text/csv; charset=utf-8"
 
 EXAMPLE: Final = {
-    "town": {"id": "01970a6e-3c00-7a51-8c1f-0b1f6a3f6d11", "name": "Douglas"},
+    "town": {"id": "01970a6e-3c00-7a51-8c1f-0b1f6a3f6d11", "name": "Douglas", "time_zone": "Europe/Isle_of_Man"},
     "account": {"kind": "student", "id": "01970a6e-3c00-7a51-8c1f-0b1f6a3f6d12", "name": "Grace Hopper"},
     "as_of": {"version": 1207, "at": "2026-11-21T08:15:02.114Z"},
     "overdue": [{"currency": "GBP", "amount": "25.00", "invoices": 1}],
@@ -94,12 +94,13 @@ async def _answer(
     request: Request, staff: Staff, of: Of, said: Mapping[str, Any], asked: Mapping[str, str]
 ) -> Response:
     since, until = asked.get("since"), asked.get("until")
-    sections = within(read_back(said["currencies"]), since, until)
+    zone = zone_of(said)
+    sections = within(read_back(said["currencies"]), since, until, zone)
     match asked.get("format", "json"):
         case "csv":
             name = f"statement-{said['account']['id']}-{said['as_of']['version']}.csv"
             headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "private, no-cache"}
-            return Response(as_csv(sections), media_type=CSV_TYPE, headers=headers)
+            return Response(as_csv(sections, zone), media_type=CSV_TYPE, headers=headers)
         case "html":
             return HTMLResponse(statement_page(said, shown(sections), is_for_print=False))
         case "pdf":

@@ -5,7 +5,7 @@ Each is one change set of the town's own server device; a refusal of the rules c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import orjson
@@ -38,29 +38,33 @@ class PinUnusable(TallystickError):
     code: ClassVar[str] = "pin_unusable"
 
 
-async def add_user(
-    *,
-    town_id: str,
-    name: str,
-    login: str,
-    roles: Sequence[str],
-    pin: str | None,
-    school_id: str | None = None,
-    appliers: Appliers,
-    system: System,
-) -> str:
-    """Make a person of this town, who works for one school if one is given, and return the id.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewPerson:
+    """Who is to work in a town: for one school, if one is named; `roles` are those of `identity.ROLES`."""
 
-    `roles` are those of `identity.ROLES`.
+    name: str
+    login: str
+    roles: tuple[str, ...]
+    pin: str | None = None
+    school_id: str | None = None
+
+
+async def add_user(person: NewPerson, *, town_id: str, appliers: Appliers, system: System) -> str:
+    """Make a person of this town and return the id.
 
     Raises `PinUnusable`, pydantic's `ValidationError`, `OfficeRefused`, and what the store raises.
     """
-    pin_hash = None if pin is None else hashed_pin(pin, system)
-    user_id = make_id(system.now_ms(), system.random(RANDOM_BYTES))
-    named = _ROLES.validate_python(list(roles))
-    user = AddUser(id=user_id, name=name, login=login, user_roles=named, pin_hash=pin_hash, school=school_id)
+    pin_hash = None if person.pin is None else hashed_pin(person.pin, system)
+    user = AddUser(
+        id=make_id(system.now_ms(), system.random(RANDOM_BYTES)),
+        name=person.name,
+        login=person.login,
+        user_roles=_ROLES.validate_python(list(person.roles)),
+        pin_hash=pin_hash,
+        school=person.school_id,
+    )
     await have_done(appliers, town_id, user)
-    return user_id
+    return user.id
 
 
 def hashed_pin(pin: str, system: System) -> str:

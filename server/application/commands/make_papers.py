@@ -19,7 +19,7 @@ from server.application.ports import Bell, Messages, OutboxItem, System
 from server.application.queries.statements import Statements
 from server.application.snapshot_ports import Blobs
 from server.application.statement_ports import Of
-from server.domain.papers import LINES_MAX, statement_page, z_report_page
+from server.domain.papers import LINES_MAX, statement_page, z_report_page, zone_of
 from server.domain.statements import read_back, shown, within
 from sync.kernel.clock import format_time
 from sync.kernel.ids import derived_id
@@ -82,7 +82,7 @@ class PaperDesk:
 
 def sections_within(said: Mapping[str, Any], since: str | None, until: str | None) -> Sequence[Mapping[str, Any]]:
     """The sections of a statement's document for some days, as `shown`."""
-    return shown(within(read_back(said["currencies"]), since, until))
+    return shown(within(read_back(said["currencies"]), since, until, zone_of(said)))
 
 
 async def _piece(content: bytes) -> AsyncIterator[bytes]:

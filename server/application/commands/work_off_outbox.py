@@ -7,6 +7,7 @@ dropped: what cannot be done stays in the outbox with its problem, where a perso
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -84,7 +85,8 @@ async def work_off_outbox(
 ) -> WorkedOff:
     """Do what is due of one town, up to `CLAIMS_MAX` leases; `more` are further kinds of work.
 
-    What a lease is too short for is handed back. Raises what the outbox raises, `Unavailable` mostly.
+    What a lease is too short for is handed back, and so is what was not begun when whoever called has no more time.
+    Raises what the outbox raises, `Unavailable` mostly.
     """
     handlers = {**HANDLERS, **(more or {})}
     done = failed = 0
@@ -95,15 +97,22 @@ async def work_off_outbox(
         if not items:
             break
         system.reached("outbox.after_claim")
-        for item in items:
-            if system.now_ms() > now_ms + LEASE_WORKED_SECONDS * 1000:
+        begun = 0
+        try:
+            for item in items:
+                begun += 1
+                if system.now_ms() > now_ms + LEASE_WORKED_SECONDS * 1000:
+                    await _put_off(item, 0, outbox, system)
+                    continue
+                is_done = await _work_off(item, handlers.get(item.kind), outbox, messages, system)
+                if is_done is None:
+                    continue
+                count_outbox_item(item.kind, is_done=is_done)
+                done, failed = done + is_done, failed + (not is_done)
+        except asyncio.CancelledError:
+            for item in items[begun:]:  # or slow work before it would use up its attempts, and it be given up untried
                 await _put_off(item, 0, outbox, system)
-                continue
-            is_done = await _work_off(item, handlers.get(item.kind), outbox, messages, system)
-            if is_done is None:
-                continue
-            count_outbox_item(item.kind, is_done=is_done)
-            done, failed = done + is_done, failed + (not is_done)
+            raise
     return WorkedOff(done=done, failed=failed)
 
 

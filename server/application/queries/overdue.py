@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, Final
-from zoneinfo import ZoneInfo
+from typing import Any
 
 from server.application.people_ports import ListingReader, Where
 from server.application.queries.paging import InvalidQuery
-
-OPEN_STATES: Final = ("PENDING", "PARTIALLY_PAID")
+from server.domain.local_time import day
+from sync.kernel.clock import format_time
+from sync.modules.billing.entities import OPEN_INVOICES
 
 
 async def today_in(reader: ListingReader, town_id: str, now_ms: int) -> str:
     """The day that it is in the town, like `2026-11-21`."""
     town = await reader.row("town", town_id)
     assert town is not None
-    return datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(ZoneInfo(town.fields["time_zone"])).date().isoformat()
+    return day(format_time(now_ms), town.fields["time_zone"])
 
 
 def is_overdue(invoice: Mapping[str, Any], today: str) -> bool:
     """Whether something should have been paid by now."""
     due_on = invoice["due_on"]
-    return due_on is not None and due_on < today and invoice["state"] in OPEN_STATES
+    return due_on is not None and due_on < today and invoice["state"] in OPEN_INVOICES
 
 
 def only_overdue(told: str, today: str) -> Sequence[Where]:
@@ -31,6 +30,6 @@ def only_overdue(told: str, today: str) -> Sequence[Where]:
     if told != "true":
         raise InvalidQuery("is_overdue is true or is left out")
     return [
-        Where(field="state", how="among", value=list(OPEN_STATES)),
+        Where(field="state", how="among", value=sorted(OPEN_INVOICES)),
         Where(field="due_on", how="before", value=today),
     ]

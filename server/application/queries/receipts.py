@@ -33,7 +33,7 @@ async def receipt_page(book: ReceiptBook, code: str, keys: Iterable[str]) -> dic
         "reason": reason,
         "amounts": [{"amount": to_amount(minor, currency), "currency": currency} for currency, minor in receipt.sums],
         "at": receipt.at,
-        "town": {"id": receipt.town_id, "name": found.town_name},
+        "town": {"id": receipt.town_id, "name": found.town_name, "time_zone": found.time_zone},
         "device": receipt.device_id,
         "seq": receipt.seq,
         "hash": receipt.hash,

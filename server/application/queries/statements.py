@@ -51,7 +51,7 @@ class Statements:
         account = await self.book.account(seen, town_id, of, owner_id)
         made = orjson.dumps(
             {
-                "town": {"id": town_id, "name": account.town_name},
+                "town": {"id": town_id, "name": account.town_name, "time_zone": account.time_zone},
                 "account": {"kind": of.value, "id": owner_id, "name": account.name},
                 "as_of": {"version": account.version, "at": account.at},
                 "overdue": [

@@ -24,6 +24,7 @@ from sync.engine.rebuilt import InMemory, RebuiltRows, RowsOf
 from sync.engine.replay import FeedKey, Finding, KeptLine, Replay, differing_fields
 from sync.kernel.module import Registry
 from sync.modules.billing.audit import BILLING, audit_rows
+from sync.modules.commerce.audit import GOODS, audit_goods_rows
 from sync.protocol.codec import parse_line
 
 FINDINGS_MAX = 200
@@ -153,6 +154,7 @@ async def _compare(replay: Replay, evidence: TownEvidence, registry: Registry) -
     await compare_histories(replay, evidence)
     await compare_statements(replay, evidence)
     _check_stock(replay)
+    _check_goods(replay)
     _check_money(replay)
     return feed_rows
 
@@ -230,6 +232,12 @@ def _check_stock(replay: Replay) -> None:
             said = f"level {on_hand} on hand, {reserved} reserved; movements give {moved[place]}"
             said += f", orders and quotas reserve {promised[place]}"
             _find(replay, where, said)
+
+
+def _check_goods(replay: Replay) -> None:
+    """The laws of goods, by themselves: they went by ways that there are, and are where the last step led."""
+    for where, what in audit_goods_rows({entity: RowsOf(replay.rows, entity) for entity in GOODS}):
+        _find(replay, where, what)
 
 
 def _check_money(replay: Replay) -> None:

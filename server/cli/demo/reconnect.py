@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from server.cli.demo import script
+from server.cli.demo import script, telephone
 from server.cli.demo.apps import Device
 from server.cli.demo.day import Crew
 from server.cli.demo.device_process import run_until_killed
@@ -89,6 +89,7 @@ def arrivals(stage: Stage, crew: Crew) -> Iterator[Arrival]:
     pid = _kill_while_it_syncs(stage, alex)
     yield _arrival(stage, alex, before, f"the app is killed (process {pid})", commits=True, answers=False)
 
+    telephone.before_the_driver_is_back(stage, crew)
     for device in (jo, crew.mona.device, crew.ned.device):
         before = _standing(stage, device)
         stage.try_to_sync(device)

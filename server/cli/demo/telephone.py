@@ -57,6 +57,11 @@ def during_the_day(stage: Stage, crew: Crew) -> None:
     _press(stage, crew, AT_THE_DOOR, stage.world.orders[AT_THE_DOOR].total_pence)
 
 
+def before_the_driver_is_back(stage: Stage, crew: Crew) -> None:
+    """The worker has asked by itself: what was paid at the door is what comes second, however slow this machine is."""
+    _until(stage, "The worker asks the provider", partial(_is, stage, crew, AT_THE_DOOR, "CONFIRMED"))
+
+
 def in_the_evening(stage: Stage, crew: Crew) -> None:
     """Finlo's thumb comes down long after the end; and the worker has asked by itself what nobody had heard."""
     _press(stage, crew, script.HUT.title, script.HUT.pence)

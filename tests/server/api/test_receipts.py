@@ -89,7 +89,7 @@ async def test_a_receipt_that_was_booked_is_good(till: Till) -> None:
         "reason": "",
         "amounts": [{"amount": "12.50", "currency": "GBP"}],
         "at": "2026-11-21T08:00:00.000Z",
-        "town": {"id": till.world.town_id, "name": "Douglas"},
+        "town": {"id": till.world.town_id, "name": "Douglas", "time_zone": "Europe/Isle_of_Man"},
         "device": device_id,
         "seq": 1,
         "hash": encode_bytes(till.device.digest),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server.api.office import schools
-from server.application.commands.administer import add_user
+from server.application.commands.administer import NewPerson, add_user
 from sync.modules.billing.entities import party_id
 from tests.server.api.test_money_doors import done, listed, refused, shown
 from tests.support.staff_world import Browser, StaffWorld
@@ -164,15 +164,7 @@ async def test_the_operator_adds_somebody_who_works_for_one_school(staff: StaffW
     school = await opened(office)
     parts = staff.world.parts
 
-    added = await add_user(
-        town_id=staff.here.id,
-        name="Nora",
-        login="nora",
-        roles=["school_office"],
-        pin=None,
-        school_id=school,
-        appliers=parts.appliers,
-        system=parts.system,
-    )
+    nora = NewPerson(name="Nora", login="nora", roles=("school_office",), school_id=school)
+    added = await add_user(nora, town_id=staff.here.id, appliers=parts.appliers, system=parts.system)
 
     assert (await shown(office, f"users/{added}"))["school_id"] == school

@@ -127,6 +127,22 @@ async def test_what_a_revoked_device_hands_in_is_signed_for_as_often_as_it_comes
     assert (kept.from_seq, kept.to_seq, kept.reviewed, kept.problem) == (1, 2, 2, None)
 
 
+async def test_a_box_that_begins_before_another_of_the_same_end_is_kept_beside_it(world: ApiWorld) -> None:
+    device = await world.device()
+    whole = bundle_of(device, 3)
+    world.system.advance(1)
+    await world.author(RevokeDevice(device=device.answer.device_id, reason="stolen"))
+    last = replace(whole, from_seq=3, lines=whole.lines[2:], signatures=whole.signatures[2:])
+
+    answers = [await hand_in(device, bundle, boxed(world, bundle)) for bundle in (last, whole, last)]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    assert world.parts.sealed is not None
+    kept = await world.parts.sealed.of_device(whole.town, whole.device)
+    places = [(one.from_seq, one.to_seq, one.reviewed, one.problem) for one in kept]
+    assert places == [(1, 3, 3, None), (3, 3, 1, None)]
+
+
 async def test_who_is_not_revoked_or_not_known_finds_nothing_here(world: ApiWorld) -> None:
     device = await world.device()
     bundle = bundle_of(device)

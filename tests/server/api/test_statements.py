@@ -68,7 +68,7 @@ async def test_a_students_statement_has_what_was_charged_and_what_came_in(school
 
     said = answer.json()
     assert answer.status_code == 200
-    assert said["town"] == {"id": school.staff.here.id, "name": "Here"}
+    assert said["town"] == {"id": school.staff.here.id, "name": "Here", "time_zone": "UTC"}
     assert said["account"] == {"kind": "student", "id": school.grace, "name": "Grace"}
     assert [one["currency"] for one in said["currencies"]] == ["GBP"]
     assert [

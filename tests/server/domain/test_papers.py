@@ -63,5 +63,14 @@ def test_a_statement_has_no_short_names_of_methods(what: str, told: str) -> None
     assert f"<td>{told}</td>" in statement_page(SAID, shown(statement_of(booked)), is_for_print=True)
 
 
+def test_days_and_times_are_those_of_the_town() -> None:
+    late = Booked(version=1, at="2026-11-20T21:30:00.000Z", currency="KES", minor=100, what="Fees")
+    said = {**SAID, "town": {"name": "Kisumu", "time_zone": "Africa/Nairobi"}}
+    page = statement_page(said, shown(statement_of([late])), is_for_print=True)
+
+    assert "as of 2026-11-21 11:15 EAT" in page
+    assert '<td class="day">2026-11-21</td>' in page
+
+
 def test_an_account_without_lines_says_so() -> None:
     assert "Nothing was booked." in statement_page(SAID, [], is_for_print=True)

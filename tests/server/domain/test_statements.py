@@ -17,6 +17,7 @@ def booked(day: int, minor: int, what: str = "Fees", currency: str = "GBP", name
     return Booked(version=day, at=at, currency=currency, minor=minor, what=what, name=name)
 
 
+ZONE = "UTC"
 ACTS = [booked(1, 4500), booked(10, -2000, "cash"), booked(20, -3000, "momo"), booked(21, 500, "paid back: cash")]
 
 
@@ -56,7 +57,7 @@ def test_each_currency_has_a_statement_of_its_own() -> None:
 def test_some_days_begin_with_the_balance_before_them(
     since: str | None, until: str | None, opening: int, closing: int, lines: int
 ) -> None:
-    (section,) = within(statement_of(ACTS), since, until)
+    (section,) = within(statement_of(ACTS), since, until, ZONE)
 
     assert (section["opening"], section["closing"], len(section["lines"])) == (opening, closing, lines)
 
@@ -69,13 +70,26 @@ def test_a_statement_is_the_sum_of_what_was_booked_wherever_it_is_cut(acts: list
         total = sum(minor for _, minor in acts)
         assert section["closing"] == total == section["charged"] - section["received"]
     for before, after in zip(
-        within(sections, None, f"2026-11-{day:02}"), within(sections, f"2026-11-{day + 1:02}", None), strict=True
+        within(sections, None, f"2026-11-{day:02}", ZONE),
+        within(sections, f"2026-11-{day + 1:02}", None, ZONE),
+        strict=True,
     ):
         assert before["closing"] == after["opening"]
 
 
+@pytest.mark.parametrize(
+    ("zone", "lines"), [("UTC", 0), ("Africa/Nairobi", 1), ("Pacific/Kiritimati", 1), ("America/New_York", 0)]
+)
+def test_a_day_begins_where_the_town_is(zone: str, lines: int) -> None:
+    late = Booked(version=1, at="2026-11-21T22:30:00.000Z", currency="KES", minor=100, what="cash")
+    (section,) = within(statement_of([late]), "2026-11-22", "2026-11-22", zone)
+
+    assert len(section["lines"]) == lines
+    assert ("2026-11-22" in as_csv([section], zone)) is bool(lines)
+
+
 def test_a_table_has_a_line_for_each_booking_between_its_balances() -> None:
-    rows = list(csv.reader(io.StringIO(as_csv(within(statement_of(ACTS), "2026-11-10", "2026-11-20")))))
+    rows = list(csv.reader(io.StringIO(as_csv(within(statement_of(ACTS), "2026-11-10", "2026-11-20", ZONE), ZONE))))
 
     assert rows == [
         list(COLUMNS),
@@ -89,7 +103,7 @@ def test_a_table_has_a_line_for_each_booking_between_its_balances() -> None:
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
 def test_no_name_and_no_title_is_a_formula(start: str) -> None:
     evil = f"{start}HYPERLINK(0)"
-    text = as_csv(statement_of([booked(1, 100, what=evil, name=evil)]))
+    text = as_csv(statement_of([booked(1, 100, what=evil, name=evil)]), ZONE)
 
     row = list(csv.reader(io.StringIO(text, newline="")))[2]
     assert (row[1], row[2]) == (f"'{evil}", f"'{evil}")

@@ -2,50 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from server.adapters.postgres.reminders import PostgresReminders
-from server.jobs.reminders import PERIOD_SECONDS, REMINDERS_MAX, write_reminders
+from server.application.ports import WriteRejected
+from server.application.reminder_ports import Overdue
+from server.jobs.reminders import PERIOD_SECONDS, REMINDERS_MAX
 from sync.kernel.clock import format_time
-from sync.modules.billing import InvoiceLine, IssueInvoice, RegisterParty, TakePayment
-from tests.support.real_town import RealTown, real_town
+from tests.support.debts import DAY_SECONDS, PHONE, Debt, debt_in, reminder
 from tests.support.write_path import stored
-
-DAY_SECONDS = 24 * 3600
-
-
-@dataclass(kw_only=True)
-class Debt:
-    """A town and an invoice over 30.00 that is due today."""
-
-    town: RealTown
-    invoice: str
-
-    def __post_init__(self) -> None:
-        self.towns, self.system = self.town.towns, self.town.system
-        self.reminders = PostgresReminders(self.town.pool)
-
-    async def remind(self, after_seconds: float = 0) -> int:
-        """How many there are, so much later and after another run."""
-        self.system.advance(after_seconds)
-        await write_reminders(self)
-        return len(await self.reminders.written(self.town.id, 100))
 
 
 @pytest.fixture
 async def debt(migrated_database: str) -> AsyncIterator[Debt]:
-    async with real_town(migrated_database) as town:
-        party, invoice = town.new_id(), town.new_id()
-        await town.author(RegisterParty(id=party, name="Zoë", phone="447624100017"))
-        lines = [InvoiceLine(text="rent", amount="30.00")]
-        today = format_time(town.system.now_ms())[:10]
-        await town.author(
-            IssueInvoice(id=invoice, party=party, title="Rent", lines=lines, currency="GBP", due_on=today)
-        )
-        yield Debt(town=town, invoice=invoice)
+    async with debt_in(migrated_database) as debt:
+        yield debt
 
 
 async def test_nobody_is_told_before_the_day_is_over(debt: Debt) -> None:
@@ -53,14 +28,14 @@ async def test_nobody_is_told_before_the_day_is_over(debt: Debt) -> None:
 
 
 async def test_a_reminder_says_what_is_left_to_pay(debt: Debt) -> None:
-    await debt.town.author(TakePayment(id=debt.town.new_id(), invoice=debt.invoice, amount="12.00", currency="GBP"))
+    await debt.pay("12.00")
     await debt.remind(DAY_SECONDS)
 
-    [told] = await debt.reminders.written(debt.town.id, 10)
+    [told] = await debt.told()
 
     due = (await stored(debt.town, "SELECT due_on FROM invoices WHERE due_on IS NOT NULL"))[0][0]
-    assert (told.number, told.phone) == (1, "447624100017")
-    assert told.text == f"Zoë: 18.00 GBP for Rent were due on {due}."
+    assert (told.reminder.number, told.reminder.phone) == (1, PHONE)
+    assert told.reminder.text == f"Zoë: 18.00 GBP for Rent were due on {due}."
 
 
 async def test_once_in_a_period_and_so_often_and_no_more(debt: Debt) -> None:
@@ -74,14 +49,43 @@ async def test_two_schedulers_at_once_write_it_once(debt: Debt) -> None:
     debt.system.advance(DAY_SECONDS)
     now = format_time(debt.system.now_ms())
     due = await debt.reminders.due(debt.town.id, now, told_before=now, most=3, rows_max=10)
-    await debt.remind()
-    written = await debt.reminders.written(debt.town.id, 10)
+    assert (len(due), await debt.remind()) == (1, 1)
 
-    assert len(due) == 1
-    assert await debt.reminders.write(debt.town.id, written) == 0
+    class Before(PostgresReminders):
+        async def due(self, *_: Any, **__: Any) -> Sequence[Overdue]:
+            """What the other one saw before this one wrote."""
+            return due
+
+    debt.reminder_desk = replace(debt.reminder_desk, reminders=Before(debt.town.pool))
+
+    assert await debt.remind(1) == 1
+
+
+async def test_what_is_written_already_is_not_put_on_the_agenda_later(debt: Debt) -> None:
+    await debt.remind(DAY_SECONDS)
+    written = [told.reminder for told in await debt.told()]
+
+    assert await debt.reminders.write(debt.town.id, written, {written[0].id: 3000}) == 0
+    assert await stored(debt.town, "SELECT count(*) FROM agenda") == [(0,)]
+
+
+async def test_a_row_and_its_work_are_written_together_or_not_at_all(debt: Debt) -> None:
+    good, bad = reminder(1), replace(reminder(2), invoice_id="none")
+    with pytest.raises(WriteRejected):
+        await debt.reminders.write(debt.town.id, [good, bad], {good.id: 3000, bad.id: 3000})
+
+    assert (await debt.told(), await stored(debt.town, "SELECT count(*) FROM agenda")) == ([], [(0,)])
 
 
 async def test_who_has_paid_is_not_told(debt: Debt) -> None:
-    await debt.town.author(TakePayment(id=debt.town.new_id(), invoice=debt.invoice, amount="30.00", currency="GBP"))
+    await debt.pay("30.00")
 
     assert await debt.remind(DAY_SECONDS) == 0
+
+
+async def test_without_a_gateway_a_reminder_is_a_row_and_nothing_more(debt: Debt) -> None:
+    await debt.remind(DAY_SECONDS)
+    await debt.work()
+
+    assert await debt.fates() == [("written", "")]
+    assert (debt.bell.rung, await stored(debt.town, "SELECT count(*) FROM agenda")) == ([], [(0,)])

@@ -193,7 +193,7 @@ class SealedUpload(SQLModel, table=True):
     device_id: UUID = Field(primary_key=True)
     to_seq: int = Field(primary_key=True, sa_type=BigInteger)
     head_hash: bytes = Field(primary_key=True, sa_type=LargeBinary)
-    from_seq: int = whole()
+    from_seq: int = Field(primary_key=True, sa_type=BigInteger)
     box: bytes = Field(sa_type=LargeBinary)
     signature: str
     received_at: datetime = moment()

@@ -73,3 +73,14 @@ class Reminder(SQLModel, table=True):
     phone: str
     text: str
     written_at: datetime = moment()
+
+
+class ReminderOutcome(SQLModel, table=True):
+    """How a reminder ended that was to leave by itself; what has none may be on the agenda, under the same id."""
+
+    __tablename__ = "reminder_outcomes"
+    town_id: UUID = Field(primary_key=True)
+    id: UUID = Field(primary_key=True)
+    outcome: str
+    why: str
+    at: datetime = moment()
