@@ -185,6 +185,7 @@ class MemoryStore:
         with self._changing() as now:
             now.spool, now.rewound = None, now.reached(acked)
             now.generation += 1
+        self.downloads.forget()
 
     def trust(self, server_keys: Mapping[str, str], sealing_key: str | None) -> None:
         """Keep the server's keys."""
@@ -233,6 +234,7 @@ class MemoryStore:
             self._relay(now)
             now.generation += 1
             yield Rebasing(recording=_MemoryRecording(now, self._head()), kept=kept, registry=self._registry)
+        self.downloads.forget()
 
     @contextmanager
     def recording(self) -> Iterator[_MemoryRecording]:

@@ -50,6 +50,17 @@ def town(store: Store) -> ToyTown:
     return town
 
 
+def test_files_on_their_way_are_forgotten_with_the_pages_that_are_dropped(store: Store, town: ToyTown) -> None:
+    sha256, problem = "a" * 64, released(store, town)
+    store.downloads.add(sha256, b"half of it")
+    reauthor(store, store.exchange_state(), problem)
+    after_rebasing = store.downloads.size(sha256)
+    store.downloads.add(sha256, b"half of it")
+    store.rewind(0)
+
+    assert (after_rebasing, store.downloads.size(sha256)) == (0, 0)
+
+
 def test_every_act_is_written_anew_behind_the_head_and_nothing_that_is_shown_changes(
     store: Store, town: ToyTown
 ) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.simulation.stage import StagedTown
     from tests.simulation.world import World
 
-NEWCOMER_SHARE = 0.2
+NEWCOMER_SHARE = 0.12
 """Towns in which a device is enrolled during the day."""
 
 DAY_SHARE = 0.6

@@ -215,12 +215,12 @@ class Process(Mortal):
     def exchange(self, device: DeviceCaller, body: bytes) -> Pipe:
         """One request at the door of `/exchange`; its answer comes through the pipe."""
         request = self._request("POST", "exchange", device, body, content_type=LINES_TYPE)
-        return self._answered(request, post_exchange(request, device.town_id))
+        return self._answered(request, lambda: post_exchange(request, device.town_id))
 
     def download(self, device: DeviceCaller, sha256: str, start: int) -> Pipe:
         """One request for a file from a place on."""
         request = self._request("GET", f"snapshots/{sha256}", device, b"", range=f"bytes={start}-".encode())
-        return self._answered(request, get_snapshot(request, device.town_id, sha256))
+        return self._answered(request, lambda: get_snapshot(request, device.town_id, sha256))
 
     async def enrolled(self, request: EnrolRequest) -> EnrolAnswer:
         """What is answered to a machine that wants to be a device."""
@@ -248,18 +248,18 @@ class Process(Mortal):
     def _start(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
         return self._context.copy().run(self._around.loop.create_task, work)
 
-    def _answered(self, request: Request, work: Coroutine[Any, Any, Response]) -> Pipe:
+    def _answered(self, request: Request, work: Callable[[], Coroutine[Any, Any, Response]]) -> Pipe:
         pipe = Pipe()
         self._pipes = [one for one in self._pipes if not one.is_over]
         self._pipes.append(pipe)
         self._start(self._serve(request, work, pipe))
         return pipe
 
-    async def _serve(self, request: Request, work: Coroutine[Any, Any, Response], pipe: Pipe) -> None:
+    async def _serve(self, request: Request, work: Callable[[], Coroutine[Any, Any, Response]], pipe: Pipe) -> None:
         send = _sender(pipe)
         try:
             try:
-                answer = await work
+                answer = await work()
             except TallystickError as fault:
                 answer = await answer_fault(request, fault)
             await answer(request.scope, request.receive, send)
