@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from sync.kernel.ids import derived_id
 from sync.modules.billing import CancelInvoice, PayRefund, RequestRefund, TakePayment, VoidPayment
 from tests.support.counters import TITLE, CounterTown
-from tests.support.decisions import ACCEPTED, refused, told
+from tests.support.decisions import ACCEPTED, Left, adjusted, refused, told
 
 TRANSFER = {"method": "bank", "reference": "TRF 88"}
 
@@ -38,16 +38,28 @@ def test_a_transfer_without_the_banks_reference_is_none(reference: str) -> None:
         TakePayment(invoice=derived_id("i"), amount="9.00", currency="KES", method="bank", reference=reference)
 
 
-def test_payments_possible_duplicate_of_one_transfer_recorded_twice(counters: CounterTown) -> None:
+def test_payments_transfer_twice_when_one_reference_is_recorded_again(counters: CounterTown) -> None:
     invoice = counters.bills("18.00")
     first, _ = counters.pays(invoice, "9.00", **TRANSFER)
     counters.now_ms += 24 * 3_600_000
 
-    answered = counters.does(counters.school_pc, counters.secretary, counters.payment(invoice, "9.00", **TRANSFER))
+    second = counters.payment(invoice, "9.00", **TRANSFER)
+    answered = counters.does(counters.school_pc, counters.secretary, second)
 
-    assert answered.verdict.rule == "payments.possible_duplicate"
-    [conflict] = counters.rows_of("conflict").values()
-    assert conflict["had"] == {"payment": first}
+    assert told(counters, answered) == adjusted(
+        "payments.transfer_twice",
+        Left(
+            kind="possible_duplicate",
+            sentence="A transfer with the bank's reference TRF 88 was recorded before; the 9.00 KES are kept apart "
+            "until it is known whether another one came.",
+            about=("payment", second.id),
+            by="payment.take",
+            said={"amount": "9.00", "currency": "KES", "reference": "TRF 88"},
+            had={"payment": first},
+            outcome="parked as credit",
+            task="Look at the bank's statement: did 9.00 KES come once more under TRF 88?",
+        ),
+    )
     assert counters.balances() == {"bank": 1800, "credit": -900, "receivable": 900, "sales": -1800}
 
 

@@ -69,6 +69,13 @@ POSSIBLE_DUPLICATE = Case(
     conflict="possible_duplicate",
     task="Count the drawer or ask the card's bank: was {amount} {currency} paid twice?",
 )
+TRANSFER_TWICE = Case(
+    id="payments.transfer_twice",
+    sentence="A transfer with the bank's reference {reference} was recorded before; the {amount} {currency} are kept "
+    "apart until it is known whether another one came.",
+    conflict="possible_duplicate",
+    task="Look at the bank's statement: did {amount} {currency} come once more under {reference}?",
+)
 CLAIM_PENDING = Case(
     id="payments.claim_pending",
     sentence="{amount} {currency} by mobile money are a claim until the provider confirms them; the debt stands.",

@@ -73,9 +73,10 @@ def last_asked(draft: Draft, order: str, payment: str) -> str | None:
 def park(draft: Draft, operation: Operation, payment: str, other: str) -> None:
     """Keep a payment apart, until a person says whether it is the `other` once more."""
     settlement = draft.update("settlement", payment, is_parked=True)
+    is_transfer = isinstance(operation, TakePayment) and operation.method == "bank"
     amount = to_amount(settlement["amount_minor"], settlement["currency"])
     draft.adjust(
-        cases.POSSIBLE_DUPLICATE,
+        cases.TRANSFER_TWICE if is_transfer else cases.POSSIBLE_DUPLICATE,
         operation,
         subject=("payment", payment),
         said={"amount": amount, "currency": settlement["currency"], "reference": settlement["reference"]},
@@ -83,6 +84,7 @@ def park(draft: Draft, operation: Operation, payment: str, other: str) -> None:
         outcome="parked as credit",
         amount=amount,
         currency=settlement["currency"],
+        **({"reference": settlement["reference"]} if is_transfer else {}),
     )
 
 
