@@ -215,6 +215,11 @@ def give_back_one_cent_less(facts: Facts) -> None:
     change(town, key, refunded_minor=town.rows[key].fields["refunded_minor"] - 1)
 
 
+def pay_out_what_no_book_has(facts: Facts) -> None:
+    row = {"method": "momo", "amount_minor": 100, "fee_minor": 1, "currency": "KES", "reference": "line 1"}
+    town_of(facts).rows["pay_out", "another"] = Stored(version=1, fields=row)
+
+
 def confirm_what_the_provider_has_not_moved(facts: Facts) -> None:
     town, key = some(facts, "settlement", lambda row: row["status"] == "CONFIRMED")
     change(town, ("payment", key[1]), method="momo", status="PENDING")
@@ -328,6 +333,7 @@ BROKEN: list[tuple[str, Break]] = [
     ("money", credit_one_cent_more),
     ("money", receive_one_cent_more),
     ("money", give_back_one_cent_less),
+    ("money", pay_out_what_no_book_has),
     ("money", confirm_what_the_provider_has_not_moved),
     ("money", move_another_sum),
     ("allocated", allocate_one_cent_more),
