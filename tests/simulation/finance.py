@@ -52,8 +52,8 @@ def take(desk: Desk) -> Asked | None:
     if found is None:
         return None
     amount = to_amount(max(100, found[1]["remaining_minor"]), CURRENCY)
-    method: Literal["cash", "bank"] = desk.random.choice(("cash", "cash", "bank"))
-    seen = "" if method == "cash" else f"transfer {desk.random.randint(1, 9)}"
+    method: Literal["cash", "bank"] = desk.random.choice(("cash", "bank", "bank"))
+    seen = "" if method == "cash" else f"slip {desk.random.randint(1, 2)}"
     taken = TakePayment(invoice=found[0], amount=amount, currency=CURRENCY, method=method, reference=seen)
     return desk.town.dispatcher, [taken]
 
@@ -62,7 +62,7 @@ def pay_out(desk: Desk) -> Asked | None:
     """A provider pays out what it had, less what it keeps; the same line of the bank is sometimes read twice."""
     method: Literal["momo", "card"] = desk.random.choice(("momo", "card"))
     kept = desk.random.choice(("0", "1.50"))
-    reference = f"line {desk.random.randint(1, 4)}"
+    reference = f"line {desk.random.randint(1, 2)}"
     paid = PayOut(method=method, amount="30.00", fee=kept, currency=CURRENCY, reference=reference)
     return desk.random.choice((desk.town.admin, desk.town.dispatcher)), [paid]
 
@@ -226,7 +226,7 @@ MONEY_ERRANDS: Sequence[tuple[int, Errand]] = (
     (3, use_credit),
     (3, assign),
     (2, close_drawers),
-    (2, pay_out),
+    (3, pay_out),
     (1, take_back),
     (2, say_again),
     (2, charge),

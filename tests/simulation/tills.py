@@ -85,7 +85,7 @@ def take_for_invoice(eyes: Eyes) -> list[Operation] | None:
     invoice = found[0] if eyes.random.random() > SLIP_SHARE / 2 else eyes.told("invoice")
     by_reference: tuple[Literal["card", "bank"], ...] = ("card", "bank") if eyes.school else ("card",)
     method: Literal["cash", "card", "bank"] = eyes.random.choice(("cash", "cash", *by_reference))
-    reference = "" if method == "cash" else f"slip {eyes.random.randint(1, 9)}"
+    reference = "" if method == "cash" else f"slip {eyes.random.randint(1, 2 if method == 'bank' else 9)}"
     currency = OTHER_CURRENCY if eyes.random.random() < SLIP_SHARE else CURRENCY
     amount = _amount(eyes, found[1]["remaining_minor"])
     return [TakePayment(invoice=invoice, amount=amount, currency=currency, method=method, reference=reference)]
