@@ -57,6 +57,13 @@ MONEY_MUTANTS = (
         path="sync/modules/billing/pay_outs.py",
         before="    if before is not None:",
         after='    if before is not None and before["fee_minor"] < 0:',
+        test="tests/decisions/test_pay_outs.py",
+    ),
+    Mutant(
+        name="what cards have paid out is taken from mobile money",
+        path="sync/modules/billing/pay_outs.py",
+        before='CLEARING = {"momo": MOMO, "card": CARD}',
+        after='CLEARING = {"momo": MOMO, "card": MOMO}',
     ),
     Mutant(
         name="a drawer that is closed stays open",
