@@ -182,6 +182,7 @@ MUTANTS = (
         path="server/application/histories.py",
         before="    return entry is not None and encode_bytes(entry.digest) == witness.journal",
         after="    return entry is not None",
+        test="tests/server/api/test_histories.py",
     ),
     Mutant(
         name="who saw a lost part is shut out for ever",
