@@ -32,6 +32,7 @@ MONEY_MUTANTS = (
         path=MOMO,
         before='    way = settlement["suspense_minor"] - minor\n',
         after='    way = settlement["suspense_minor"]\n',
+        test="tests/decisions/test_cards_online.py",
     ),
     Mutant(
         name="more is given back than came",
