@@ -91,7 +91,7 @@ def _operation(kind: type[Operation], registry: Registry) -> Sequence[str]:
     if kind.offline_intent:
         intent += f"; {kind.offline_intent.value} from a device"
     roles = ", ".join(sorted(kind.roles)) or "the server alone"
-    return f"`{kind.op}`", (kind.__doc__ or "").strip(), intent, roles, ", ".join(_fields(kind, registry))
+    return f"`{kind.op}`", " ".join((kind.__doc__ or "").split()), intent, roles, ", ".join(_fields(kind, registry))
 
 
 def _fields(kind: type[Operation], registry: Registry) -> Iterable[str]:
