@@ -17,7 +17,7 @@ from sync.modules.billing.entities import party_id
 from tests.support.row_security import make_lifted_pool
 from tests.support.staff_world import PRODUCT, Browser, MoneyOfTown, StaffWorld, TownOfStaff, staff_world
 
-OF_NOBODY = ("users", "warehouses", "products", "parties", "drawer-sessions", "schools")
+OF_NOBODY = ("users", "warehouses", "products", "parties", "drawer-sessions", "schools", "/pay-outs")
 """Lists to which a row is added that names no other."""
 
 UNKNOWN = "01970a6e-3c00-7a51-8c1f-0b1f6a3f6d11"
@@ -35,6 +35,7 @@ def documents(town: TownOfStaff) -> dict[str, dict[str, Any]]:
         "credit": {"credit": money.invoice, "amount": "1.00"},
         "payments": {"invoice": money.invoice, **pounds},
         "void": {"reason": "r"},
+        "pay-outs": {"method": "momo", "reference": "FT-1", **pounds},
         "refunds": {"payment": money.payment, "reason": "r", **pounds},
         "reject": {"reason": "r"},
         "pay": {"payment": money.payment, **pounds},
